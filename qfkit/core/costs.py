@@ -1,0 +1,140 @@
+"""What trading costs: commission, slippage, latency, participation and the limit-fill rule."""
+
+from collections.abc import Callable
+from math import inf, isfinite
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from qfkit.core.orders import Side
+from qfkit.errors import ParameterError
+
+__all__ = ["Commission", "CommissionCallable", "Costs", "SlippageCallable"]
+
+CommissionCallable: TypeAlias = Callable[[float, float], float]
+"""``commission(quantity, price) -> money``; it must not fall as the quantity grows."""
+
+SlippageCallable: TypeAlias = Callable[[Side, float, float], float]
+"""``slippage(side, quantity, price) -> price``: the price after slippage, never a better one."""
+
+
+class Commission(msgspec.Struct, frozen=True):
+    """A commission of ``rate * notional + per_share * quantity``, at least ``minimum`` a fill.
+
+    ``rate`` is a fraction (0.001 is 0.1 %), the others are money.
+    """
+
+    rate: float = 0.0
+    per_share: float = 0.0
+    minimum: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "per_share", "minimum"):
+            value = getattr(self, name)
+            if not 0.0 <= value < inf:
+                raise ParameterError(f"Commission({name}={value!r}): it must be zero or more, and finite")
+
+    def __call__(self, quantity: float, price: float) -> float:
+        return max(self.minimum, quantity * (self.rate * price + self.per_share))
+
+
+class Costs(msgspec.Struct, frozen=True):
+    """The assumptions that an order is filled under; a result prints them.
+
+    - ``commission``: a rate of the notional (0.001 is 0.1 %), a :class:`Commission`, or any
+      ``callable(quantity, price) -> money``.
+    - ``slippage_bps``: basis points that a market, stop or trailing order pays beyond the
+      market price, or any ``callable(side, quantity, price) -> price``. Limit orders pay none.
+    - ``latency_s``: seconds from the decision until the order is at the market. An order never
+      sees an event received before that.
+    - ``participation``: the largest fraction of the traded (or quoted) volume a fill may take;
+      None takes all that is wanted at once.
+    - ``limit_fills``: "through" fills a limit order only when the price trades beyond the
+      limit, "touch" already when it trades at it.
+
+    The presets: ``Costs.ideal()`` costs nothing, ``Costs()`` is sober (Binance's 0.1 % taker
+    rate, 1 bp, 100 ms, a tenth of the volume), ``Costs.harsh()`` is what a bad week costs.
+    """
+
+    commission: float | Commission | CommissionCallable = 0.001
+    slippage_bps: float | SlippageCallable = 1.0
+    latency_s: float = 0.1
+    participation: float | None = 0.1
+    limit_fills: Literal["through", "touch"] = "through"
+
+    def __post_init__(self) -> None:
+        for name in ("commission", "slippage_bps", "latency_s"):
+            value = getattr(self, name)
+            if isinstance(value, int | float) and not 0.0 <= value < inf:
+                raise ParameterError(f"Costs({name}={value!r}): it must be zero or more, and finite")
+        if isinstance(self.slippage_bps, int | float) and self.slippage_bps >= 10_000:
+            raise ParameterError(f"Costs(slippage_bps={self.slippage_bps!r}): 10,000 basis points are the whole price")
+        if self.participation is not None and not 0.0 < self.participation <= 1.0:
+            raise ParameterError(
+                f"Costs(participation={self.participation!r}): a fraction above 0 and up to 1, or None for no bound"
+            )
+        if self.limit_fills not in ("through", "touch"):
+            raise ParameterError(f"Costs(limit_fills={self.limit_fills!r}): it is 'through' or 'touch'")
+
+    @classmethod
+    def ideal(cls) -> "Costs":
+        """No costs, no delay, all that is wanted at once, limits filled at a touch."""
+        return cls(commission=0.0, slippage_bps=0.0, latency_s=0.0, participation=None, limit_fills="touch")
+
+    @classmethod
+    def harsh(cls) -> "Costs":
+        """Twice the commission, 10 basis points, a second late, 2 % of the volume."""
+        return cls(commission=0.002, slippage_bps=10.0, latency_s=1.0, participation=0.02)
+
+    @property
+    def latency_ns(self) -> int:
+        return round(self.latency_s * 1e9)
+
+    def commission_of(self) -> CommissionCallable | None:
+        """The commission as a callable, or None where there is none to pay."""
+        if callable(self.commission):
+            return self.commission
+        return Commission(rate=self.commission) if self.commission else None
+
+    def slippage_of(self) -> SlippageCallable | None:
+        """The slippage as a callable, or None where there is none."""
+        if callable(self.slippage_bps):
+            return self.slippage_bps
+        if not self.slippage_bps:
+            return None
+        fraction = self.slippage_bps / 10_000
+
+        def slip(side: Side, quantity: float, price: float) -> float:
+            return price * (1.0 + fraction) if side == Side.BUY else price * (1.0 - fraction)
+
+        return slip
+
+    def describe(self) -> str:
+        """One line for a person: "commission 0.1 %, slippage 1 bp, ..."."""
+        if isinstance(self.commission, Commission):
+            parts = [f"{self.commission.rate:.4%}"] if self.commission.rate else []
+            parts += [f"{self.commission.per_share:g} a share"] if self.commission.per_share else []
+            parts += [f"at least {self.commission.minimum:g}"] if self.commission.minimum else []
+            commission = "commission " + (", ".join(parts) or "0")
+        elif callable(self.commission):
+            commission = f"commission by {getattr(self.commission, '__name__', 'a callable')}"
+        else:
+            commission = f"commission {self.commission * 100:g} %"
+        if callable(self.slippage_bps):
+            slippage = f"slippage by {getattr(self.slippage_bps, '__name__', 'a callable')}"
+        else:
+            slippage = f"slippage {self.slippage_bps:g} bp"
+        share = "no volume bound" if self.participation is None else f"at most {self.participation * 100:g} % of volume"
+        return (
+            f"{commission}, {slippage}, latency {self.latency_s * 1000:g} ms, {share}, "
+            f"limits fill when traded {'through' if self.limit_fills == 'through' else 'at a touch'}"
+        )
+
+    def checked_price(self, side: Side, price: float, slipped: float) -> float:
+        """Guard a slippage callable: a price better than the market's, or no price, is an error."""
+        better = slipped < price if side == Side.BUY else slipped > price
+        if better or not isfinite(slipped) or slipped <= 0.0:
+            raise ParameterError(
+                f"the slippage callable gave {slipped!r} for a {side} at {price!r}: it may only make the price worse"
+            )
+        return slipped

@@ -1,0 +1,192 @@
+"""The events that drive the engine: market data and the user's own commands.
+
+Everything that can change the engine's state is one of these records; a list of them is a
+whole session. Times are UTC nanoseconds since 1970. ``time_ns`` is when it happened at the
+exchange, ``received_ns`` when it reached us: bars are cut by the first, the engine's clock
+moves by the second. What is unknown is NaN or None, never 0.
+"""
+
+from math import inf, isnan
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from qfkit.errors import BadEventError
+
+__all__ = [
+    "Bar",
+    "Command",
+    "Event",
+    "Flatten",
+    "Gap",
+    "Heartbeat",
+    "MarketEvent",
+    "Pause",
+    "Quote",
+    "Resume",
+    "SetParameters",
+    "Stop",
+    "SwapStrategy",
+    "Tick",
+    "check_event",
+]
+
+
+class Tick(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="tick"):
+    """One trade. ``side`` is the aggressor's; ``size`` is NaN where the provider has none."""
+
+    symbol: str
+    price: float
+    size: float
+    time_ns: int
+    received_ns: int
+    trade_id: int | None = None
+    side: Literal["buy", "sell"] | None = None
+
+
+class Quote(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="quote"):
+    """The best bid and ask with their sizes."""
+
+    symbol: str
+    bid: float
+    bid_size: float
+    ask: float
+    ask_size: float
+    time_ns: int
+    received_ns: int
+
+
+class Bar(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="bar"):
+    """A closed bar. It is received when it closes: its ``close_ns`` is the engine's clock."""
+
+    symbol: str
+    timeframe: str
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    open_ns: int
+    close_ns: int
+
+    @property
+    def time_ns(self) -> int:
+        return self.close_ns
+
+    @property
+    def received_ns(self) -> int:
+        return self.close_ns
+
+
+class Heartbeat(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="heartbeat"):
+    """Nothing traded, but time went on: closes the bars of a quiet market.
+
+    ``time_ns`` says the exchange's time is at least this; whoever sends it takes out the
+    offset of the local clock first.
+    """
+
+    time_ns: int
+    received_ns: int
+
+
+class Gap(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="gap"):
+    """Data that did not arrive and could not be fetched again. ``missing`` is None if uncounted."""
+
+    symbol: str
+    start_ns: int
+    end_ns: int
+    received_ns: int
+    missing: int | None = None
+    reason: str = ""
+
+    @property
+    def time_ns(self) -> int:
+        return self.end_ns
+
+
+class _Command(msgspec.Struct, frozen=True, array_like=True):
+    """What a user does to a running session. ``strategy`` None means all strategies."""
+
+    received_ns: int
+    strategy: str | None = None
+
+    @property
+    def time_ns(self) -> int:
+        return self.received_ns
+
+
+class SetParameters(_Command, frozen=True, array_like=True, tag="set", kw_only=True):
+    """New parameter values; they take effect before the next bar."""
+
+    parameters: dict[str, Any]
+
+
+class SwapStrategy(_Command, frozen=True, array_like=True, tag="swap", kw_only=True):
+    """New code for a strategy, same book. ``to`` names the class, ``source_hash`` its text."""
+
+    to: str
+    parameters: dict[str, Any]
+    source_hash: str = ""
+
+
+class Pause(_Command, frozen=True, array_like=True, tag="pause"):
+    """No new orders from the strategy; its indicators go on."""
+
+
+class Resume(_Command, frozen=True, array_like=True, tag="resume"):
+    """Ends a pause."""
+
+
+class Flatten(_Command, frozen=True, array_like=True, tag="flatten"):
+    """Cancel the working orders, close the positions at the market and pause."""
+
+
+class Stop(_Command, frozen=True, array_like=True, tag="stop"):
+    """The end of the session: ``on_stop`` runs and working orders are cancelled."""
+
+
+MarketEvent: TypeAlias = Tick | Quote | Bar | Heartbeat | Gap
+Command: TypeAlias = SetParameters | SwapStrategy | Pause | Resume | Flatten | Stop
+Event: TypeAlias = MarketEvent | Command
+
+_EARLIEST_NS = 0
+_LATEST_NS = 2**63 - 1
+
+
+def check_event(event: Event) -> None:
+    """Raise :class:`BadEventError` for an event that cannot be true.
+
+    Feeds and sessions call this at the border, so that the engine need not.
+    """
+    if type(event) is Tick:
+        if not 0.0 < event.price < inf:
+            raise BadEventError(f"tick of {event.symbol}: price {event.price!r} is not above zero and finite")
+        if not (event.size >= 0.0 or isnan(event.size)) or event.size == inf:
+            raise BadEventError(f"tick of {event.symbol}: size {event.size!r} is negative or infinite")
+    elif type(event) is Quote:
+        if not (0.0 < event.bid < inf and 0.0 < event.ask < inf):
+            raise BadEventError(
+                f"quote of {event.symbol}: bid {event.bid!r} and ask {event.ask!r} must both be above zero and finite"
+            )
+        if event.bid > event.ask:
+            raise BadEventError(f"quote of {event.symbol}: bid {event.bid!r} is above ask {event.ask!r}")
+        if event.bid_size < 0.0 or event.ask_size < 0.0:
+            raise BadEventError(
+                f"quote of {event.symbol}: sizes {event.bid_size!r} and {event.ask_size!r} must not be negative"
+            )
+    elif type(event) is Bar:
+        low, high = event.low, event.high
+        if not (0.0 < low <= event.open <= high < inf and low <= event.close <= high):
+            raise BadEventError(
+                f"bar of {event.symbol} at {event.open_ns}: open {event.open!r}, high {high!r}, low {low!r}, "
+                f"close {event.close!r} must be above zero, finite, and high and low must enclose the others"
+            )
+        if event.volume < 0.0 or event.volume == inf:
+            raise BadEventError(f"bar of {event.symbol}: volume {event.volume!r} is negative or infinite")
+        if event.close_ns <= event.open_ns:
+            raise BadEventError(f"bar of {event.symbol}: closes at {event.close_ns}, not after its open {event.open_ns}")
+    if not _EARLIEST_NS <= event.received_ns < _LATEST_NS or not _EARLIEST_NS <= event.time_ns < _LATEST_NS:
+        raise BadEventError(
+            f"{type(event).__name__}: times {event.time_ns!r} and {event.received_ns!r} "
+            "must be UTC nanoseconds since 1970, as int"
+        )

@@ -1,0 +1,103 @@
+"""What a person wants to see of a session at one moment, as an immutable record.
+
+Views draw a :class:`Snapshot` and never read the engine. The engine fills the trading part;
+the session adds ``name``, ``state``, ``feed``, ``messages`` and ``journal_path``.
+"""
+
+import msgspec
+
+from qfkit.core.orders import Fill, Order
+
+__all__ = ["FeedView", "PositionView", "Snapshot", "StrategyView", "SymbolView"]
+
+
+class SymbolView(msgspec.Struct, frozen=True):
+    """The last price of a symbol and its change, as a fraction, since the first price seen."""
+
+    symbol: str
+    price: float
+    change: float
+    previous_price: float
+    time_ns: int
+    bid: float | None = None
+    ask: float | None = None
+
+
+class PositionView(msgspec.Struct, frozen=True):
+    """One strategy's position in one symbol; ``quantity`` is negative for a short."""
+
+    strategy: str
+    symbol: str
+    quantity: float
+    average_price: float
+    price: float
+    market_value: float
+    unrealised: float
+    realised: float
+
+
+class StrategyView(msgspec.Struct, frozen=True):
+    """A strategy, its own book and its parameters. ``state``: running, paused, failed, stopped."""
+
+    name: str
+    state: str
+    equity: float
+    pnl: float
+    parameters: dict[str, object]
+    indicators: dict[str, dict[str, float]]
+    fault: str = ""
+
+
+class FeedView(msgspec.Struct, frozen=True):
+    """A feed's state and counters. ``age_s`` is the time since its last event."""
+
+    name: str
+    state: str
+    events: int = 0
+    rate_per_s: float = 0.0
+    age_s: float | None = None
+    lag_ms: float | None = None
+    reconnects: int = 0
+    gaps: int = 0
+    bad: int = 0
+    late: int = 0
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A session at one moment. Money is in the account's currency, fractions are not percent."""
+
+    time_ns: int
+    events: int
+    starting_cash: float
+    cash: float
+    equity: float
+    realised: float
+    unrealised: float
+    fees: float
+    drawdown: float
+    max_drawdown: float
+    fills_count: int
+    trades_count: int
+    winning_trades: int
+    late_events: int
+    symbols: tuple[SymbolView, ...]
+    positions: tuple[PositionView, ...]
+    working_orders: tuple[Order, ...]
+    fills: tuple[Fill, ...]
+    strategies: tuple[StrategyView, ...]
+    equity_curve: tuple[tuple[int, float], ...]
+    name: str = ""
+    state: str = ""
+    feed: FeedView | None = None
+    messages: tuple[tuple[int, str], ...] = ()
+    journal_path: str = ""
+
+    @property
+    def pnl(self) -> float:
+        """Total profit and loss since the start, after fees."""
+        return self.equity - self.starting_cash
+
+    @property
+    def return_(self) -> float:
+        """Profit and loss over the starting cash, as a fraction."""
+        return self.pnl / self.starting_cash
