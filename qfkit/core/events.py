@@ -104,7 +104,7 @@ class Gap(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="gap"):
         return self.end_ns
 
 
-class _Command(msgspec.Struct, frozen=True, array_like=True):
+class _Command(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What a user does to a running session. ``strategy`` None means all strategies."""
 
     received_ns: int

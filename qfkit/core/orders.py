@@ -53,7 +53,7 @@ class OrderStatus(StrEnum):
 _OPEN = frozenset({OrderStatus.HELD, OrderStatus.WORKING, OrderStatus.PARTIALLY_FILLED})
 
 
-class Check(msgspec.Struct, frozen=True, array_like=True):
+class Check(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One test of the risk gate: what it measured, its bound, and what quantity it allowed."""
 
     name: str
@@ -63,7 +63,7 @@ class Check(msgspec.Struct, frozen=True, array_like=True):
     passed: bool
 
 
-class Signal(msgspec.Struct, frozen=True, array_like=True):
+class Signal(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A strategy's wish and what became of it. ``wanted`` is a signed quantity.
 
     ``decision`` is "sent", "resized", "rejected" or "nothing to do".
@@ -83,7 +83,7 @@ class Signal(msgspec.Struct, frozen=True, array_like=True):
     indicators: dict[str, float] = {}
 
 
-class Order(msgspec.Struct, frozen=True, array_like=True):
+class Order(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """An order as it stands; a change of state makes a new record with the same ``order_id``.
 
     ``decided_ns`` is the engine's clock at the decision, ``sent_ns`` when it reaches the market
@@ -118,7 +118,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True):
     updated_ns: int = 0
 
 
-class Fill(msgspec.Struct, frozen=True, array_like=True):
+class Fill(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A (partial) fill. ``time_ns`` is the market's time: a bar's open for a fill at the open,
     its close for one inside the bar. ``market_price`` is the price before slippage."""
 
@@ -136,7 +136,7 @@ class Fill(msgspec.Struct, frozen=True, array_like=True):
     reason: str
 
 
-class Trade(msgspec.Struct, frozen=True, array_like=True):
+class Trade(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A round trip: from flat to flat, or to the other side. ``pnl`` is after ``fees``.
 
     ``side`` is "long" or "short"; prices are averages over the entries and the exits;

@@ -1,0 +1,84 @@
+"""Bars from ticks, and higher timeframes from bars, cut by exchange time."""
+
+from qfkit.core.events import Bar, Tick
+from qfkit.core.timeframes import timeframe_ns
+
+__all__ = ["BarBuilder"]
+
+
+class BarBuilder:
+    """Builds the bars of one symbol and timeframe, aligned to UTC.
+
+    A bar spans ``[open_ns, close_ns)`` of exchange time. An interval without trades has no bar.
+    What is closed is never opened again: the owner must not add what came late (see
+    :meth:`is_late`).
+    """
+
+    __slots__ = ("close", "close_ns", "high", "low", "open", "open_ns", "step_ns", "symbol", "timeframe", "volume")
+
+    def __init__(self, symbol: str, timeframe: str) -> None:
+        self.symbol = symbol
+        self.timeframe = timeframe
+        self.step_ns = timeframe_ns(timeframe)
+        self.open_ns = 0
+        self.close_ns = 0
+        self.open = self.high = self.low = self.close = 0.0
+        self.volume = -1.0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing traded in the present interval (a volume of -1 marks it)."""
+        return self.volume == -1.0
+
+    def is_late(self, time_ns: int) -> bool:
+        """Whether a time lies before the present interval."""
+        return time_ns < self.open_ns
+
+    def close_before(self, time_ns: int) -> Bar | None:
+        """Close the present bar if ``time_ns`` lies at or past its end; start the next interval."""
+        if time_ns < self.close_ns:
+            return None
+        bar = None
+        if self.volume != -1.0:
+            bar = Bar(
+                self.symbol,
+                self.timeframe,
+                self.open,
+                self.high,
+                self.low,
+                self.close,
+                self.volume,
+                self.open_ns,
+                self.close_ns,
+            )
+        self.open_ns = time_ns // self.step_ns * self.step_ns
+        self.close_ns = self.open_ns + self.step_ns
+        self.volume = -1.0
+        return bar
+
+    def add_tick(self, tick: Tick) -> None:
+        """Take a trade of the present interval in; an unknown size counts as none."""
+        price = tick.price
+        size = tick.size
+        if size != size:
+            size = 0.0
+        if self.volume == -1.0:
+            self.open = self.high = self.low = self.close = price
+            self.volume = size
+            return
+        if price > self.high:
+            self.high = price
+        elif price < self.low:
+            self.low = price
+        self.close = price
+        self.volume += size
+
+    def add_bar(self, bar: Bar) -> None:
+        """Take a smaller bar of the present interval in."""
+        if self.volume == -1.0:
+            self.open, self.high, self.low, self.volume = bar.open, bar.high, bar.low, bar.volume
+        else:
+            self.high = max(self.high, bar.high)
+            self.low = min(self.low, bar.low)
+            self.volume += bar.volume
+        self.close = bar.close

@@ -1,0 +1,369 @@
+"""The paper broker: working orders, how they fill, and what a fill costs.
+
+The rules, which are on the strict side wherever the data leave a doubt:
+
+- An order sees only events received at or after ``sent_ns`` (its decision plus latency), and
+  only bars that opened at or after its decision.
+- On a bar: first everything that the open decides, then stops, then limits. So where one bar
+  touches both stop and target, the stop counts, unless the open was already beyond the target.
+- A market order fills at the open; on ticks at the trade or the quote, whichever is worse; on
+  quotes across the spread. A limit fills when the price trades through it (Costs: or touches
+  it), at the limit, or at a better open. A stop fires at the stop and fills at the worse of
+  stop and price.
+- A fill takes at most ``participation`` of the volume traded or quoted; what was taken from a
+  level is not there again. An unknown volume (NaN) bounds nothing.
+- A bracket's legs wait until their entry fills, then work for what it filled; they only ever
+  reduce the position. A fill of one order of a group takes as much from the others.
+"""
+
+from collections.abc import Callable, Iterable
+from math import inf
+
+from msgspec.structs import replace
+
+from qfkit.core.costs import Costs
+from qfkit.core.events import Bar, Quote, Tick
+from qfkit.core.fill_rules import at_open, late_leg, limit_inside, on_quote, on_trade, stop_inside
+from qfkit.core.market import Market
+from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, TimeInForce
+from qfkit.core.portfolio import Book
+from qfkit.core.records import Records
+from qfkit.core.working import WorkingOrder
+from qfkit.errors import OrderError
+
+__all__ = ["Broker"]
+
+_DAY_NS = 86_400_000_000_000
+_DUST = 1e-12
+_AT_ONCE = (TimeInForce.IOC, TimeInForce.FOK)
+
+
+class Broker:
+    """Holds the working orders of all books and matches them against events."""
+
+    def __init__(self, costs: Costs, records: Records, on_fill: Callable[[WorkingOrder, Fill], None]) -> None:
+        self.costs = costs
+        self._records = records
+        self._on_fill = on_fill
+        self._commission = costs.commission_of()
+        self._slippage = costs.slippage_of()
+        self._participation = inf if costs.participation is None else costs.participation
+        self._touch = costs.limit_fills == "touch"
+        self._latency_ns = costs.latency_ns
+        self.open: dict[int, WorkingOrder] = {}
+        self.next_expiry_ns: float = inf
+        self.fills_count = 0
+        self._clock_ns = 0
+        # The event being matched: its market time, and the volume left to sell into and to buy from.
+        self._time_ns = 0
+        self._inside = False
+        self._sellable: list[float] = [inf]
+        self._buyable: list[float] = [inf]
+
+    # -- orders come and go ------------------------------------------------------------------
+
+    def submit(self, order: Order, owner: object, book: Book, market: Market) -> WorkingOrder:
+        """Put an order to work."""
+        working = WorkingOrder(order, owner, book, market)
+        self.open[order.order_id] = working
+        market.working.append(working)
+        if working.expires_ns is not None and working.expires_ns < self.next_expiry_ns:
+            self.next_expiry_ns = working.expires_ns
+        if order.type == OrderType.TRAILING_STOP:
+            working.extreme = market.price
+        self._records.orders.append(order)
+        return working
+
+    def submit_leg(self, order: Order, entry: WorkingOrder) -> WorkingOrder:
+        """Attach a stop-loss or take-profit to an entry; it is held until the entry fills."""
+        leg = WorkingOrder(order, entry.owner, entry.book, entry.market)
+        leg.parent = entry
+        leg.is_leg = True
+        leg.remaining = 0.0
+        for other in entry.legs:
+            self.link((other, leg))
+        entry.legs.append(leg)
+        self.open[order.order_id] = leg
+        self._records.orders.append(order)
+        return leg
+
+    def link(self, group: Iterable[WorkingOrder]) -> None:
+        """Make orders one-cancels-other."""
+        members = tuple(group)
+        for one in members:
+            one.group += [other for other in members if other is not one and other not in one.group]
+
+    def cancel(self, working: WorkingOrder, reason: str, clock_ns: int) -> None:
+        """Take an order off the market at once; what is filled stays, held legs go with an unfilled entry."""
+        self._clock_ns = clock_ns
+        self._close(working, OrderStatus.CANCELLED, reason)
+
+    def modify(
+        self,
+        working: WorkingOrder,
+        *,
+        quantity: float | None,
+        limit_price: float | None,
+        stop_price: float | None,
+        clock_ns: int,
+    ) -> None:
+        """Change an open order; like a new one it works only after the latency."""
+        order = working.order
+        if quantity is not None:
+            if quantity <= order.filled:
+                raise OrderError(
+                    f"order {order.order_id}: quantity {quantity!r} is not above the {order.filled!r} already filled; "
+                    "cancel it instead"
+                )
+            if working.order.status != OrderStatus.HELD:
+                working.remaining = quantity - order.filled
+        if limit_price is not None:
+            working.limit_price = limit_price
+        if stop_price is not None:
+            working.stop_price = stop_price
+        working.sent_ns = clock_ns + self._latency_ns
+        working.seen = False
+        working.order = replace(
+            order,
+            quantity=order.quantity if quantity is None else quantity,
+            limit_price=working.limit_price,
+            stop_price=working.stop_price,
+            sent_ns=working.sent_ns,
+            updated_ns=clock_ns,
+            status_reason="modified",
+        )
+        self._records.orders.append(working.order)
+
+    def expire(self, clock_ns: int) -> None:
+        """Close the orders whose time is over."""
+        self._clock_ns = clock_ns
+        self.next_expiry_ns = inf
+        for working in list(self.open.values()):
+            if working.expires_ns is None or not working.is_open:
+                continue
+            if working.expires_ns <= clock_ns:
+                self._close(working, OrderStatus.EXPIRED, f"time in force {working.order.time_in_force} is over")
+            elif working.expires_ns < self.next_expiry_ns:
+                self.next_expiry_ns = working.expires_ns
+
+    def _close(self, working: WorkingOrder, status: OrderStatus, reason: str) -> None:
+        if not working.is_open:
+            return
+        working.order = replace(working.order, status=status, status_reason=reason, updated_ns=self._clock_ns)
+        self._records.orders.append(working.order)
+        self._forget(working)
+        for leg in working.legs:
+            if working.order.filled == 0.0:
+                self._close(leg, OrderStatus.CANCELLED, "its entry was not filled")
+
+    def _forget(self, working: WorkingOrder) -> None:
+        del self.open[working.order.order_id]
+        if working in working.market.working:
+            working.market.working.remove(working)
+
+    # -- matching ----------------------------------------------------------------------------
+
+    def _eligible(self, market: Market, time_ns: int, received_ns: int, opened_ns: int | None) -> list[WorkingOrder]:
+        """The orders that may see this event."""
+        eligible = []
+        for working in market.working:
+            if received_ns < working.sent_ns or (opened_ns is not None and opened_ns < working.order.decided_ns):
+                continue
+            if working.expires_ns is None and working.order.time_in_force == TimeInForce.DAY:
+                # The day is that of the first event it could fill on.
+                working.expires_ns = (time_ns // _DAY_NS + 1) * _DAY_NS
+                self.next_expiry_ns = min(self.next_expiry_ns, working.expires_ns)
+            if working.expires_ns is None or time_ns < working.expires_ns:
+                eligible.append(working)
+        return eligible
+
+    def _finish(self, eligible: list[WorkingOrder]) -> None:
+        for working in eligible:
+            working.seen = True
+            if working.order.time_in_force in _AT_ONCE and working.is_open:
+                self._close(working, OrderStatus.CANCELLED, "not filled at once")
+
+    def match_bar(self, market: Market, bar: Bar) -> None:
+        """Match a symbol's orders against a closed bar: the open, then stops, then limits."""
+        self._clock_ns = bar.close_ns
+        eligible = self._eligible(market, bar.open_ns, bar.close_ns, bar.open_ns)
+        if not eligible:
+            return
+        touch = self._touch
+        self._sellable = self._buyable = [self._share(bar.volume)]
+        self._time_ns = bar.open_ns
+        self._inside = False
+        for working in eligible:
+            if working.is_open:
+                self._fill(working, at_open(working, bar, touch))
+        if market.working:
+            self._time_ns = bar.close_ns
+            self._inside = True
+            # Legs that an entry at the open activated take part. What expires inside the bar
+            # had its chance at the open only.
+            inside = [
+                working
+                for working in self._eligible(market, bar.open_ns, bar.close_ns, bar.open_ns)
+                if working.expires_ns is None or working.expires_ns >= bar.close_ns
+            ]
+            for working in inside:
+                if working.is_open:
+                    self._fill(working, stop_inside(working, bar, touch))
+            for working in inside:
+                if working.is_open and working.type == OrderType.LIMIT and not working.fired_inside:
+                    self._fill(working, limit_inside(working, bar, touch))
+            for working in list(market.working):
+                working.fired_inside = False
+                if working.activated_inside:
+                    working.activated_inside = False
+                    if working.is_open:
+                        self._fill(working, late_leg(working, bar))
+        self._finish(eligible)
+
+    def match_tick(self, market: Market, tick: Tick) -> None:
+        """Match a symbol's orders against one trade."""
+        self._clock_ns = tick.received_ns
+        eligible = self._eligible(market, tick.time_ns, tick.received_ns, None)
+        if not eligible:
+            return
+        self._sellable = self._buyable = [self._share(tick.size)]
+        self._time_ns = tick.time_ns
+        self._inside = False
+        for working in eligible:
+            if working.is_open:
+                self._fill(working, on_trade(working, tick, market, self._touch))
+        self._finish(eligible)
+
+    def match_quote(self, market: Market, quote: Quote) -> None:
+        """Match a symbol's orders across the spread; what was taken from a level is not there again."""
+        self._clock_ns = quote.received_ns
+        eligible = self._eligible(market, quote.time_ns, quote.received_ns, None)
+        if not eligible:
+            return
+        bids, asks = self._share(quote.bid_size), self._share(quote.ask_size)
+        self._sellable, self._buyable = [bids - market.taken_bid], [asks - market.taken_ask]
+        self._time_ns = quote.time_ns
+        self._inside = False
+        for working in eligible:
+            if not working.is_open:
+                continue
+            filled = working.order.filled
+            self._fill(working, on_quote(working, quote, market))
+            if working.is_buy:
+                market.taken_ask += working.order.filled - filled
+            else:
+                market.taken_bid += working.order.filled - filled
+        self._finish(eligible)
+
+    def _share(self, volume: float) -> float:
+        """The part of a volume that fills may take; an unknown one (NaN) bounds nothing."""
+        if volume != volume or self._participation == inf:
+            return inf
+        return volume * self._participation
+
+    # -- fills -------------------------------------------------------------------------------
+
+    def _fill(self, working: WorkingOrder, market_price: float | None) -> None:
+        """Fill at a price what the volume on offer allows; None is no fill."""
+        if market_price is None:
+            return
+        order = working.order
+        wanted = working.remaining
+        if working.is_leg:
+            held = working.book.position(working.market).quantity
+            closable = -held if working.is_buy else held
+            if closable <= 0.0:
+                self._close(working, OrderStatus.CANCELLED, "the position is closed already")
+                return
+            wanted = min(wanted, closable)
+        offer = self._buyable if working.is_buy else self._sellable
+        available = offer[0]
+        if available < wanted and order.time_in_force == TimeInForce.FOK:
+            return
+        quantity = wanted if wanted <= available else available
+        if quantity <= _DUST * order.quantity:
+            return
+        offer[0] -= quantity
+        price = market_price
+        if self._slippage is not None and working.type == OrderType.MARKET:
+            slipped = self._slippage(order.side, quantity, market_price)
+            price = self.costs.checked_price(order.side, market_price, slipped)
+        fee = 0.0 if self._commission is None else self._commission(quantity, price)
+        filled = order.filled + quantity
+        before = working.remaining
+        working.remaining = before - quantity
+        if working.remaining <= _DUST * order.quantity:
+            working.remaining = 0.0
+            filled = order.quantity
+        average = price if order.average_price is None else (
+            (order.average_price * order.filled + price * quantity) / (order.filled + quantity)
+        )
+        working.order = replace(
+            order,
+            status=OrderStatus.FILLED if working.remaining == 0.0 else OrderStatus.PARTIALLY_FILLED,
+            filled=filled,
+            average_price=average,
+            updated_ns=self._clock_ns,
+        )
+        self._records.orders.append(working.order)
+        if working.remaining == 0.0:
+            self._forget(working)
+        self.fills_count += 1
+        fill = Fill(
+            self.fills_count,
+            order.order_id,
+            order.symbol,
+            order.side,
+            quantity,
+            price,
+            fee,
+            self._time_ns,
+            self._clock_ns,
+            market_price,
+            order.strategy,
+            order.reason,
+        )
+        self._records.fills.append(fill)
+        if working.group:
+            self._reduce_group(working, quantity / before)
+        if working.parent is not None and working.remaining == 0.0:
+            self._close(working.parent, OrderStatus.CANCELLED, "its stop-loss or take-profit filled")
+        if working.legs:
+            self._activate_legs(working, quantity)
+        self._on_fill(working, fill)
+
+    def _reduce_group(self, filled: WorkingOrder, fraction: float) -> None:
+        for other in list(filled.group):
+            if not other.is_open:
+                continue
+            if filled.remaining == 0.0:
+                self._close(other, OrderStatus.CANCELLED, f"order {filled.order.order_id} of its group filled")
+            elif other.order.status != OrderStatus.HELD:
+                other.remaining -= other.remaining * fraction
+                other.order = replace(
+                    other.order,
+                    quantity=other.order.filled + other.remaining,
+                    updated_ns=self._clock_ns,
+                    status_reason=f"reduced by a fill of order {filled.order.order_id}",
+                )
+                self._records.orders.append(other.order)
+
+    def _activate_legs(self, entry: WorkingOrder, quantity: float) -> None:
+        for leg in entry.legs:
+            if not leg.is_open:
+                continue
+            leg.remaining += quantity
+            first = leg.order.status == OrderStatus.HELD
+            leg.order = replace(
+                leg.order,
+                status=OrderStatus.WORKING if first else leg.order.status,
+                quantity=leg.order.filled + leg.remaining,
+                updated_ns=self._clock_ns,
+            )
+            self._records.orders.append(leg.order)
+            if first:
+                leg.market.working.append(leg)
+                leg.seen = True
+                leg.activated_inside = self._inside
+                if leg.type == OrderType.TRAILING_STOP:
+                    leg.extreme = entry.order.average_price or leg.market.price

@@ -1,0 +1,412 @@
+"""A strategy's desk: turns its wishes into signals, and those that pass the risk gate into orders."""
+
+from collections.abc import Iterable, Mapping
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from qfkit.core.events import Bar
+from qfkit.core.lanes import IndicatorSet
+from qfkit.core.market import Market
+from qfkit.core.orders import Check, Order, OrderStatus, OrderType, Side, Signal, TimeInForce
+from qfkit.core.portfolio import Book, Position
+from qfkit.core.risk import Exposure, gate
+from qfkit.core.sizing import SizingContext
+from qfkit.core.timeframes import timeframe_ns
+from qfkit.core.working import WorkingOrder
+from qfkit.errors import OrderError, did_you_mean
+
+if TYPE_CHECKING:
+    from qfkit.core.engine import Engine
+    from qfkit.core.strategy import Strategy
+
+__all__ = ["Desk"]
+
+# A target this near to the position, as a fraction of the larger, is met already.
+_NEAR = 1e-9
+
+
+class Desk:
+    """One strategy in the engine: its code, its book, its indicators and its orders.
+
+    ``state`` is "running", "paused", "failed" or "stopped".
+    """
+
+    __slots__ = ("_engine", "book", "error", "follows", "name", "named_sets", "sets", "state", "strategy")
+
+    def __init__(self, engine: "Engine", name: str, strategy: "Strategy", book: Book) -> None:
+        self._engine = engine
+        self.name = name
+        self.strategy = strategy
+        self.book = book
+        self.state = "running"
+        self.error = ""
+        self.sets: list[IndicatorSet] = []
+        self.named_sets: list[tuple[str, IndicatorSet]] = []
+        self.follows: set[str] = set()
+
+    # -- what the strategy sees ------------------------------------------------------------
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return self._engine.symbols
+
+    @property
+    def clock_ns(self) -> int:
+        return self._engine.clock_ns
+
+    def market(self, symbol: str) -> Market:
+        """The market of a symbol, or an error that says which there are."""
+        track = self._engine.tracks.get(symbol)
+        if track is None:
+            raise OrderError(f"nothing was received for the symbol {symbol!r}.{did_you_mean(symbol, self.symbols)}")
+        return track.market
+
+    def position(self, symbol: str) -> Position:
+        position = self.book.positions.get(symbol)
+        return self.book.position(self.market(symbol)) if position is None else position
+
+    def price(self, symbol: str) -> float:
+        return self.market(symbol).price
+
+    def bars(self, symbol: str, count: int) -> list[Bar]:
+        self.market(symbol)
+        kept = self._engine.tracks[symbol].base.kept
+        return [kept[index] for index in range(max(0, len(kept) - count), len(kept))]
+
+    def open_orders(self) -> list[Order]:
+        return [working.order for working in self._engine.broker.open.values() if working.owner is self]
+
+    def indicator_values(self, symbol: str) -> dict[str, float]:
+        """The present value of each named indicator of a symbol."""
+        return {name: indicators[symbol].value for name, indicators in self.named_sets if symbol in indicators}
+
+    # -- setting up ------------------------------------------------------------------------
+
+    def declare(
+        self, factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any], timeframe: str | None, source: str
+    ) -> IndicatorSet:
+        indicators = IndicatorSet(factory, args, kwargs, timeframe, source)
+        self.sets.append(indicators)
+        return indicators
+
+    def follow(self, timeframe: str) -> None:
+        timeframe_ns(timeframe)
+        self.follows.add(timeframe)
+
+    def name_sets(self) -> None:
+        """Learn the names that ``setup`` gave to the indicators."""
+        self.named_sets = [(name, value) for name, value in vars(self.strategy).items() if isinstance(value, IndicatorSet)]
+
+    # -- asking for orders -----------------------------------------------------------------
+
+    def order(
+        self,
+        action: str,
+        *,
+        symbol: str,
+        quantity: float | None,
+        notional: float | None,
+        weight: float | None,
+        limit_price: float | None,
+        stop_price: float | None,
+        trail: float | None,
+        trail_fraction: float | None,
+        stop_loss: float | None,
+        take_profit: float | None,
+        time_in_force: TimeInForce | str,
+        expires_ns: int | None,
+        reason: str,
+    ) -> int | None:
+        """A buy or sell of any type."""
+        market = self.market(symbol)
+        size = self._size(market, quantity, notional, weight)
+        if size <= 0.0:
+            raise OrderError(f"{action} {symbol}: a size of {size!r} is not above zero")
+        buy = action == "buy"
+        for name, price in (("limit_price", limit_price), ("stop_price", stop_price), ("trail", trail),
+                            ("trail_fraction", trail_fraction), ("stop_loss", stop_loss), ("take_profit", take_profit)):  # fmt: skip
+            if price is not None and not 0.0 < price < inf:
+                raise OrderError(f"{action} {symbol}: {name}={price!r} is not above zero and finite")
+        try:
+            in_force = TimeInForce(time_in_force)
+        except ValueError:
+            known = ", ".join(TimeInForce)
+            raise OrderError(f"{action} {symbol}: time_in_force={time_in_force!r} is none of {known}") from None
+        if (in_force == TimeInForce.GTD) != (expires_ns is not None):
+            raise OrderError(f"{action} {symbol}: time_in_force='gtd' and expires_ns= go together")
+        kind = OrderType.MARKET
+        if trail is not None or trail_fraction is not None:
+            if limit_price is not None or stop_price is not None or (trail is not None and trail_fraction is not None):
+                raise OrderError(f"{action} {symbol}: a trailing stop takes trail= or trail_fraction= and no other price")
+            kind = OrderType.TRAILING_STOP
+        elif stop_price is not None:
+            kind = OrderType.STOP if limit_price is None else OrderType.STOP_LIMIT
+        elif limit_price is not None:
+            kind = OrderType.LIMIT
+        expected = limit_price if limit_price is not None else stop_price if stop_price is not None else market.price
+        for name, level, above in (("stop_loss", stop_loss, not buy), ("take_profit", take_profit, buy)):
+            if level is not None and (level <= expected if above else level >= expected):
+                side = "above" if above else "below"
+                raise OrderError(f"{action} {symbol}: {name}={level!r} must be {side} the entry at {expected!r}")
+        working = self._send(
+            action,
+            market,
+            size if buy else -size,
+            expected,
+            kind=kind,
+            limit_price=limit_price,
+            stop_price=stop_price,
+            trail=trail if trail is not None else trail_fraction,
+            trail_is_fraction=trail_fraction is not None,
+            time_in_force=in_force,
+            expires_ns=expires_ns,
+            reason=reason,
+        )
+        if working is None:
+            return None
+        if stop_loss is not None:
+            self._attach(working, OrderType.STOP, stop_loss, "stop-loss")
+        if take_profit is not None:
+            self._attach(working, OrderType.LIMIT, take_profit, "take-profit")
+        return working.order.order_id
+
+    def order_target(
+        self,
+        symbol: str,
+        *,
+        quantity: float | None = None,
+        notional: float | None = None,
+        weight: float | None = None,
+        reason: str,
+        action: str = "target",
+    ) -> int | None:
+        """A market order to a signed target; replaces a market order that still works."""
+        market = self.market(symbol)
+        if market.price != market.price:
+            raise OrderError(f"order_target {symbol}: there is no price yet")
+        target = self._size(market, quantity, notional, weight)
+        if market.working:
+            for working in [one for one in market.working if one.owner is self]:
+                if working.order.type == OrderType.MARKET:
+                    self._engine.broker.cancel(working, "replaced by a new target", self.clock_ns)
+        position = self.book.positions.get(symbol)
+        held = 0.0 if position is None else position.quantity
+        change = target - held
+        if abs(change) <= _NEAR * max(abs(target), abs(held)):
+            return None
+        sent = self._send(action, market, change, market.price, reason=reason)
+        return None if sent is None else sent.order.order_id
+
+    def rebalance(self, weights: Mapping[str, float], *, reason: str) -> list[int]:
+        """Targets for a whole book: sells first, so that they make room for the buys."""
+        goals = {symbol: 0.0 for symbol in self.book.open}
+        for symbol, weight in weights.items():
+            self.market(symbol)
+            if not -inf < weight < inf:
+                raise OrderError(f"rebalance: the weight {weight!r} of {symbol} is no finite number")
+            goals[symbol] = weight
+        equity = self.book.equity
+
+        def change(symbol: str) -> float:
+            position = self.book.positions.get(symbol)
+            return goals[symbol] * equity - (0.0 if position is None else position.market_value)
+
+        sent = []
+        for symbol in sorted(goals, key=change):
+            quantity = goals[symbol] * equity / self.market(symbol).price if goals[symbol] else 0.0
+            order_id = self.order_target(symbol, quantity=quantity, reason=reason, action="rebalance")
+            if order_id is not None:
+                sent.append(order_id)
+        return sent
+
+    def close(self, symbol: str, *, reason: str) -> int | None:
+        """Cancel everything of this strategy in a symbol and go flat."""
+        self.cancel_all(f"closing the position: {reason}", symbol)
+        held = self.position(symbol).quantity
+        if held == 0.0:
+            return None
+        sent = self._send("close", self.market(symbol), -held, self.market(symbol).price, reason=reason)
+        return None if sent is None else sent.order.order_id
+
+    def close_all(self, reason: str) -> None:
+        """Cancel all orders and close all positions at the market, paused or not."""
+        self.cancel_all(reason)
+        for symbol, position in list(self.book.open.items()):
+            market = self.market(symbol)
+            self._send("flatten", market, -position.quantity, market.price, reason=reason, forced=True)
+
+    def cancel(self, order_id: int, *, reason: str) -> None:
+        working = self._engine.broker.open.get(order_id)
+        if working is not None and working.owner is self:
+            self._engine.broker.cancel(working, reason, self.clock_ns)
+
+    def cancel_all(self, reason: str, symbol: str | None = None) -> None:
+        for working in list(self._engine.broker.open.values()):
+            if working.owner is self and symbol in (None, working.order.symbol):
+                self._engine.broker.cancel(working, reason, self.clock_ns)
+
+    def _mine(self, order_id: int) -> WorkingOrder:
+        working = self._engine.broker.open.get(order_id)
+        if working is None or working.owner is not self:
+            raise OrderError(f"order {order_id!r} is not an open order of {self.name}; open are those in self.orders")
+        return working
+
+    def modify(
+        self, order_id: int, *, quantity: float | None, limit_price: float | None, stop_price: float | None
+    ) -> None:
+        for name, value in (("quantity", quantity), ("limit_price", limit_price), ("stop_price", stop_price)):
+            if value is not None and not 0.0 < value < inf:
+                raise OrderError(f"order {order_id}: {name}={value!r} is not above zero and finite")
+        working = self._mine(order_id)
+        self._engine.broker.modify(
+            working, quantity=quantity, limit_price=limit_price, stop_price=stop_price, clock_ns=self.clock_ns
+        )
+
+    def one_cancels_other(self, order_ids: Iterable[int | None]) -> None:
+        self._engine.broker.link([self._mine(order_id) for order_id in order_ids if order_id is not None])
+
+    # -- sizing, risk, order ---------------------------------------------------------------
+
+    def _size(self, market: Market, quantity: float | None, notional: float | None, weight: float | None) -> float:
+        given = (quantity is not None) + (notional is not None) + (weight is not None)
+        if given > 1:
+            raise OrderError(f"{market.symbol}: give one of quantity=, notional= and weight=, not {given}")
+        if quantity is not None:
+            size = quantity
+        elif notional is not None:
+            size = notional / market.price
+        elif weight is not None:
+            size = weight * self.book.equity / market.price
+        else:
+            size = self.sized(market)
+        if not -inf < size < inf:
+            if market.price != market.price:
+                raise OrderError(f"{market.symbol}: there is no price yet to size an order by")
+            raise OrderError(f"{market.symbol}: the size {size!r} is no finite number")
+        return size
+
+    def sized(self, market: Market) -> float:
+        """What the run's sizer says for a symbol."""
+        context = SizingContext(market.symbol, market.price, self.book.equity, self.book.cash)
+        return self._engine.sizer(context)
+
+    def _exposure(self, market: Market) -> Exposure:
+        """The book with its working orders filled; orders that may never fill count only where they add."""
+        book, broker = self.book, self._engine.broker
+        if not broker.open and (not book.open or (len(book.open) == 1 and market.symbol in book.open)):
+            held_here = book.positions.get(market.symbol)
+            return Exposure(book.equity, 0.0 if held_here is None else held_here.quantity, 0.0)
+        quantities = {symbol: position.quantity for symbol, position in book.open.items()}
+        for working in broker.open.values():
+            if working.owner is not self or working.is_leg:
+                continue
+            symbol = working.order.symbol
+            held = quantities.get(symbol, 0.0)
+            signed = working.remaining if working.is_buy else -working.remaining
+            if working.type == OrderType.MARKET or held * signed >= 0.0:
+                quantities[symbol] = held + signed
+        position = quantities.pop(market.symbol, 0.0)
+        gross = 0.0
+        for symbol, quantity in quantities.items():
+            gross += abs(quantity) * self._engine.tracks[symbol].market.price
+        return Exposure(book.equity, position, gross)
+
+    def _send(
+        self,
+        action: str,
+        market: Market,
+        signed: float,
+        expected: float,
+        *,
+        kind: OrderType = OrderType.MARKET,
+        limit_price: float | None = None,
+        stop_price: float | None = None,
+        trail: float | None = None,
+        trail_is_fraction: bool = False,
+        time_in_force: TimeInForce = TimeInForce.GTC,
+        expires_ns: int | None = None,
+        reason: str,
+        forced: bool = False,
+    ) -> WorkingOrder | None:
+        engine = self._engine
+        wanted = abs(signed)
+        checks: list[Check] = []
+        if self.state != "running" and not forced:
+            allowed, refusal = 0.0, f"the strategy is {self.state}"
+        elif market.price != market.price:
+            allowed, refusal = 0.0, "there is no price yet"
+        else:
+            allowed, checks = gate(
+                engine.risk, signed, expected, market.price, self._exposure(market), engine.cost_at(expected, signed)
+            )
+            refusal = "; ".join(f"{check.name} {check.value:.6g} over {check.limit:.6g}" for check in checks if not check.passed)
+        engine.signals_count += 1
+        signal_id = engine.signals_count
+        order_id = None
+        if allowed > 0.0:
+            engine.orders_count += 1
+            order_id = engine.orders_count
+        decision = "rejected" if order_id is None else "sent" if allowed == wanted else "resized"
+        engine.records.signals.append(
+            Signal(
+                signal_id,
+                engine.clock_ns,
+                market.symbol,
+                action,
+                signed,
+                decision,
+                refusal,
+                order_id,
+                self.name,
+                reason,
+                tuple(checks),
+                self.indicator_values(market.symbol),
+            )
+        )
+        if order_id is None:
+            return None
+        order = Order(
+            order_id,
+            market.symbol,
+            Side.BUY if signed > 0.0 else Side.SELL,
+            kind,
+            allowed,
+            self.name,
+            reason,
+            engine.clock_ns,
+            engine.clock_ns + engine.latency_ns,
+            market.price,
+            limit_price,
+            stop_price,
+            trail,
+            trail_is_fraction,
+            time_in_force,
+            expires_ns,
+            signal_id=signal_id,
+            updated_ns=engine.clock_ns,
+        )
+        return engine.broker.submit(order, self, self.book, market)
+
+    def _attach(self, entry: WorkingOrder, kind: OrderType, price: float, role: str) -> None:
+        engine = self._engine
+        engine.orders_count += 1
+        parent = entry.order
+        leg = Order(
+            engine.orders_count,
+            parent.symbol,
+            Side.SELL if entry.is_buy else Side.BUY,
+            kind,
+            parent.quantity,
+            self.name,
+            f"{role} of order {parent.order_id}",
+            engine.clock_ns,
+            parent.sent_ns,
+            parent.decision_price,
+            limit_price=price if kind == OrderType.LIMIT else None,
+            stop_price=price if kind == OrderType.STOP else None,
+            status=OrderStatus.HELD,
+            parent_id=parent.order_id,
+            signal_id=parent.signal_id,
+            updated_ns=engine.clock_ns,
+        )
+        engine.broker.submit_leg(leg, entry)

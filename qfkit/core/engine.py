@@ -1,0 +1,530 @@
+"""The engine: one deterministic state machine behind backtest, session and replay.
+
+``process(event)`` is the only way to change it. It does no I/O, reads no clock and draws no
+chance: the same events give the same records, to the last bit. One event goes this way::
+
+    clock -> broker matches working orders -> fills into the book -> bars close ->
+    indicators -> strategy -> signal -> risk gate -> order -> equity point
+"""
+
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf
+
+from qfkit.core.broker import Broker
+from qfkit.core.costs import Costs
+from qfkit.core.desk import Desk
+from qfkit.core.events import (
+    Bar,
+    Event,
+    Flatten,
+    Gap,
+    Heartbeat,
+    Pause,
+    Quote,
+    Resume,
+    SetParameters,
+    Stop,
+    SwapStrategy,
+    Tick,
+)
+from qfkit.core.lanes import Series, Track
+from qfkit.core.metrics import RunningMetrics
+from qfkit.core.orders import Fill, Side
+from qfkit.core.portfolio import Book
+from qfkit.core.records import Fault, Records
+from qfkit.core.risk import RiskLimits
+from qfkit.core.seats import Seat
+from qfkit.core.sizing import FractionOfEquity, Sizer
+from qfkit.core.snapshot import Snapshot
+from qfkit.core.strategy import Strategy
+from qfkit.core.survey import take_snapshot
+from qfkit.core.timeframes import timeframe_ns
+from qfkit.core.working import WorkingOrder
+from qfkit.errors import ParameterError, StrategyError, TimeframeError, did_you_mean
+
+__all__ = ["Engine"]
+
+_CURVE_POINTS = 1_000
+_SHOWN_FILLS = 50
+
+
+class Engine:
+    """Runs strategies over events.
+
+    ``strategies`` maps a name to a fresh :class:`Strategy`; ``shares`` maps the same names to
+    fractions of ``cash`` (equal by default). ``timeframe`` is that of ``on_bar``: None takes the
+    incoming bars' own, or "1m" for ticks. ``resolve`` finds the class that a ``SwapStrategy``
+    event names. The owner drains :attr:`records`.
+    """
+
+    def __init__(
+        self,
+        strategies: Mapping[str, Strategy],
+        *,
+        cash: float,
+        shares: Mapping[str, float] | None = None,
+        costs: Costs | None = None,
+        risk: RiskLimits | None = None,
+        sizer: Sizer | None = None,
+        timeframe: str | None = None,
+        symbols: Sequence[str] = (),
+        resolve: Callable[[str], type[Strategy]] | None = None,
+    ) -> None:
+        if not 0.0 < cash < inf:
+            raise ParameterError(f"cash={cash!r}: the starting cash must be above zero and finite")
+        if not strategies:
+            raise ParameterError("no strategy given: pass one, a list of them or a dict of names")
+        self.costs = Costs() if costs is None else costs
+        self.risk = RiskLimits() if risk is None else risk
+        self.sizer: Sizer = FractionOfEquity() if sizer is None else sizer
+        self.timeframe = timeframe
+        self.starting_cash = cash
+        self.latency_ns = self.costs.latency_ns
+        self.records = Records()
+        self.broker = Broker(self.costs, self.records, self._on_fill)
+        self.tracks: dict[str, Track] = {}
+        self.clock_ns = 0
+        self.events = 0
+        self.late_events = 0
+        self.signals_count = 0
+        self.orders_count = 0
+        self.exceptions: dict[str, Exception] = {}
+        self.equity_curve: deque[tuple[int, float]] = deque(maxlen=_CURVE_POINTS)
+        self._declared = tuple(symbols)
+        self._resolve = resolve
+        self._commission = self.costs.commission_of()
+        self._slippage = self.costs.slippage_of()
+        self._step_ns = timeframe_ns(timeframe or "1m")
+        self._mark_ns = 0
+        self._started = False
+        self.metrics = RunningMetrics(cash)
+        self._unmeasured: list[tuple[float, ...]] = []
+        self.last_fills: deque[Fill] = deque(maxlen=_SHOWN_FILLS)
+        self._pending: list[SetParameters | SwapStrategy] = []
+        self._handlers: dict[type, Callable[..., None]] = {
+            Tick: self._on_tick,
+            Quote: self._on_quote,
+            Bar: self._on_bar,
+            Heartbeat: self._on_heartbeat,
+            Gap: self._on_gap,
+            SetParameters: self._on_change,
+            SwapStrategy: self._on_change,
+            Pause: self._on_pause,
+            Resume: self._on_resume,
+            Flatten: self._on_flatten,
+            Stop: self._on_stop,
+        }
+        self.desks = self._open_desks(strategies, _shares(strategies, shares), cash)
+        self._only_book = next(iter(self.desks.values())).book if len(self.desks) == 1 else None
+        if timeframe is not None:
+            for symbol in self._declared:
+                self._open_track(symbol, timeframe)
+
+    def _open_desks(self, strategies: Mapping[str, Strategy], shares: Mapping[str, float], cash: float) -> dict[str, Desk]:
+        desks = {}
+        for name, strategy in strategies.items():
+            desk = desks[name] = Desk(self, name, strategy, Book(cash * shares[name]))
+            strategy._desk = desk
+            strategy.setup()
+            desk.name_sets()
+        return desks
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The declared symbols, then those seen beyond them."""
+        return self._declared + tuple(symbol for symbol in self.tracks if symbol not in self._declared)
+
+    def process(self, event: Event) -> None:
+        """Apply one event. Raises only for what the strategies are not to blame for."""
+        self._handlers[type(event)](event)
+        self.events += 1
+
+    def process_all(self, events: Iterable[Event]) -> None:
+        """Apply events one after the other; the same as ``process`` on each, with less overhead."""
+        handlers = self._handlers
+        count = 0
+        try:
+            for event in events:
+                handlers[type(event)](event)
+                count += 1
+        finally:
+            self.events += count
+
+    # -- market events -----------------------------------------------------------------------
+
+    def _on_bar(self, bar: Bar) -> None:
+        track = self.tracks.get(bar.symbol)
+        if track is None:
+            track = self._open_track(bar.symbol, self.timeframe or bar.timeframe)
+        if bar.timeframe != track.source_timeframe:
+            self._accept_bars(track, bar.timeframe)
+        clock_ns = bar.close_ns
+        if clock_ns > self._mark_ns:
+            self._mark(self._mark_ns)
+            self._mark_ns = clock_ns
+        if clock_ns > self.clock_ns:
+            self.clock_ns = clock_ns
+        market = track.market
+        if market.working:
+            self.broker.match_bar(market, bar)
+        price = bar.close
+        if price != market.price:
+            market.previous_price = market.price
+            market.price = price
+            if not market.has_trades:
+                market.first_price = bar.open
+                market.has_trades = True
+        market.time_ns = clock_ns
+        if clock_ns >= self.broker.next_expiry_ns:
+            self.broker.expire(clock_ns)
+        if track.is_direct:
+            self._close_bar(track, bar)
+        else:
+            for built in track.raise_bar(track.base, bar):
+                self._close_bar(track, built)
+
+    def _accept_bars(self, track: Track, timeframe: str) -> None:
+        """The first bar of a symbol says what its bars are; another timeframe later is refused."""
+        if track.source_timeframe:
+            raise TimeframeError(
+                f"{track.symbol}: a bar of {timeframe} among bars of {track.source_timeframe}; "
+                "one run takes one timeframe a symbol and builds the higher ones itself"
+            )
+        step, base = timeframe_ns(timeframe), track.base.builder.step_ns
+        if step > base or base % step:
+            raise TimeframeError(
+                f"{track.symbol}: bars of {track.base.timeframe} cannot be built from bars of {timeframe}; "
+                f"ask for timeframe={timeframe!r} or a multiple of it"
+            )
+        track.source_timeframe = timeframe
+        track.is_direct = timeframe == track.base.timeframe
+
+    def _on_tick(self, tick: Tick) -> None:
+        track = self.tracks.get(tick.symbol)
+        if track is None:
+            track = self._open_track(tick.symbol, self.timeframe or "1m")
+        time_ns = tick.time_ns
+        builder = track.base.builder
+        if time_ns < builder.open_ns:
+            self.late_events += 1
+            self._advance(tick.received_ns)
+            return
+        clock_ns = tick.received_ns
+        if clock_ns >= self._mark_ns:
+            self._mark_grid(clock_ns)
+        if clock_ns > self.clock_ns:
+            self.clock_ns = clock_ns
+        market = track.market
+        price = tick.price
+        if price != market.price:
+            market.previous_price = market.price
+            market.price = price
+            if not market.has_trades:
+                market.first_price = price
+                market.has_trades = True
+        market.time_ns = time_ns
+        if market.working:
+            self.broker.match_tick(market, tick)
+        if clock_ns >= self.broker.next_expiry_ns:
+            self.broker.expire(clock_ns)
+        if time_ns >= builder.close_ns:
+            bar = builder.close_before(time_ns)
+            if bar is not None:
+                self._close_bar(track, bar)
+        builder.add_tick(tick)
+        for seat in track.tick_seats:
+            if seat.hear_price(price) and seat.on_tick is not None:
+                try:
+                    seat.on_tick(tick)
+                except Exception as error:  # whatever a user's code raises stops that strategy, and is shown
+                    self._fail(seat.desk, error, tick)
+
+    def _on_quote(self, quote: Quote) -> None:
+        track = self.tracks.get(quote.symbol)
+        if track is None:
+            track = self._open_track(quote.symbol, self.timeframe or "1m")
+        self._mark_grid(quote.received_ns)
+        self._advance(quote.received_ns)
+        market = track.market
+        if quote.ask != market.ask:
+            market.taken_ask = 0.0
+        if quote.bid != market.bid:
+            market.taken_bid = 0.0
+        market.bid, market.ask = quote.bid, quote.ask
+        market.bid_size, market.ask_size = quote.bid_size, quote.ask_size
+        market.time_ns = quote.time_ns
+        if not market.has_trades:
+            middle = (quote.bid + quote.ask) / 2.0
+            if middle != market.price:
+                market.previous_price = market.price
+                market.price = middle
+                if market.first_price != market.first_price:
+                    market.first_price = middle
+        if market.working:
+            self.broker.match_quote(market, quote)
+        for seat in track.quote_seats:
+            if seat.on_quote is not None:
+                try:
+                    seat.on_quote(quote)
+                except Exception as error:  # whatever a user's code raises stops that strategy, and is shown
+                    self._fail(seat.desk, error, quote)
+
+    def _on_heartbeat(self, heartbeat: Heartbeat) -> None:
+        self._mark_grid(heartbeat.received_ns)
+        self._advance(heartbeat.received_ns)
+        time_ns = heartbeat.time_ns
+        for track in self.tracks.values():
+            if track.source_timeframe:
+                continue
+            bar = track.base.builder.close_before(time_ns)
+            if bar is not None:
+                self._close_bar(track, bar)
+            self._close_higher(track, time_ns)
+
+    def _on_gap(self, gap: Gap) -> None:
+        self._advance(gap.received_ns)
+
+    def _mark_grid(self, clock_ns: int) -> None:
+        """Record the equity of the interval that is over, where no bars come in to say when."""
+        if clock_ns >= self._mark_ns:
+            self._mark(self._mark_ns)
+            self._mark_ns = (clock_ns // self._step_ns + 1) * self._step_ns
+
+    def _advance(self, clock_ns: int) -> None:
+        """Move the clock; whoever's time is over by then goes."""
+        if clock_ns > self.clock_ns:
+            self.clock_ns = clock_ns
+        if clock_ns >= self.broker.next_expiry_ns:
+            self.broker.expire(clock_ns)
+
+    # -- bars close --------------------------------------------------------------------------
+
+    def _close_bar(self, track: Track, bar: Bar) -> None:
+        """A base bar closed: higher bars, indicators, then the strategies."""
+        if self._pending:
+            self._apply_changes()
+        self.records.bars.append(bar)
+        base = track.base
+        base.kept.append(bar)
+        finished: list[tuple[Series, Bar]] = []
+        if track.higher:
+            self._close_higher(track, bar.open_ns)
+            finished = [(series, up) for series in track.higher.values() for up in track.raise_bar(series, bar)]
+            for series, closed in finished:
+                series.feed(closed)
+        for lane in base.lanes:
+            lane.feed(bar)
+        for seat in track.seats:
+            if seat.ready or seat.settle():
+                try:
+                    seat.on_bar(bar)
+                except Exception as error:  # whatever a user's code raises stops that strategy, and is shown
+                    self._fail(seat.desk, error, bar)
+        for series, closed in finished:
+            self._tell_followers(track, series, closed)
+
+    def _close_higher(self, track: Track, time_ns: int) -> None:
+        """Close the higher bars whose end lies before the next base bar (or in a quiet market)."""
+        for series in track.higher.values():
+            bar = series.builder.close_before(time_ns)
+            if bar is not None:
+                series.feed(bar)
+                self._tell_followers(track, series, bar)
+
+    def _tell_followers(self, track: Track, series: Series, bar: Bar) -> None:
+        followers = [lane.owner for lane in series.lanes if lane.follows]
+        for seat in track.seats:
+            if seat.desk in followers and (seat.ready or seat.settle()):
+                try:
+                    seat.on_bar(bar)
+                except Exception as error:  # whatever a user's code raises stops that strategy, and is shown
+                    self._fail(seat.desk, error, bar)
+
+    def _open_track(self, symbol: str, timeframe: str) -> Track:
+        track = self.tracks[symbol] = Track(symbol, timeframe)
+        for desk in self.desks.values():
+            if desk.state in ("running", "paused"):
+                track.put(Seat(desk, track))
+        return track
+
+    # -- the equity point --------------------------------------------------------------------
+
+    def _mark(self, mark_ns: int) -> None:
+        """Record the equity as of the mark that is over; called before the next event counts."""
+        if not self._started:
+            self._started = True
+            for desk in self.desks.values():
+                self._call(desk, desk.strategy.on_start, None)
+            return
+        book = self._only_book
+        if book is not None:
+            equity = book.cash
+            for position in book.open.values():
+                equity += position.quantity * position.market.price
+            row: tuple[float, ...] = (mark_ns, equity)
+        else:
+            each = [desk.book.equity for desk in self.desks.values()]
+            equity = 0.0
+            for value in each:
+                equity += value
+            row = (mark_ns, equity, *each)
+        self.records.equity.append(row)
+        self._unmeasured.append(row)
+        if len(self._unmeasured) >= _CURVE_POINTS:
+            self.measure()
+
+    def measure(self) -> None:
+        """Bring :attr:`metrics` and :attr:`equity_curve` up to the last equity point."""
+        for row in self._unmeasured:
+            self.metrics.update(int(row[0]), row[1])
+            self.equity_curve.append((int(row[0]), row[1]))
+        self._unmeasured.clear()
+
+    # -- fills and faults --------------------------------------------------------------------
+
+    def _on_fill(self, working: WorkingOrder, fill: Fill) -> None:
+        desk = working.owner
+        assert isinstance(desk, Desk)
+        trade = desk.book.apply(fill, working.market)
+        self.last_fills.append(fill)
+        if trade is not None:
+            self.records.trades.append(trade)
+        if desk.state in ("running", "paused") and type(desk.strategy).on_fill is not Strategy.on_fill:
+            try:
+                desk.strategy.on_fill(fill)
+            except Exception as error:  # whatever a user's code raises stops that strategy, and is shown
+                self._fail(desk, error, fill)
+
+    def _call(self, desk: Desk, hook: Callable[[], None], event: object) -> None:
+        try:
+            hook()
+        except Exception as error:  # whatever a user's code raises stops that strategy, and is shown
+            self._fail(desk, error, event)
+
+    def _fail(self, desk: Desk, error: Exception, event: object) -> None:
+        """Stop one strategy for its exception; the others and the feed go on."""
+        desk.state = "failed"
+        desk.error = f"{type(error).__name__}: {error}"
+        self.exceptions[desk.name] = error
+        desk.cancel_all("the strategy failed")
+        for track in self.tracks.values():
+            track.remove(desk)
+        text = "".join(traceback.format_exception(error))
+        self.records.faults.append(Fault(desk.name, self.clock_ns, desk.error, text, str(event)))
+
+    # -- commands ----------------------------------------------------------------------------
+
+    def _addressed(self, event: SetParameters | SwapStrategy | Pause | Resume | Flatten | Stop) -> list[Desk]:
+        if event.strategy is None:
+            return list(self.desks.values())
+        if event.strategy not in self.desks:
+            raise StrategyError(f"no strategy {event.strategy!r} here.{did_you_mean(event.strategy, self.desks)}")
+        return [self.desks[event.strategy]]
+
+    def _on_change(self, event: SetParameters | SwapStrategy) -> None:
+        self._addressed(event)
+        self._advance(event.received_ns)
+        self._pending.append(event)
+
+    def _apply_changes(self) -> None:
+        changes, self._pending = self._pending, []
+        for change in changes:
+            for desk in self._addressed(change):
+                if isinstance(change, SwapStrategy):
+                    if self._resolve is None:
+                        raise StrategyError(f"cannot swap to {change.to!r}: this engine was given no way to find classes")
+                    desk.state, desk.error = "running", ""
+                    self._reseat(desk, self._resolve(change.to)(**change.parameters))
+                    if desk.state == "running":
+                        self._call(desk, desk.strategy.on_start, change)
+                elif desk.state in ("running", "paused"):
+                    known = type(desk.strategy).parameters_of_class
+                    mine = {name: value for name, value in change.parameters.items() if name in known}
+                    vars(desk.strategy).update(desk.strategy.check_parameters(mine))
+                    self._reseat(desk, desk.strategy)
+
+    def _reseat(self, desk: Desk, strategy: Strategy) -> None:
+        """Set a strategy up (again), with indicators warmed from the kept bars."""
+        for track in self.tracks.values():
+            track.remove(desk)
+        desk.strategy = strategy
+        strategy._desk = desk
+        desk.sets, desk.follows = [], set()
+        self._call(desk, strategy.setup, None)
+        desk.name_sets()
+        for track in self.tracks.values():
+            if desk.state in ("running", "paused"):
+                self._call(desk, lambda track=track: track.put(Seat(desk, track)), None)  # type: ignore[misc]
+
+    def _on_pause(self, event: Pause) -> None:
+        self._advance(event.received_ns)
+        for desk in self._addressed(event):
+            if desk.state == "running":
+                desk.state = "paused"
+
+    def _on_resume(self, event: Resume) -> None:
+        self._advance(event.received_ns)
+        for desk in self._addressed(event):
+            if desk.state == "paused":
+                desk.state = "running"
+
+    def _on_flatten(self, event: Flatten) -> None:
+        self._advance(event.received_ns)
+        for desk in self._addressed(event):
+            desk.close_all("flattened by the user")
+            if desk.state == "running":
+                desk.state = "paused"
+
+    def _on_stop(self, event: Stop) -> None:
+        for desk in self._addressed(event):
+            if desk.state in ("running", "paused"):
+                self._call(desk, desk.strategy.on_stop, event)
+            desk.cancel_all("the run ended")
+            if desk.state in ("running", "paused"):
+                desk.state = "stopped"
+            for track in self.tracks.values():
+                track.remove(desk)
+        if event.received_ns > self.clock_ns:
+            self.clock_ns = event.received_ns
+        if event.strategy is None and self._started:
+            self._mark(min(self._mark_ns, self.clock_ns))
+            self._mark_ns = max(self._mark_ns, self.clock_ns + 1)
+
+    # -- what a person wants to see ----------------------------------------------------------
+
+    def cost_at(self, price: float, signed: float) -> Callable[[float], float]:
+        """What an order expected to trade at ``price`` costs in slippage and commission."""
+        commission, slippage = self._commission, self._slippage
+        if commission is None and slippage is None:
+            return _free
+        side = Side.BUY if signed > 0.0 else Side.SELL
+
+        def cost(quantity: float) -> float:
+            if quantity <= 0.0:
+                return 0.0
+            slipped = price if slippage is None else slippage(side, quantity, price)
+            fee = 0.0 if commission is None else commission(quantity, slipped)
+            return quantity * abs(slipped - price) + fee
+
+        return cost
+
+    def snapshot(self) -> Snapshot:
+        """The trading part of a snapshot; the session adds its own."""
+        return take_snapshot(self)
+
+
+def _free(quantity: float) -> float:
+    return 0.0
+
+
+def _shares(strategies: Mapping[str, Strategy], shares: Mapping[str, float] | None) -> Mapping[str, float]:
+    """Each strategy's fraction of the cash; equal if none are given."""
+    if shares is None:
+        return {name: 1.0 / len(strategies) for name in strategies}
+    if set(shares) != set(strategies):
+        raise ParameterError(f"shares are for {sorted(shares)}, the strategies are {sorted(strategies)}: name the same")
+    if any(not 0.0 < share <= 1.0 for share in shares.values()) or sum(shares.values()) > 1.0 + 1e-9:
+        raise ParameterError(f"shares={dict(shares)!r}: each must be above 0, all together at most 1")
+    return shares

@@ -1,0 +1,180 @@
+"""How closed bars reach indicators: a lane for each strategy on each series of bars."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from qfkit.core.bars import BarBuilder
+from qfkit.core.events import Bar
+from qfkit.core.indicators import Cross, Indicator, make_indicator
+from qfkit.core.market import Market
+from qfkit.core.timeframes import timeframe_ns
+from qfkit.errors import StrategyError, TimeframeError, did_you_mean
+
+if TYPE_CHECKING:
+    from qfkit.core.seats import Seat
+
+__all__ = ["KEPT_BARS", "IndicatorSet", "Lane", "Series", "Track"]
+
+KEPT_BARS = 1_000
+"""Closed bars kept for each symbol and timeframe: what new indicators are warmed from."""
+
+_SOURCES = ("open", "high", "low", "close", "volume")
+
+
+class IndicatorSet(dict[str, Indicator]):
+    """One indicator for each symbol: ``self.average[bar.symbol]``. Made by ``Strategy.indicator``."""
+
+    __slots__ = ("args", "factory", "kwargs", "source", "timeframe")
+
+    def __init__(
+        self, factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any], timeframe: str | None, source: str
+    ) -> None:
+        super().__init__()
+        if source not in _SOURCES:
+            raise StrategyError(f"indicator source {source!r} is no field of a bar.{did_you_mean(source, _SOURCES)}")
+        if timeframe not in (None, "tick"):
+            timeframe_ns(timeframe)
+        self.factory = factory
+        self.args = args
+        self.kwargs = kwargs
+        self.timeframe = timeframe
+        self.source = source
+        # A wrong argument is an error where it was written, not at the first event.
+        make_indicator(factory, *args, **kwargs)
+
+    def make(self, symbol: str) -> Indicator:
+        """Make the indicator of a symbol anew."""
+        indicator = self[symbol] = make_indicator(self.factory, *self.args, **self.kwargs)
+        return indicator
+
+    def __missing__(self, symbol: str) -> Indicator:
+        raise StrategyError(f"no indicator for the symbol {symbol!r}.{did_you_mean(symbol, self)}")
+
+
+class Lane:
+    """What one strategy hangs on one series: its indicators' updates and its crossings."""
+
+    __slots__ = ("bar_updates", "close_updates", "crosses", "follows", "owner")
+
+    def __init__(self, owner: object) -> None:
+        self.owner = owner
+        self.follows = False
+        self.close_updates: list[Callable[[float], None]] = []
+        self.bar_updates: list[Callable[[Bar], None]] = []
+        self.crosses: list[Cross] = []
+
+    def add(self, indicator: Indicator, source: str) -> None:
+        """Hang an indicator on the lane."""
+        indicator.watchers = self.crosses
+        if indicator.takes_bar:
+            self.bar_updates.append(indicator.update)
+        elif source == "close":
+            self.close_updates.append(indicator.update)
+        else:
+            update = indicator.update
+            self.bar_updates.append(lambda bar: update(getattr(bar, source)))
+
+    def feed(self, bar: Bar) -> None:
+        """Give a closed bar to the indicators, then settle the crossings."""
+        close = bar.close
+        for update in self.close_updates:
+            update(close)
+        for update_bar in self.bar_updates:
+            update_bar(bar)
+        for cross in self.crosses:
+            cross.step()
+
+
+class Series:
+    """The closed bars of one symbol and timeframe, and the lanes that want them."""
+
+    __slots__ = ("builder", "kept", "lanes", "timeframe")
+
+    def __init__(self, symbol: str, timeframe: str) -> None:
+        self.timeframe = timeframe
+        self.builder = BarBuilder(symbol, timeframe)
+        self.kept: deque[Bar] = deque(maxlen=KEPT_BARS)
+        self.lanes: list[Lane] = []
+
+    def feed(self, bar: Bar) -> None:
+        """Keep a closed bar and give it to every lane."""
+        self.kept.append(bar)
+        for lane in self.lanes:
+            lane.feed(bar)
+
+    def lane(self, owner: object) -> Lane:
+        """The lane of a strategy, made at need."""
+        for lane in self.lanes:
+            if lane.owner is owner:
+                return lane
+        lane = Lane(owner)
+        self.lanes.append(lane)
+        return lane
+
+
+class Track:
+    """One symbol in the engine: its market, its base series and the higher ones built from that.
+
+    ``source_timeframe`` is that of the bars that come in, "" until then and for ticks.
+    """
+
+    __slots__ = ("base", "higher", "is_direct", "market", "quote_seats", "seats", "source_timeframe", "symbol", "tick_seats")
+
+    def __init__(self, symbol: str, timeframe: str) -> None:
+        self.symbol = symbol
+        self.market = Market(symbol)
+        self.base = Series(symbol, timeframe)
+        self.higher: dict[str, Series] = {}
+        self.source_timeframe = ""
+        self.is_direct = False
+        self.seats: list[Seat] = []
+        self.tick_seats: list[Seat] = []
+        self.quote_seats: list[Seat] = []
+
+    def put(self, seat: "Seat") -> None:
+        """Give a strategy its seat at this symbol."""
+        self.seats.append(seat)
+        if seat.on_tick is not None or seat.tick_lane.close_updates:
+            self.tick_seats.append(seat)
+        if seat.on_quote is not None:
+            self.quote_seats.append(seat)
+
+    def remove(self, owner: object) -> None:
+        """Take a strategy's seat and lanes away."""
+        for name in ("seats", "tick_seats", "quote_seats"):
+            setattr(self, name, [seat for seat in getattr(self, name) if seat.desk is not owner])
+        for series in (self.base, *self.higher.values()):
+            series.lanes = [lane for lane in series.lanes if lane.owner is not owner]
+
+    def series(self, timeframe: str | None) -> Series:
+        """The series of a timeframe, None for the base; a new one is filled from the base's kept bars."""
+        if timeframe is None or timeframe == self.base.timeframe:
+            return self.base
+        series = self.higher.get(timeframe)
+        if series is None:
+            step, base = timeframe_ns(timeframe), self.base.builder.step_ns
+            if step < base or step % base:
+                raise TimeframeError(
+                    f"{self.symbol}: bars of {timeframe} cannot be built from bars of {self.base.timeframe}; "
+                    "ask for a multiple of it, or run on a smaller timeframe"
+                )
+            series = self.higher[timeframe] = Series(self.symbol, timeframe)
+            for bar in self.base.kept:
+                for closed in self.raise_bar(series, bar):
+                    series.kept.append(closed)
+        return series
+
+    @staticmethod
+    def raise_bar(series: Series, bar: Bar) -> list[Bar]:
+        """Add a base bar to a higher series; return the bars that this closed, at most two."""
+        builder = series.builder
+        closed = []
+        before = builder.close_before(bar.open_ns)
+        if before is not None:
+            closed.append(before)
+        builder.add_bar(bar)
+        after = builder.close_before(bar.close_ns)
+        if after is not None:
+            closed.append(after)
+        return closed

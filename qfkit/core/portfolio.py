@@ -1,0 +1,232 @@
+"""Cash, positions, profit and loss: one book a strategy, and the account over them.
+
+At every event, for each book: cash + positions at market = starting cash + realised +
+unrealised - fees.
+"""
+
+from collections.abc import Iterable
+
+from qfkit.core.market import Market
+from qfkit.core.orders import Fill, Side, Trade
+
+__all__ = ["Book", "Portfolio", "Position", "total"]
+
+# A residue this small against the fill that left it is rounding, not a position.
+_DUST = 1e-12
+
+
+def total(values: Iterable[float]) -> float:
+    """Add from left to right. The built-in ``sum`` of floats rounds otherwise from Python 3.12
+    on, and a journal must replay to the last bit under any version."""
+    result = 0.0
+    for value in values:
+        result += value
+    return result
+
+
+class Position:
+    """One book's holding of one symbol. ``quantity`` is negative for a short.
+
+    ``average_price`` is that of the open quantity (0.0 when flat); ``realised`` is before fees.
+    """
+
+    __slots__ = (
+        "_entry_notional",
+        "_entry_quantity",
+        "_entry_time_ns",
+        "_exit_notional",
+        "_exit_quantity",
+        "_trade_fees",
+        "average_price",
+        "fees",
+        "market",
+        "quantity",
+        "realised",
+    )
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self.quantity = 0.0
+        self.average_price = 0.0
+        self.realised = 0.0
+        self.fees = 0.0
+        self._start_trade(0)
+
+    def _start_trade(self, time_ns: int) -> None:
+        self._entry_time_ns = time_ns
+        self._entry_quantity = 0.0
+        self._entry_notional = 0.0
+        self._exit_quantity = 0.0
+        self._exit_notional = 0.0
+        self._trade_fees = 0.0
+
+    @property
+    def symbol(self) -> str:
+        return self.market.symbol
+
+    @property
+    def market_value(self) -> float:
+        """Signed value at the last price."""
+        return self.quantity * self.market.price if self.quantity else 0.0
+
+    @property
+    def unrealised(self) -> float:
+        return self.quantity * (self.market.price - self.average_price) if self.quantity else 0.0
+
+    def __bool__(self) -> bool:
+        return self.quantity != 0.0
+
+    def __repr__(self) -> str:
+        return f"Position({self.symbol}, quantity={self.quantity:g}, average_price={self.average_price:g})"
+
+    def apply(self, fill: Fill) -> Trade | None:
+        """Take a fill in; return the round trip that it ended, if it ended one."""
+        signed = fill.quantity if fill.side == Side.BUY else -fill.quantity
+        before = self.quantity
+        after = before + signed
+        if abs(after) <= _DUST * fill.quantity:
+            after = 0.0
+        self.fees += fill.fee
+        trade: Trade | None = None
+        if before == 0.0 or (before > 0.0) == (signed > 0.0):
+            if before == 0.0:
+                self._start_trade(fill.time_ns)
+            self._enter(fill.quantity, fill.price, fill.fee)
+            self.average_price = (abs(before) * self.average_price + fill.quantity * fill.price) / abs(after)
+        else:
+            closed = min(fill.quantity, abs(before))
+            direction = 1.0 if before > 0.0 else -1.0
+            self.realised += closed * (fill.price - self.average_price) * direction
+            closing_fee = fill.fee * (closed / fill.quantity)
+            self._exit_quantity += closed
+            self._exit_notional += closed * fill.price
+            self._trade_fees += closing_fee
+            if after == 0.0 or (after > 0.0) != (before > 0.0):
+                trade = self._end_trade(fill, direction)
+                self._start_trade(fill.time_ns)
+                self.average_price = 0.0
+                if after != 0.0:
+                    self._enter(abs(after), fill.price, fill.fee - closing_fee)
+                    self.average_price = fill.price
+        self.quantity = after
+        return trade
+
+    def _enter(self, quantity: float, price: float, fee: float) -> None:
+        self._entry_quantity += quantity
+        self._entry_notional += quantity * price
+        self._trade_fees += fee
+
+    def _end_trade(self, fill: Fill, direction: float) -> Trade:
+        pnl = (self._exit_notional - self._entry_notional) * direction - self._trade_fees
+        return Trade(
+            symbol=fill.symbol,
+            side="long" if direction > 0.0 else "short",
+            quantity=self._entry_quantity,
+            entry_time_ns=self._entry_time_ns,
+            exit_time_ns=fill.time_ns,
+            entry_price=self._entry_notional / self._entry_quantity,
+            exit_price=self._exit_notional / self._exit_quantity,
+            fees=self._trade_fees,
+            pnl=pnl,
+            return_=pnl / self._entry_notional,
+            strategy=fill.strategy,
+        )
+
+
+class Book:
+    """One strategy's money: its cash, its positions, what it earned and paid."""
+
+    __slots__ = ("cash", "fees", "open", "positions", "realised", "starting_cash", "trades_count", "winning_trades")
+
+    def __init__(self, starting_cash: float) -> None:
+        self.starting_cash = starting_cash
+        self.cash = starting_cash
+        self.realised = 0.0
+        self.fees = 0.0
+        self.trades_count = 0
+        self.winning_trades = 0
+        self.positions: dict[str, Position] = {}
+        self.open: dict[str, Position] = {}
+
+    def position(self, market: Market) -> Position:
+        """The position in a market, flat if there never was one."""
+        position = self.positions.get(market.symbol)
+        if position is None:
+            position = self.positions[market.symbol] = Position(market)
+        return position
+
+    def apply(self, fill: Fill, market: Market) -> Trade | None:
+        """Book a fill; return the round trip that it ended, if it ended one."""
+        position = self.position(market)
+        before = position.realised
+        trade = position.apply(fill)
+        notional = fill.quantity * fill.price
+        self.cash += (-notional if fill.side == Side.BUY else notional) - fill.fee
+        self.realised += position.realised - before
+        self.fees += fill.fee
+        if position.quantity:
+            self.open[fill.symbol] = position
+        else:
+            self.open.pop(fill.symbol, None)
+        if trade is not None:
+            self.trades_count += 1
+            if trade.pnl > 0.0:
+                self.winning_trades += 1
+        return trade
+
+    @property
+    def equity(self) -> float:
+        """Cash plus open positions at the last prices."""
+        equity = self.cash
+        for position in self.open.values():
+            equity += position.quantity * position.market.price
+        return equity
+
+    @property
+    def unrealised(self) -> float:
+        return total(position.unrealised for position in self.open.values())
+
+    @property
+    def gross_exposure(self) -> float:
+        """The sum of the absolute values of the open positions."""
+        return total(abs(position.quantity) * position.market.price for position in self.open.values())
+
+    @property
+    def net_exposure(self) -> float:
+        return total(position.quantity * position.market.price for position in self.open.values())
+
+
+class Portfolio:
+    """The account: the sum of its strategies' books. What ``self.portfolio`` shows is one book."""
+
+    __slots__ = ("books",)
+
+    def __init__(self, books: Iterable[Book]) -> None:
+        self.books = tuple(books)
+
+    def _sum(self, name: str) -> float:
+        return total(getattr(book, name) for book in self.books)
+
+    @property
+    def starting_cash(self) -> float:
+        return self._sum("starting_cash")
+
+    @property
+    def cash(self) -> float:
+        return self._sum("cash")
+
+    @property
+    def equity(self) -> float:
+        return self._sum("equity")
+
+    @property
+    def realised(self) -> float:
+        return self._sum("realised")
+
+    @property
+    def unrealised(self) -> float:
+        return self._sum("unrealised")
+
+    @property
+    def fees(self) -> float:
+        return self._sum("fees")

@@ -1,0 +1,315 @@
+"""Strategy and Param: what a user writes."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
+
+from qfkit.core.events import Bar, Quote, Tick
+from qfkit.core.orders import Fill, Order, TimeInForce
+from qfkit.errors import ParameterError, StrategyError, did_you_mean
+
+if TYPE_CHECKING:
+    from qfkit.core.desk import Desk
+    from qfkit.core.lanes import IndicatorSet
+    from qfkit.core.portfolio import Book, Position
+
+__all__ = ["Param", "Strategy"]
+
+Value = TypeVar("Value")
+
+
+class Param(Generic[Value]):
+    """A parameter of a strategy: a slider, an axis of a sweep and an entry in the journal.
+
+    ``low`` and ``high`` are the bounds, both allowed; ``choices`` lists the values of a
+    parameter that is no number. A value must be of the default's type (an int passes for a float).
+    """
+
+    def __init__(
+        self,
+        default: Value,
+        *,
+        low: float | None = None,
+        high: float | None = None,
+        step: float | None = None,
+        choices: Sequence[Value] | None = None,
+        help: str = "",
+    ) -> None:
+        self.default = default
+        self.low = low
+        self.high = high
+        self.step = step
+        self.choices = None if choices is None else tuple(choices)
+        self.help = help
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+        self.check(self.default)
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> Value: ...
+    def __get__(self, instance: object | None, owner: type) -> Self | Value:
+        # Values live in the instance's __dict__, which Python looks at first.
+        return self if instance is None else self.default
+
+    def check(self, value: Any) -> Any:
+        """Return the value as the parameter's type, or raise :class:`ParameterError`."""
+        wanted = type(self.default)
+        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        elif wanted is int and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        elif wanted is int and not isinstance(value, bool) and hasattr(value, "__index__"):
+            value = int(value.__index__())
+        if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+            raise ParameterError(f"{self.name}={value!r}: it must be of type {wanted.__name__}, like {self.default!r}")
+        if value != value:
+            raise ParameterError(f"{self.name}={value!r}: it must be a number")
+        if self.choices is not None and value not in self.choices:
+            raise ParameterError(f"{self.name}={value!r}: it must be one of {', '.join(map(repr, self.choices))}")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            below = self.low is not None and value < self.low
+            above = self.high is not None and value > self.high
+            if below or above:
+                low = "any" if self.low is None else f"{self.low:g}"
+                high = "any" if self.high is None else f"{self.high:g}"
+                raise ParameterError(f"{self.name}={value!r} is out of bounds: it must be from {low} to {high}")
+        return value
+
+    def __repr__(self) -> str:
+        bounds = f", low={self.low!r}, high={self.high!r}" if self.low is not None or self.high is not None else ""
+        return f"Param({self.default!r}{bounds})"
+
+
+class Strategy:
+    """The base of every strategy. Write ``setup`` and one of ``on_bar``, ``on_tick``, ``on_quote``.
+
+    Declare indicators in ``setup``: it runs again, with the indicators warmed from kept bars,
+    when a parameter changes in a running session; start your own counters in ``on_start``.
+
+    The engine calls ``on_bar`` with closed bars only, and only once every indicator of the
+    symbol is ready. Everything a strategy may know is in its arguments and in ``self``: it must
+    not read the clock, files or unseeded random numbers, or a replay will not equal the session.
+    """
+
+    parameters_of_class: ClassVar[dict[str, Param[Any]]] = {}
+    registry: ClassVar[dict[str, type["Strategy"]]] = {}
+    _desk: "Desk | None" = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.parameters_of_class = {
+            name: value
+            for base in reversed(cls.__mro__)
+            for name, value in vars(base).items()
+            if isinstance(value, Param)
+        }
+        Strategy.registry[cls.key()] = cls
+
+    def __init__(self, **parameters: Any) -> None:
+        vars(self).update({name: param.default for name, param in self.parameters_of_class.items()})
+        vars(self).update(self.check_parameters(parameters))
+
+    @classmethod
+    def key(cls) -> str:
+        """The name that a journal stores for this class."""
+        return f"{cls.__module__}:{cls.__qualname__}"
+
+    @classmethod
+    def check_parameters(cls, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values in their types, or raise :class:`ParameterError` for one that cannot be."""
+        checked = {}
+        for name, value in parameters.items():
+            param = cls.parameters_of_class.get(name)
+            if param is None:
+                raise ParameterError(
+                    f"{cls.__name__} has no parameter {name!r}.{did_you_mean(name, cls.parameters_of_class)}"
+                )
+            checked[name] = param.check(value)
+        return checked
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The present values of all parameters."""
+        return {name: getattr(self, name) for name in self.parameters_of_class}
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
+        return f"{type(self).__name__}({values})"
+
+    # -- what a strategy may define --------------------------------------------------------
+
+    def setup(self) -> None:
+        """Declare indicators. Runs before the first event and again when a parameter changes."""
+
+    def on_start(self) -> None:
+        """Runs once, at the first event."""
+
+    def on_bar(self, bar: Bar) -> None:
+        """A bar closed and every indicator of its symbol is ready."""
+
+    def on_tick(self, tick: Tick) -> None:
+        """Something traded."""
+
+    def on_quote(self, quote: Quote) -> None:
+        """The best bid or ask changed."""
+
+    def on_fill(self, fill: Fill) -> None:
+        """One of this strategy's orders was filled, wholly or in part."""
+
+    def on_stop(self) -> None:
+        """The run ends. Orders sent here are not filled any more."""
+
+    # -- what a strategy may use -----------------------------------------------------------
+
+    @property
+    def _at(self) -> "Desk":
+        if self._desk is None:
+            raise StrategyError(
+                f"{type(self).__name__} is not running: give it to qf.backtest(...) or qf.paper(...), "
+                "which call setup() and the on_... methods"
+            )
+        return self._desk
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols of this run, in the order in which they were declared or first seen."""
+        return self._at.symbols
+
+    @property
+    def time_ns(self) -> int:
+        """The engine's clock: UTC nanoseconds since 1970."""
+        return self._at.clock_ns
+
+    @property
+    def portfolio(self) -> "Book":
+        """This strategy's own book: cash, equity, exposure, realised and unrealised profit."""
+        return self._at.book
+
+    def position(self, symbol: str) -> "Position":
+        """The position in a symbol; false when flat, ``quantity`` negative when short."""
+        return self._at.position(symbol)
+
+    def price(self, symbol: str) -> float:
+        """The last price of a symbol, NaN before the first."""
+        return self._at.price(symbol)
+
+    def bars(self, symbol: str, count: int) -> list[Bar]:
+        """The last ``count`` closed bars, oldest first; fewer where fewer are kept (1,000 at most)."""
+        return self._at.bars(symbol, count)
+
+    @property
+    def orders(self) -> list[Order]:
+        """This strategy's open orders, oldest first."""
+        return self._at.open_orders()
+
+    def indicator(
+        self, factory: Any, *args: Any, timeframe: str | None = None, source: str = "close", **kwargs: Any
+    ) -> "IndicatorSet":
+        """Make an indicator for every symbol, fed with closed bars: ``self.indicator(qf.SMA, 20)[symbol]``.
+
+        ``timeframe`` feeds it with bars of a higher timeframe (``"15m"``), or with each trade
+        (``"tick"``). ``source`` is the bar's field that a one-number indicator reads. A
+        streaming indicator of the library talipp may be given as it is.
+        """
+        return self._at.declare(factory, args, kwargs, timeframe, source)
+
+    def follow(self, timeframe: str) -> None:
+        """Have ``on_bar`` called for closed bars of a higher timeframe too (see ``bar.timeframe``)."""
+        self._at.follow(timeframe)
+
+    def buy(
+        self,
+        symbol: str,
+        *,
+        quantity: float | None = None,
+        notional: float | None = None,
+        weight: float | None = None,
+        limit_price: float | None = None,
+        stop_price: float | None = None,
+        trail: float | None = None,
+        trail_fraction: float | None = None,
+        stop_loss: float | None = None,
+        take_profit: float | None = None,
+        time_in_force: TimeInForce | str = TimeInForce.GTC,
+        expires_ns: int | None = None,
+        reason: str = "",
+    ) -> int | None:
+        """Buy; return the order's id, or None where the risk gate refused it.
+
+        The size is one of ``quantity``, ``notional`` (money) or ``weight`` (fraction of this
+        strategy's equity); without any, the sizer of the run decides. Prices make the type:
+        none is a market order, ``limit_price``, ``stop_price``, both (stop-limit), or a trailing
+        stop by ``trail`` (in price) or ``trail_fraction``. ``stop_loss`` and ``take_profit`` are
+        prices: they make a bracket, whose legs wait for the fill.
+        """
+        return self._at.order("buy", **_without(locals(), "self"))
+
+    def sell(
+        self,
+        symbol: str,
+        *,
+        quantity: float | None = None,
+        notional: float | None = None,
+        weight: float | None = None,
+        limit_price: float | None = None,
+        stop_price: float | None = None,
+        trail: float | None = None,
+        trail_fraction: float | None = None,
+        stop_loss: float | None = None,
+        take_profit: float | None = None,
+        time_in_force: TimeInForce | str = TimeInForce.GTC,
+        expires_ns: int | None = None,
+        reason: str = "",
+    ) -> int | None:
+        """Sell, also short; arguments as for :meth:`buy`."""
+        return self._at.order("sell", **_without(locals(), "self"))
+
+    def order_target(
+        self,
+        symbol: str,
+        *,
+        quantity: float | None = None,
+        notional: float | None = None,
+        weight: float | None = None,
+        reason: str = "",
+    ) -> int | None:
+        """Trade at the market to a target position (signed); return the order's id, None if none is needed.
+
+        A market order of this strategy that still works in the symbol is replaced.
+        """
+        return self._at.order_target(symbol, quantity=quantity, notional=notional, weight=weight, reason=reason)
+
+    def rebalance(self, weights: Mapping[str, float], *, reason: str = "rebalance") -> list[int]:
+        """Trade to these fractions of equity, sells before buys; a symbol not named goes to zero."""
+        return self._at.rebalance(weights, reason=reason)
+
+    def close(self, symbol: str, *, reason: str = "close") -> int | None:
+        """Cancel this strategy's orders in a symbol and close its position at the market."""
+        return self._at.close(symbol, reason=reason)
+
+    def cancel(self, order_id: int, *, reason: str = "cancelled by the strategy") -> None:
+        """Cancel an open order; one that is no longer open is left as it is."""
+        self._at.cancel(order_id, reason=reason)
+
+    def modify(
+        self,
+        order_id: int,
+        *,
+        quantity: float | None = None,
+        limit_price: float | None = None,
+        stop_price: float | None = None,
+    ) -> None:
+        """Change an open order's quantity or prices; it works again after the latency."""
+        self._at.modify(order_id, quantity=quantity, limit_price=limit_price, stop_price=stop_price)
+
+    def one_cancels_other(self, *order_ids: int | None) -> None:
+        """Link open orders: a fill of one takes as much from the others."""
+        self._at.one_cancels_other(order_ids)
+
+
+def _without(arguments: dict[str, Any], name: str) -> dict[str, Any]:
+    del arguments[name]
+    return arguments

@@ -1,0 +1,85 @@
+"""Takes the snapshot of an engine: the one place that turns its state into what people see."""
+
+from typing import TYPE_CHECKING
+
+from qfkit.core.lanes import Track
+from qfkit.core.portfolio import Portfolio
+from qfkit.core.snapshot import PositionView, Snapshot, StrategyView, SymbolView
+
+if TYPE_CHECKING:
+    from qfkit.core.desk import Desk
+    from qfkit.core.engine import Engine
+
+__all__ = ["take_snapshot"]
+
+
+def take_snapshot(engine: "Engine") -> Snapshot:
+    """The trading part of a snapshot: everything but the session's name, state, feed and messages."""
+    engine.measure()
+    desks = engine.desks.values()
+    account = Portfolio(desk.book for desk in desks)
+    equity = account.equity
+    drawdown = 1.0 - equity / max(engine.metrics.peak, equity)
+    return Snapshot(
+        time_ns=engine.clock_ns,
+        events=engine.events,
+        starting_cash=engine.starting_cash,
+        cash=account.cash,
+        equity=equity,
+        realised=account.realised,
+        unrealised=account.unrealised,
+        fees=account.fees,
+        drawdown=drawdown,
+        max_drawdown=max(engine.metrics.max_drawdown, drawdown),
+        fills_count=engine.broker.fills_count,
+        trades_count=sum(book.trades_count for book in account.books),
+        winning_trades=sum(book.winning_trades for book in account.books),
+        late_events=engine.late_events,
+        symbols=tuple(_symbol_view(track) for track in engine.tracks.values()),
+        positions=tuple(view for desk in desks for view in _position_views(desk)),
+        working_orders=tuple(working.order for working in engine.broker.open.values()),
+        fills=tuple(engine.last_fills),
+        strategies=tuple(_strategy_view(desk, engine) for desk in desks),
+        equity_curve=tuple(engine.equity_curve),
+    )
+
+
+def _symbol_view(track: Track) -> SymbolView:
+    market = track.market
+    return SymbolView(
+        symbol=track.symbol,
+        price=market.price,
+        change=market.price / market.first_price - 1.0,
+        previous_price=market.previous_price,
+        time_ns=market.time_ns,
+        bid=None if market.bid != market.bid else market.bid,
+        ask=None if market.ask != market.ask else market.ask,
+    )
+
+
+def _position_views(desk: "Desk") -> list[PositionView]:
+    return [
+        PositionView(
+            strategy=desk.name,
+            symbol=position.symbol,
+            quantity=position.quantity,
+            average_price=position.average_price,
+            price=position.market.price,
+            market_value=position.market_value,
+            unrealised=position.unrealised,
+            realised=position.realised,
+        )
+        for position in desk.book.open.values()
+    ]
+
+
+def _strategy_view(desk: "Desk", engine: "Engine") -> StrategyView:
+    return StrategyView(
+        name=desk.name,
+        state=desk.state,
+        equity=desk.book.equity,
+        pnl=desk.book.equity - desk.book.starting_cash,
+        parameters=desk.strategy.parameters,
+        indicators={symbol: desk.indicator_values(symbol) for symbol in engine.tracks},
+        fault=desk.error,
+    )

@@ -1,0 +1,86 @@
+"""An open order in the broker's hands."""
+
+from math import nan
+
+from qfkit.core.market import Market
+from qfkit.core.orders import Order, OrderType, Side
+from qfkit.core.portfolio import Book
+
+__all__ = ["WorkingOrder"]
+
+
+class WorkingOrder:
+    """An open order with what changes while it works; ``order`` is its latest record.
+
+    ``remaining`` is unfilled, ``seen`` whether an event had the chance to fill it, ``extreme``
+    the best price a trailing stop saw. A leg belongs to a ``parent``, its entry, and becomes
+    active when that fills; the flags ``..._inside`` hold within the bar in which it happened.
+    """
+
+    __slots__ = (
+        "activated_inside",
+        "book",
+        "expires_ns",
+        "extreme",
+        "fired_inside",
+        "group",
+        "is_buy",
+        "is_leg",
+        "legs",
+        "limit_price",
+        "market",
+        "order",
+        "owner",
+        "parent",
+        "remaining",
+        "seen",
+        "sent_ns",
+        "stop_price",
+        "type",
+    )
+
+    def __init__(self, order: Order, owner: object, book: Book, market: Market) -> None:
+        self.order = order
+        self.owner = owner
+        self.book = book
+        self.market = market
+        self.is_buy = order.side == Side.BUY
+        self.type = order.type
+        self.remaining = order.quantity
+        self.sent_ns = order.sent_ns
+        self.limit_price = order.limit_price
+        self.stop_price = order.stop_price
+        self.expires_ns = order.expires_ns
+        self.extreme = nan
+        self.seen = False
+        self.is_leg = False
+        self.activated_inside = False
+        self.fired_inside = False
+        self.parent: WorkingOrder | None = None
+        self.legs: list[WorkingOrder] = []
+        self.group: list[WorkingOrder] = []
+
+    @property
+    def is_open(self) -> bool:
+        return self.order.status.is_open
+
+    def stop_level(self) -> float | None:
+        """Where an unfired stop fires; None for orders that are no stop (any more)."""
+        if self.type in (OrderType.MARKET, OrderType.LIMIT):
+            return None
+        return self.trail_stop() if self.type == OrderType.TRAILING_STOP else self.stop_price
+
+    def trail_stop(self) -> float:
+        """The level of a trailing stop under (over, for a buy) the best price since it works."""
+        trail = self.order.trail or 0.0
+        distance = self.extreme * trail if self.order.trail_is_fraction else trail
+        return self.extreme + distance if self.is_buy else self.extreme - distance
+
+    def follow(self, price: float) -> None:
+        """Move a trailing stop's best price."""
+        if not (self.extreme <= price if self.is_buy else self.extreme >= price):
+            self.extreme = price
+
+    def trigger(self) -> None:
+        """A stop fires: it goes on as a market or limit order."""
+        self.type = OrderType.LIMIT if self.type == OrderType.STOP_LIMIT else OrderType.MARKET

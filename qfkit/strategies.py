@@ -1,0 +1,88 @@
+"""Ready-made strategies, short enough to read as examples."""
+
+from qfkit.core.events import Bar
+from qfkit.core.indicators import SMA, BollingerBands, RateOfChange
+from qfkit.core.strategy import Param, Strategy
+from qfkit.errors import ParameterError
+
+__all__ = ["BollingerReversion", "MomentumRebalance", "MovingAverageCrossover", "RealTimeMovingAverageCrossover"]
+
+
+class MovingAverageCrossover(Strategy):
+    """Long while the fast average is above the slow one."""
+
+    fast = Param(10, low=2, high=60, help="bars of the fast average")
+    slow = Param(30, low=5, high=240, help="bars of the slow average")
+    weight = Param(0.25, low=0.0, high=1.0, help="fraction of equity to hold")
+
+    def setup(self) -> None:
+        if self.fast >= self.slow:
+            raise ParameterError(f"fast={self.fast} must be below slow={self.slow}")
+        self.fast_average = self.indicator(SMA, self.fast)
+        self.slow_average = self.indicator(SMA, self.slow)
+
+    def on_bar(self, bar: Bar) -> None:
+        fast, slow = self.fast_average[bar.symbol], self.slow_average[bar.symbol]
+        if fast.crossed_above(slow):
+            self.order_target(bar.symbol, weight=self.weight, reason="fast average crossed above slow")
+        elif fast.crossed_below(slow):
+            self.close(bar.symbol, reason="fast average crossed below slow")
+
+
+RealTimeMovingAverageCrossover = MovingAverageCrossover
+
+
+class BollingerReversion(Strategy):
+    """Buy below the lower Bollinger band, sell when the price is back at the middle."""
+
+    period = Param(20, low=5, high=200, help="bars of the band")
+    width = Param(2.0, low=0.5, high=4.0, help="standard deviations from the middle to a band")
+    weight = Param(0.25, low=0.0, high=1.0, help="fraction of equity to hold")
+
+    def setup(self) -> None:
+        self.bands = self.indicator(BollingerBands, self.period, self.width)
+
+    def on_bar(self, bar: Bar) -> None:
+        bands = self.bands[bar.symbol]
+        if self.position(bar.symbol):
+            if bar.close >= bands.value:
+                self.close(bar.symbol, reason="price is back at the middle band")
+        elif bar.close < bands.lower:
+            self.order_target(bar.symbol, weight=self.weight, reason="price closed below the lower band")
+
+
+class MomentumRebalance(Strategy):
+    """Every few bars, hold the symbols that rose most, in equal parts; cash where none rose."""
+
+    lookback = Param(60, low=2, high=500, help="bars over which the rise is measured")
+    every = Param(20, low=1, high=500, help="bars between two rebalancings")
+    hold = Param(2, low=1, high=20, help="how many symbols to hold")
+    weight = Param(0.9, low=0.0, high=1.0, help="fraction of equity to hold in all")
+
+    def setup(self) -> None:
+        self.momentum = self.indicator(RateOfChange, self.lookback)
+
+    def on_start(self) -> None:
+        self.round_ns = 0
+        self.rounds = 0
+        self.heard: set[str] = set()
+
+    def on_bar(self, bar: Bar) -> None:
+        if bar.close_ns != self.round_ns:
+            if self.heard:
+                # A symbol in which nothing traded had no bar: do not wait for it any longer.
+                self.decide()
+            self.round_ns = bar.close_ns
+        self.heard.add(bar.symbol)
+        if len(self.heard) == len(self.symbols):
+            self.decide()
+
+    def decide(self) -> None:
+        self.heard.clear()
+        self.rounds += 1
+        if (self.rounds - 1) % self.every:
+            return
+        rise = {symbol: indicator.value for symbol, indicator in self.momentum.items() if indicator.value > 0.0}
+        best = sorted(rise, key=lambda symbol: -rise[symbol])[: self.hold]
+        weights = {symbol: self.weight / self.hold for symbol in best}
+        self.rebalance(weights, reason=f"the {self.hold} strongest over {self.lookback} bars")
