@@ -1,0 +1,145 @@
+"""How many periods a year has, read from the times of the equity points themselves."""
+
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Annualisation", "infer_annualisation"]
+
+Times: TypeAlias = NDArray[np.int64]
+
+_SECOND_NS = 1_000_000_000
+_HOUR_NS = 3_600 * _SECOND_NS
+_DAY_NS = 24 * _HOUR_NS
+_YEAR_NS = 365.25 * _DAY_NS
+
+_TRADING_DAYS = 252
+_CALENDAR_DAYS = 365
+_WEEKS = 52
+# A break this long inside intraday data closes a session: longer than any lunch break, shorter
+# than the eight hours between one extended New York session and the next.
+_BREAK_NS = 4 * _HOUR_NS
+# Open for more than this share of the time is open around the clock, with outages.
+_AROUND_THE_CLOCK = 0.9
+# Fewer points than this around the clock mean that quiet periods have none.
+_COMPLETE = 0.98
+# A count observed over a year or more replaces the usual one where it departs by more than this:
+# New York's 251.5 days a year, Tokyo's 245 and a plain Monday to Friday's 261 all stay 252.
+_DEPARTURE = 0.04
+# (open, close) in hours of New York time: the regular session and the extended one.
+_NEW_YORK_SESSIONS = ((9.5, 16.0), (4.0, 20.0))
+_NEW_YORK_BEHIND_UTC_HOURS = (4.0, 5.0)
+_SESSION_TOLERANCE_HOURS = 1.0 / 3.0
+_USUAL_STEPS = ((7.0, 52.0, "weekly"), (30.4375, 12.0, "monthly"), (91.3125, 4.0, "quarterly"), (365.25, 1.0, "yearly"))
+
+
+class Annualisation(msgspec.Struct, frozen=True):
+    """Periods a year, and the assumption behind them in words. NaN periods: not annualised."""
+
+    periods_per_year: float
+    assumption: str
+
+
+def infer_annualisation(times_ns: Times) -> Annualisation:
+    """Read the periods a year from the times (UTC ns, ascending, each the end of its period).
+
+    The typical step is the median difference. Then:
+
+    - steps of about a day: 252 a year if at most five days of the week have points, else 365;
+    - steps of a week, month, quarter or year: 52, 12, 4 or 1;
+    - shorter steps without a break of four hours, or open for more than 90 % of the time: around
+      the clock, 365 days of as many points as a day has here;
+    - shorter steps with breaks: the median number of points in a session, times 252 sessions a
+      year (365 if they fall on more than five days of the week, 52 if they last a week). A
+      single stretch that runs from open to close of the New York session, regular or extended,
+      on one weekday is such a session;
+    - where the times span a year or more and the points counted in them depart from the above
+      by more than 4 %, the count is taken instead.
+    """
+    if len(times_ns) < 3:
+        return Annualisation(float("nan"), "not annualised: fewer than three equity points")
+    steps = np.diff(times_ns)
+    step_ns = float(np.median(steps))
+    span_ns = float(times_ns[-1] - times_ns[0])
+    if step_ns <= 0.0:
+        return Annualisation(float("nan"), "not annualised: the equity points have no distinct times")
+    if step_ns >= 0.8 * _DAY_NS:
+        usual, text = _of_days(times_ns, step_ns)
+    else:
+        usual, text = _within_days(times_ns, steps, step_ns)
+    if span_ns >= _YEAR_NS - _DAY_NS:
+        observed = (len(times_ns) - 1) / (span_ns / _YEAR_NS)
+        if abs(observed / usual - 1.0) > _DEPARTURE:
+            years = span_ns / _YEAR_NS
+            usual, text = observed, f"equity points every {_step_text(step_ns)} as counted over {years:.1f} years"
+    return Annualisation(
+        usual, f"annualised with {usual:,.1f} periods a year: {text}".replace(".0 periods", " periods")
+    )
+
+
+def _of_days(times_ns: Times, step_ns: float) -> tuple[float, str]:
+    if step_ns < 1.5 * _DAY_NS:
+        if _days_of_week(times_ns) > 5:
+            return float(_CALENDAR_DAYS), "daily equity points, all week"
+        return float(_TRADING_DAYS), "daily equity points on weekdays"
+    for days, periods, name in _USUAL_STEPS:
+        if abs(step_ns / (days * _DAY_NS) - 1.0) < 0.1:
+            return periods, f"{name} equity points"
+    return _YEAR_NS / step_ns, f"equity points every {_step_text(step_ns)}"
+
+
+def _within_days(times_ns: Times, steps: NDArray[np.int64], step_ns: float) -> tuple[float, str]:
+    every = f"equity points every {_step_text(step_ns)}"
+    breaks = np.flatnonzero(steps >= max(_BREAK_NS, 1.5 * step_ns))
+    starts = np.concatenate(([0], breaks + 1))
+    ends = np.concatenate((breaks, [len(times_ns) - 1]))
+    counts = ends - starts + 1
+    span_ns = float(times_ns[-1] - times_ns[0])
+    open_ns = float(np.sum(times_ns[ends] - times_ns[starts]))
+    if len(starts) == 1 and _is_new_york_session(times_ns, step_ns):
+        return float(counts[0] * _TRADING_DAYS), f"{every}, {counts[0]:,} in a session, {_TRADING_DAYS} sessions"
+    if len(starts) == 1 or open_ns >= _AROUND_THE_CLOCK * span_ns:
+        nominal = _CALENDAR_DAYS * _DAY_NS / step_ns
+        observed = (len(times_ns) - len(starts)) / open_ns * _CALENDAR_DAYS * _DAY_NS
+        if observed < _COMPLETE * nominal:
+            return observed, f"{every} with quiet ones left out, around the clock, {_CALENDAR_DAYS} days"
+        return nominal, f"{every}, around the clock, {_CALENDAR_DAYS} days"
+    in_session = float(np.median(counts)) if len(counts) > 2 else float(np.max(counts))
+    if float(np.min(np.diff(times_ns[starts]))) > 5.0 * _DAY_NS:
+        return in_session * _WEEKS, f"{every}, {in_session:,.0f} in a week, {_WEEKS} weeks"
+    sessions = _CALENDAR_DAYS if _days_of_week(times_ns) > 5 else _TRADING_DAYS
+    return in_session * sessions, f"{every}, {in_session:,.0f} in a session, {sessions} sessions"
+
+
+def _days_of_week(times_ns: Times) -> int:
+    """How many days of the week have points, a quarter of the busiest day's at least.
+
+    The count does not care whether a day's point is stamped at its open, its close or its
+    close in New York; the quarter leaves out sessions that reach into the next day.
+    """
+    per_day = np.bincount((times_ns // _DAY_NS) % 7, minlength=7)
+    return int(np.count_nonzero(per_day * 4 >= np.max(per_day)))
+
+
+def _is_new_york_session(times_ns: Times, step_ns: float) -> bool:
+    """Whether one stretch runs from open to close of a New York session on a weekday."""
+    for behind in _NEW_YORK_BEHIND_UTC_HOURS:
+        local = (times_ns - int(behind * _HOUR_NS)).astype(np.float64)
+        days_since_1970 = local[0] // _DAY_NS
+        first = (local[0] - step_ns - days_since_1970 * _DAY_NS) / _HOUR_NS
+        last = (local[-1] - days_since_1970 * _DAY_NS) / _HOUR_NS
+        weekday = (int(days_since_1970) + 3) % 7
+        for start, end in _NEW_YORK_SESSIONS:
+            if weekday < 5 and max(abs(first - start), abs(last - end)) <= _SESSION_TOLERANCE_HOURS:
+                return True
+    return False
+
+
+def _step_text(step_ns: float) -> str:
+    for unit, unit_ns in (("day", _DAY_NS), ("hour", _HOUR_NS), ("minute", 60 * _SECOND_NS), ("second", _SECOND_NS)):
+        if step_ns >= unit_ns:
+            amount = step_ns / unit_ns
+            return f"{amount:.3g} {unit}" + ("" if amount == 1.0 else "s")
+    return f"{step_ns / 1e6:.3g} ms"

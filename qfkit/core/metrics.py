@@ -1,0 +1,404 @@
+"""The figures of a run: what it earned, what it risked, and how a year was reckoned.
+
+Batch figures come from :func:`measure`; :class:`RunningMetrics` follows a run one equity point
+at a time. A figure that is not defined for the data at hand is NaN, never 0 or infinity; its
+line in :class:`Metrics` says when that is. Losses (drawdown, value at risk, expected shortfall)
+are positive fractions.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from html import escape
+from math import fsum, inf, nan, sqrt
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qfkit.core.annualisation import Annualisation, infer_annualisation
+from qfkit.core.orders import Fill, Side, Trade
+from qfkit.core.wording import count, money, multiple, percent, share, span
+from qfkit.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Annualisation", "Metrics", "RunningMetrics", "exposure_of", "infer_annualisation", "measure"]
+
+Floats: TypeAlias = NDArray[np.float64]
+Times: TypeAlias = NDArray[np.int64]
+
+_DAY_NS = 86_400_000_000_000
+_YEAR_NS = 365.25 * _DAY_NS
+_SHORTEST_FOR_CAGR_NS = 30 * _DAY_NS
+_TAIL = 0.05
+# A spread of returns this small against the largest return is the rounding of equal returns.
+_ROUNDING = 1e-12
+# A position this small against the fill that left it is rounding, not a position.
+_DUST = 1e-12
+
+
+class Metrics(msgspec.Struct, frozen=True):
+    """The figures of a finished run. Read one as an attribute or by name: ``metrics["sharpe"]``.
+
+    Fractions are not percent: 0.25 is 25 %. *Period returns* are those between one equity
+    point and the next. ``periods_per_year`` and ``assumption`` say how they were annualised.
+
+    Money: ``start_equity``, ``end_equity``, ``fees``, ``expectancy`` (mean profit and loss of a
+    trade), ``best_trade`` and ``worst_trade``; the last three are NaN without a finished trade.
+
+    Return:
+
+    - ``total_return``: end over start equity, less one.
+    - ``cagr``: the compound growth rate of calendar years (365.25 days). NaN for less than 30
+      days, which say nothing about a year, and where the equity fell to zero.
+    - ``volatility``: sample standard deviation of period returns times sqrt(periods a year).
+      NaN for fewer than two returns.
+    - ``sharpe``: mean over sample standard deviation of period returns, times sqrt(periods a
+      year), risk-free rate 0 (Sharpe 1994, "The Sharpe Ratio"). NaN where returns do not vary.
+    - ``sortino``: as Sharpe, over the downside deviation sqrt(mean(min(r, 0)^2)) (Sortino and
+      Price 1994, target 0). NaN without a losing period.
+    - ``calmar``: ``cagr`` over ``max_drawdown`` (Young 1991; over the whole run, not 36 months).
+      NaN where ``cagr`` is or without a drawdown.
+
+    Risk:
+
+    - ``max_drawdown``: the deepest fall below an earlier peak, as a positive fraction of that
+      peak; the starting equity counts as a peak.
+    - ``max_drawdown_days``: how long that fall lasted: from its peak until the peak was reached
+      again, or to the end of the run. ``longest_drawdown_days``: the longest such time.
+    - ``value_at_risk``: the loss that 95 % of period returns stay above: minus their 5 %
+      quantile (historical, interpolated). ``expected_shortfall``: minus the mean of the returns
+      at or below that quantile (Acerbi and Tasche 2002). Both are of one period, not
+      annualised, negative if even the tail gains, and NaN for fewer than two returns.
+
+    Activity:
+
+    - ``exposure``: the fraction of time with a position open.
+    - ``turnover``: traded notional over mean equity, a calendar year; ``turnover_total``: of the
+      whole run.
+    - ``win_rate``: the fraction of trades with a profit. NaN without a trade.
+    - ``profit_factor``: profits of the winning over losses of the losing trades. NaN where no
+      trade lost.
+    - ``average_holding_days``: mean time from entry to exit. NaN without a trade.
+    - ``trades``, ``fills``, ``periods``: how many; ``days``: calendar days from the first equity
+      point to the last.
+    """
+
+    start_equity: float
+    end_equity: float
+    total_return: float
+    cagr: float
+    volatility: float
+    sharpe: float
+    sortino: float
+    calmar: float
+    max_drawdown: float
+    max_drawdown_days: float
+    longest_drawdown_days: float
+    value_at_risk: float
+    expected_shortfall: float
+    exposure: float
+    turnover: float
+    turnover_total: float
+    win_rate: float
+    profit_factor: float
+    expectancy: float
+    best_trade: float
+    worst_trade: float
+    average_holding_days: float
+    fees: float
+    trades: int
+    fills: int
+    periods: int
+    days: float
+    periods_per_year: float
+    assumption: str
+
+    def __getitem__(self, name: str) -> float | int | str:
+        if name not in self.__struct_fields__:
+            raise KeyError(f"no figure {name!r}.{did_you_mean(name, self.__struct_fields__)}")
+        value: float | int | str = getattr(self, name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__struct_fields__)
+
+    def __len__(self) -> int:
+        return len(self.__struct_fields__)
+
+    def keys(self) -> tuple[str, ...]:
+        """The figures' names, so that ``dict(metrics)`` works."""
+        return self.__struct_fields__
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """One row a figure, in one column ``value``; join several runs side by side with it."""
+        import pandas
+
+        return pandas.DataFrame({"value": pandas.Series(dict(self), dtype=object)})
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Label and formatted value of each figure, for people."""
+        return [(label, style(getattr(self, name))) for name, label, style in _LINES]
+
+    def __repr__(self) -> str:
+        rows = self.lines()
+        wide = max(len(label) for label, _ in rows)
+        high = max(len(value) for _, value in rows)
+        return "\n".join([f"{label:<{wide}}  {value:>{high}}" for label, value in rows] + [self.assumption])
+
+    def _repr_html_(self) -> str:
+        body = "".join(
+            f'<tr><td style="text-align:left">{escape(label)}</td>'
+            f'<td style="text-align:right;font-variant-numeric:tabular-nums">{escape(value)}</td></tr>'
+            for label, value in self.lines()
+        )
+        return f"<table>{body}</table><p>{escape(self.assumption)}</p>"
+
+
+_LINES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("start_equity", "start equity", money),
+    ("end_equity", "end equity", money),
+    ("total_return", "total return", percent),
+    ("cagr", "CAGR", percent),
+    ("volatility", "volatility", share),
+    ("sharpe", "Sharpe", money),
+    ("sortino", "Sortino", money),
+    ("calmar", "Calmar", money),
+    ("max_drawdown", "max drawdown", share),
+    ("max_drawdown_days", "its length", span),
+    ("longest_drawdown_days", "longest under water", span),
+    ("value_at_risk", "value at risk 95 %", share),
+    ("expected_shortfall", "expected shortfall", share),
+    ("exposure", "exposure", share),
+    ("turnover", "turnover a year", multiple),
+    ("turnover_total", "turnover total", multiple),
+    ("fees", "fees", money),
+    ("fills", "fills", count),
+    ("trades", "trades", count),
+    ("win_rate", "win rate", share),
+    ("profit_factor", "profit factor", money),
+    ("expectancy", "expectancy", money),
+    ("best_trade", "best trade", money),
+    ("worst_trade", "worst trade", money),
+    ("average_holding_days", "average holding", span),
+)
+
+
+def measure(
+    times_ns: Times,
+    equity: Floats,
+    *,
+    starting_equity: float,
+    trades: Sequence[Trade] = (),
+    fills: Sequence[Fill] = (),
+    periods_per_year: float | None = None,
+) -> Metrics:
+    """The figures of a run, from its equity points, trades and fills.
+
+    ``times_ns`` are UTC nanoseconds, ascending; ``equity`` is the account's at these times;
+    ``starting_equity`` is the money before the first point. ``periods_per_year`` None infers it,
+    see :func:`infer_annualisation`. Raises :class:`DataError` for arrays that do not fit, and
+    for equity that is NaN or infinite.
+    """
+    times_ns = np.asarray(times_ns, dtype=np.int64)
+    equity = np.asarray(equity, dtype=np.float64)
+    if times_ns.ndim != 1 or times_ns.shape != equity.shape:
+        raise DataError(f"times of shape {times_ns.shape} for equity of shape {equity.shape}: give one time a value")
+    if not np.all(np.isfinite(equity)):
+        where = int(np.flatnonzero(~np.isfinite(equity))[0])
+        raise DataError(f"equity is {equity[where]!r} at point {where}: every value must be a finite number")
+    if not 0.0 < starting_equity < inf:
+        raise DataError(f"starting_equity={starting_equity!r}: it must be above zero and finite")
+    if periods_per_year is None:
+        year = infer_annualisation(times_ns)
+    else:
+        year = Annualisation(float(periods_per_year), f"annualised with {periods_per_year:,g} periods a year, as given")
+    span_ns = float(times_ns[-1] - times_ns[0]) if len(times_ns) else 0.0
+    end_equity = float(equity[-1]) if len(equity) else starting_equity
+    returns = _period_returns(equity)
+    volatility, sharpe, sortino = _annualised(returns, year.periods_per_year)
+    deepest, deepest_days, longest_days = _drawdown(times_ns, equity, starting_equity)
+    cagr = nan
+    if span_ns >= _SHORTEST_FOR_CAGR_NS and end_equity > 0.0:
+        cagr = float((end_equity / starting_equity) ** (_YEAR_NS / span_ns) - 1.0)
+    at_risk, shortfall = _tail(returns)
+    traded = fsum(fill.quantity * fill.price for fill in fills)
+    mean_equity = float(np.mean(equity)) if len(equity) else starting_equity
+    turnover = traded / mean_equity if mean_equity > 0.0 else nan
+    results = np.array([trade.pnl for trade in trades], dtype=np.float64)
+    held_ns = np.array([trade.exit_time_ns - trade.entry_time_ns for trade in trades], dtype=np.float64)
+    lost = float(-np.sum(results[results < 0.0]))
+    return Metrics(
+        start_equity=float(starting_equity),
+        end_equity=end_equity,
+        total_return=end_equity / starting_equity - 1.0,
+        cagr=cagr,
+        volatility=volatility,
+        sharpe=sharpe,
+        sortino=sortino,
+        calmar=cagr / deepest if deepest > 0.0 else nan,
+        max_drawdown=deepest,
+        max_drawdown_days=deepest_days,
+        longest_drawdown_days=longest_days,
+        value_at_risk=at_risk,
+        expected_shortfall=shortfall,
+        exposure=exposure_of(fills, int(times_ns[0]), int(times_ns[-1])) if span_ns > 0.0 else nan,
+        turnover=turnover * (_YEAR_NS / span_ns) if span_ns > 0.0 else nan,
+        turnover_total=turnover,
+        win_rate=float(np.mean(results > 0.0)) if len(results) else nan,
+        profit_factor=float(np.sum(results[results > 0.0])) / lost if lost > 0.0 else nan,
+        expectancy=float(np.mean(results)) if len(results) else nan,
+        best_trade=float(np.max(results)) if len(results) else nan,
+        worst_trade=float(np.min(results)) if len(results) else nan,
+        average_holding_days=float(np.mean(held_ns)) / _DAY_NS if len(held_ns) else nan,
+        fees=fsum(fill.fee for fill in fills),
+        trades=len(trades),
+        fills=len(fills),
+        periods=max(len(equity) - 1, 0),
+        days=span_ns / _DAY_NS,
+        periods_per_year=year.periods_per_year,
+        assumption=year.assumption,
+    )
+
+
+def _period_returns(equity: Floats) -> Floats:
+    """Returns between equity points; empty where equity fell to zero, where no return is defined."""
+    if len(equity) < 2 or np.min(equity[:-1]) <= 0.0:
+        return np.empty(0)
+    returns: Floats = equity[1:] / equity[:-1] - 1.0
+    return returns
+
+
+def _annualised(returns: Floats, periods_per_year: float) -> tuple[float, float, float]:
+    """Volatility, Sharpe and Sortino."""
+    if len(returns) < 2:
+        return nan, nan, nan
+    root = sqrt(periods_per_year)
+    mean = float(np.mean(returns))
+    deviation = float(np.std(returns, ddof=1))
+    rounding = _ROUNDING * float(np.max(np.abs(returns)))
+    downside = sqrt(float(np.mean(np.square(np.minimum(returns, 0.0)))))
+    sharpe = mean / deviation * root if deviation > rounding else nan
+    sortino = mean / downside * root if downside > rounding else nan
+    return deviation * root, sharpe, sortino
+
+
+def _drawdown(times_ns: Times, equity: Floats, starting_equity: float) -> tuple[float, float, float]:
+    """The deepest drawdown, its days, and the days of the longest one."""
+    if not len(equity):
+        return 0.0, 0.0, 0.0
+    peaks = np.maximum.accumulate(np.maximum(equity, starting_equity))
+    below = equity < peaks
+    depth = 1.0 - equity / peaks
+    # The time of the peak that each point is measured from, and of the first point that is back at it.
+    count_of_points = len(equity)
+    index = np.arange(count_of_points)
+    peak_at = np.maximum.accumulate(np.where(below, 0, index))
+    back_at = np.minimum.accumulate(np.where(below, count_of_points - 1, index)[::-1])[::-1]
+    days = np.where(below, times_ns[back_at] - times_ns[peak_at], 0) / _DAY_NS
+    deepest = int(np.argmax(depth))
+    return float(depth[deepest]), float(days[deepest]), float(np.max(days))
+
+
+def _tail(returns: Floats) -> tuple[float, float]:
+    """Historical value at risk and expected shortfall at 95 %, as losses."""
+    if len(returns) < 2:
+        return nan, nan
+    last = int((len(returns) - 1) * _TAIL)
+    worst = np.partition(returns, last)[: last + 1]
+    return 0.0 - float(np.quantile(returns, _TAIL)), 0.0 - float(np.mean(worst))
+
+
+def exposure_of(fills: Sequence[Fill], start_ns: int, end_ns: int) -> float:
+    """The fraction of the time from ``start_ns`` to ``end_ns`` with any position open.
+
+    ``fills`` are in the order they happened; positions are kept per strategy and symbol.
+    """
+    if end_ns <= start_ns:
+        return nan
+    positions: dict[tuple[str, str], float] = {}
+    open_since: int | None = None
+    open_ns = 0
+    for fill in fills:
+        key = (fill.strategy, fill.symbol)
+        after = positions.get(key, 0.0) + (fill.quantity if fill.side == Side.BUY else -fill.quantity)
+        if abs(after) <= _DUST * fill.quantity:
+            positions.pop(key, None)
+        else:
+            positions[key] = after
+        now_ns = min(max(fill.time_ns, start_ns), end_ns)
+        if positions and open_since is None:
+            open_since = now_ns
+        elif not positions and open_since is not None:
+            open_ns += max(now_ns - open_since, 0)
+            open_since = None
+    if open_since is not None:
+        open_ns += end_ns - open_since
+    return open_ns / (end_ns - start_ns)
+
+
+class RunningMetrics:
+    """Drawdown and the moments of period returns, O(1) an equity point, in constant memory.
+
+    ``max_drawdown`` is a positive fraction of the peak before it; the starting equity counts as
+    a peak. ``count``, ``mean`` and :attr:`variance` are of the returns between points, so the
+    first point gives none (Welford 1962, "Note on a method for calculating corrected sums of
+    squares and products"). Where equity is not above zero there is no return. The numbers do
+    not depend on how the points were split into calls, to the last bit.
+    """
+
+    __slots__ = ("_previous", "_returns", "_squares", "equity", "max_drawdown", "mean", "peak", "time_ns")
+
+    def __init__(self, starting_equity: float) -> None:
+        self.peak = starting_equity
+        self.equity = starting_equity
+        self.time_ns = 0
+        self.max_drawdown = 0.0
+        self.mean = 0.0
+        self._returns = 0.0
+        self._squares = 0.0
+        self._previous = 0.0
+
+    def update(self, time_ns: int, equity: float) -> None:
+        """Take the next equity point in."""
+        self.update_all(((time_ns, equity),))
+
+    def update_all(self, rows: Iterable[Sequence[float]]) -> None:
+        """Take many points in, rows of (time_ns, equity, ...); a third of the cost of one by one."""
+        previous, peak, worst = self._previous, self.peak, self.max_drawdown
+        returns, mean, squares = self._returns, self.mean, self._squares
+        row: Sequence[float] | None = None
+        for row in rows:
+            equity = row[1]
+            if previous > 0.0:
+                change = equity / previous - 1.0
+                returns += 1.0
+                away = change - mean
+                mean += away / returns
+                squares += away * (change - mean)
+            previous = equity
+            if equity >= peak:
+                peak = equity
+            elif (drawdown := 1.0 - equity / peak) > worst:
+                worst = drawdown
+        if row is None:
+            return
+        self._previous, self.peak, self.max_drawdown = previous, peak, worst
+        self._returns, self.mean, self._squares = returns, mean, squares
+        self.time_ns, self.equity = int(row[0]), row[1]
+
+    @property
+    def count(self) -> int:
+        """How many returns there were."""
+        return int(self._returns)
+
+    @property
+    def drawdown(self) -> float:
+        """How far the last point lies below the peak, as a positive fraction of it."""
+        return 1.0 - self.equity / self.peak
+
+    @property
+    def variance(self) -> float:
+        """Sample variance of the returns so far; NaN for fewer than two."""
+        return self._squares / (self._returns - 1.0) if self._returns > 1.0 else nan
