@@ -1,0 +1,262 @@
+"""Records as DataFrames: one function a kind, the same columns and dtypes however many rows.
+
+Frames are indexed by tz-aware UTC time, named ``time``, in nanoseconds. Text columns are of
+pandas' string dtype; a price, quantity or count that is unknown is NaN (``<NA>`` for an id).
+A time as a float has lost nanoseconds, so times are read as ints from the records.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qfkit.core.events import Bar
+from qfkit.core.orders import Fill, Order, Signal, Trade
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = [
+    "BarColumns",
+    "EquityColumns",
+    "bar_columns",
+    "bars_frame",
+    "equity_columns",
+    "equity_frame",
+    "fills_frame",
+    "orders_frame",
+    "signals_frame",
+    "trades_frame",
+]
+
+Getter: TypeAlias = Callable[[Any], object]
+Floats: TypeAlias = NDArray[np.float64]
+Times: TypeAlias = NDArray[np.int64]
+
+_TIME = "datetime64[ns, UTC]"
+_TEXT = "str"
+_NUMBER = "float64"
+_ID = "int64"
+_OPTIONAL_ID = "Int64"
+
+
+class EquityColumns(msgspec.Struct, frozen=True):
+    """Equity points as arrays: ``values`` has one column for the account, then one a strategy.
+
+    A run of one strategy has the account's column only.
+    """
+
+    times_ns: Times
+    values: Floats
+
+    @property
+    def account(self) -> Floats:
+        column: Floats = self.values[:, 0]
+        return column
+
+
+class BarColumns(msgspec.Struct, frozen=True):
+    """The bars of one symbol and timeframe as arrays, ordered by time."""
+
+    symbol: str
+    timeframe: str
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    open_ns: Times
+    close_ns: Times
+
+    def __len__(self) -> int:
+        return len(self.close)
+
+
+def equity_columns(rows: Sequence[tuple[float, ...]]) -> EquityColumns:
+    """Equity rows ``(time_ns, account, each strategy's)`` as arrays."""
+    count = len(rows)
+    width = len(rows[0]) - 1 if count else 1
+    times_ns = np.fromiter((int(row[0]) for row in rows), dtype=np.int64, count=count)
+    values = np.empty((count, width))
+    for column in range(width):
+        values[:, column] = [row[column + 1] for row in rows]
+    return EquityColumns(times_ns, values)
+
+
+def bar_columns(bars: Iterable[Bar]) -> dict[str, BarColumns]:
+    """Bars as arrays, one entry a symbol in the order of their first bar."""
+    by_symbol: dict[str, list[Bar]] = {}
+    for bar in bars:
+        by_symbol.setdefault(bar.symbol, []).append(bar)
+    return {symbol: _columns_of(own) for symbol, own in by_symbol.items()}
+
+
+def _columns_of(bars: list[Bar]) -> BarColumns:
+    return BarColumns(
+        symbol=bars[0].symbol,
+        timeframe=bars[0].timeframe,
+        open=np.array([bar.open for bar in bars], dtype=np.float64),
+        high=np.array([bar.high for bar in bars], dtype=np.float64),
+        low=np.array([bar.low for bar in bars], dtype=np.float64),
+        close=np.array([bar.close for bar in bars], dtype=np.float64),
+        volume=np.array([bar.volume for bar in bars], dtype=np.float64),
+        open_ns=np.array([bar.open_ns for bar in bars], dtype=np.int64),
+        close_ns=np.array([bar.close_ns for bar in bars], dtype=np.int64),
+    )
+
+
+_BAR_NUMBERS = ("open", "high", "low", "close", "volume")
+
+
+def orders_frame(orders: Sequence[Order]) -> "pandas.DataFrame":
+    """Orders as they stand, by ``order_id``, indexed by the time of the decision.
+
+    Of the records of one order the last wins. ``decided`` is when the strategy asked, ``sent``
+    when the order reached the market. ``limit_price`` and ``stop_price`` are NaN where the order
+    has none.
+    """
+    last = {order.order_id: order for order in orders}
+    return _frame([last[order_id] for order_id in sorted(last)], "decided_ns", _ORDERS)
+
+
+def fills_frame(fills: Sequence[Fill]) -> "pandas.DataFrame":
+    """Fills in the order they happened, indexed by the market's time."""
+    return _frame(fills, "time_ns", _FILLS)
+
+
+def signals_frame(signals: Sequence[Signal]) -> "pandas.DataFrame":
+    """What the strategies wanted and what became of it, indexed by the time of the decision.
+
+    ``wanted`` is a signed quantity; ``order_id`` is ``<NA>`` where no order was sent.
+    """
+    return _frame(signals, "time_ns", _SIGNALS)
+
+
+def trades_frame(trades: Sequence[Trade]) -> "pandas.DataFrame":
+    """Round trips, indexed by the time of the exit; ``return`` is a fraction."""
+    return _frame(trades, "exit_time_ns", _TRADES)
+
+
+def equity_frame(
+    equity: Sequence[tuple[float, ...]] | EquityColumns, strategy_names: Sequence[str]
+) -> "pandas.DataFrame":
+    """Equity points: the column ``account``, then one a strategy (the same, if there is but one).
+
+    Indexed by the time that the equity is of; in a run on bars, each bar's close.
+    """
+    import pandas
+
+    columns = equity if isinstance(equity, EquityColumns) else equity_columns(equity)
+    values = columns.values
+    if values.shape[1] == 1 and (len(strategy_names) == 1 or not len(values)):
+        values = np.repeat(values, 1 + len(strategy_names), axis=1)
+    names = ["account", *strategy_names]
+    return pandas.DataFrame(values, index=_index(columns.times_ns), columns=names, dtype=_NUMBER)
+
+
+def bars_frame(bars: Iterable[Bar] | Mapping[str, BarColumns]) -> "pandas.DataFrame":
+    """Closed bars, indexed by their open time; the last column is when they close.
+
+    A bar is known only from its ``close_time`` on. Bars of several symbols are ordered by
+    close time, then symbol by symbol in the order of their first bar.
+    """
+    import pandas
+
+    columns = bars if isinstance(bars, Mapping) else bar_columns(bars)
+    frames = [
+        pandas.DataFrame(
+            {
+                "symbol": pandas.Series(own.symbol, index=range(len(own)), dtype=_TEXT),
+                "timeframe": pandas.Series(own.timeframe, index=range(len(own)), dtype=_TEXT),
+                **{name: getattr(own, name) for name in _BAR_NUMBERS},
+                "close_time": _index(own.close_ns),
+            }
+        ).set_axis(_index(own.open_ns))
+        for own in columns.values()
+    ]
+    if not frames:
+        dtypes = {"symbol": _TEXT, "timeframe": _TEXT, **dict.fromkeys(_BAR_NUMBERS, _NUMBER), "close_time": _TIME}
+        return pandas.DataFrame({name: pandas.Series(dtype=dtype) for name, dtype in dtypes.items()}, index=_index([]))
+    if len(frames) == 1:
+        return frames[0]
+    return pandas.concat(frames).sort_values("close_time", kind="stable")
+
+
+_ORDERS = {
+    "order_id": ("order_id", _ID),
+    "symbol": ("symbol", _TEXT),
+    "side": ("side", _TEXT),
+    "type": ("type", _TEXT),
+    "quantity": ("quantity", _NUMBER),
+    "filled": ("filled", _NUMBER),
+    "limit_price": ("limit_price", _NUMBER),
+    "stop_price": ("stop_price", _NUMBER),
+    "status": ("status", _TEXT),
+    "strategy": ("strategy", _TEXT),
+    "reason": ("reason", _TEXT),
+    "decided": ("decided_ns", _TIME),
+    "sent": ("sent_ns", _TIME),
+}
+
+_FILLS = {
+    "symbol": ("symbol", _TEXT),
+    "side": ("side", _TEXT),
+    "quantity": ("quantity", _NUMBER),
+    "price": ("price", _NUMBER),
+    "fee": ("fee", _NUMBER),
+    "order_id": ("order_id", _ID),
+    "strategy": ("strategy", _TEXT),
+    "reason": ("reason", _TEXT),
+}
+
+_SIGNALS = {
+    "symbol": ("symbol", _TEXT),
+    "action": ("action", _TEXT),
+    "wanted": ("wanted", _NUMBER),
+    "decision": ("decision", _TEXT),
+    "decision_reason": ("decision_reason", _TEXT),
+    "order_id": ("order_id", _OPTIONAL_ID),
+    "strategy": ("strategy", _TEXT),
+    "reason": ("reason", _TEXT),
+}
+
+_TRADES = {
+    "symbol": ("symbol", _TEXT),
+    "side": ("side", _TEXT),
+    "quantity": ("quantity", _NUMBER),
+    "entry_time": ("entry_time_ns", _TIME),
+    "exit_time": ("exit_time_ns", _TIME),
+    "entry_price": ("entry_price", _NUMBER),
+    "exit_price": ("exit_price", _NUMBER),
+    "fees": ("fees", _NUMBER),
+    "pnl": ("pnl", _NUMBER),
+    "return": ("return_", _NUMBER),
+    "strategy": ("strategy", _TEXT),
+}
+
+
+def _frame(records: Sequence[object], time: str, columns: Mapping[str, tuple[str, str]]) -> "pandas.DataFrame":
+    """A frame with one column an attribute of the records, indexed by the attribute ``time``."""
+    import pandas
+
+    index = _index([getattr(record, time) for record in records])
+    data: dict[str, pandas.Series[Any]] = {}
+    for name, (attribute, dtype) in columns.items():
+        values = [getattr(record, attribute) for record in records]
+        if dtype == _TIME:
+            data[name] = pandas.Series(_index(values), index=index)
+        elif dtype == _TEXT:
+            # str() of an enum member is its value; the member itself is no plain string to pandas.
+            data[name] = pandas.Series([str(value) for value in values], index=index, dtype=_TEXT)
+        else:
+            data[name] = pandas.Series(values, index=index, dtype=dtype)
+    return pandas.DataFrame(data, index=index, columns=list(columns))
+
+
+def _index(times_ns: Sequence[int] | Times) -> "pandas.DatetimeIndex":
+    import pandas
+
+    stamps = np.asarray(times_ns, dtype=np.int64).view("datetime64[ns]")
+    return pandas.DatetimeIndex(stamps, name="time").tz_localize("UTC")
