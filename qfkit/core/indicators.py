@@ -1,19 +1,37 @@
-"""Streaming indicators, each constant time a step, each with ``over(array)`` for a whole series."""
+"""Streaming indicators, each constant time a step, each with ``over(...)`` for whole series."""
 
+from inspect import signature
 from typing import Any
 
-from qfkit.core.averages import EMA, SMA, Price
+from qfkit.core.averages import EMA, SMA, WMA, Price
 from qfkit.core.crossings import Cross, Line
 from qfkit.core.indicator_base import Indicator, restore_indicators, save_indicators
+from qfkit.core.oscillators import MACD, RSI, RateOfChange, Stochastic
+from qfkit.core.trend import ADX
+from qfkit.core.volatility import ATR, BollingerBands, DonchianChannel, StandardDeviation, ZScore
+from qfkit.core.volume import VWAP, OnBalanceVolume
 from qfkit.errors import ParameterError
 
 __all__ = [
+    "ADX",
+    "ATR",
     "EMA",
+    "MACD",
+    "RSI",
     "SMA",
+    "VWAP",
+    "WMA",
+    "BollingerBands",
     "Cross",
+    "DonchianChannel",
     "Indicator",
     "Line",
+    "OnBalanceVolume",
     "Price",
+    "RateOfChange",
+    "StandardDeviation",
+    "Stochastic",
+    "ZScore",
     "make_indicator",
     "restore_indicators",
     "save_indicators",
@@ -23,5 +41,9 @@ __all__ = [
 def make_indicator(factory: Any, *args: Any, **kwargs: Any) -> Indicator:
     """An indicator from one of our classes and its arguments."""
     if isinstance(factory, type) and issubclass(factory, Indicator):
+        try:
+            signature(factory).bind(*args, **kwargs)
+        except TypeError as error:
+            raise ParameterError(f"{factory.__name__}{signature(factory)}: {error}") from None
         return factory(*args, **kwargs)
     raise ParameterError(f"{factory!r} is no indicator: give a class such as qf.SMA with its arguments")
