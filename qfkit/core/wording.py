@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from math import isnan
 
-__all__ = ["count", "money", "multiple", "percent", "share", "span", "utc_date", "utc_time"]
+__all__ = ["count", "money", "multiple", "percent", "share", "span", "span_text", "utc_time"]
 
 _UNDEFINED = "n/a"
 
@@ -44,14 +44,20 @@ def span(days: float) -> str:
     return f"{seconds:.1f} s"
 
 
-def utc_date(time_ns: int) -> str:
-    """``2013-03-01``"""
-    return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d")
-
-
 def utc_time(time_ns: int) -> str:
     """``2013-03-01 14:30:05``; whoever shows it adds the zone."""
     return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def span_text(first_ns: int, last_ns: int) -> str:
+    """``2000-03-01 to 2013-03-01 UTC``; with the time of day where it is less than three days.
+
+    The moment is the end of what it stands for: a day's bar closes at the next midnight.
+    """
+    if last_ns - first_ns >= 3 * 86_400_000_000_000:
+        return f"{utc_time(first_ns - 1)[:10]} to {utc_time(last_ns - 1)[:10]} UTC"
+    first, last = utc_time(first_ns), utc_time(last_ns)
+    return f"{first} to {last[11:] if first[:10] == last[:10] else last} UTC"
 
 
 def _to_cents(value: float) -> float:

@@ -1,0 +1,304 @@
+"""What a run came to: what a backtest, a session and a replay all give."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from html import escape
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Protocol
+
+from qfkit.core.costs import Costs
+from qfkit.core.events import Bar
+from qfkit.core.metrics import Metrics, measure
+from qfkit.core.orders import Fill, Order, Signal, Trade
+from qfkit.core.records import Fault
+from qfkit.core.wording import count, money, percent, share, span_text, utc_time
+from qfkit.errors import ParameterError, did_you_mean
+from qfkit.tables import (
+    BarColumns,
+    EquityColumns,
+    bar_columns,
+    bars_frame,
+    equity_columns,
+    equity_frame,
+    fills_frame,
+    orders_frame,
+    signals_frame,
+    trades_frame,
+)
+
+if TYPE_CHECKING:
+    import pandas
+
+    from qfkit.views.charts import Plot
+    from qfkit.views.series import RunSeries
+
+__all__ = ["ORDERS_ON_BARS", "ORDERS_ON_TICKS", "RecordLists", "Result"]
+
+ORDERS_ON_BARS = "market orders decided on a bar fill at the next bar's open"
+ORDERS_ON_TICKS = "market orders fill at the next tick after the latency, or across the quote"
+
+_UNDER_A_PICTURE = "max-width:100%;height:auto;margin:8px 0"
+
+
+class RecordLists(Protocol):
+    """The lists that a result is made of: :class:`qfkit.core.records.Records`, or an object that
+    makes each list only when it is asked for."""
+
+    @property
+    def orders(self) -> Sequence[Order]: ...
+    @property
+    def fills(self) -> Sequence[Fill]: ...
+    @property
+    def signals(self) -> Sequence[Signal]: ...
+    @property
+    def trades(self) -> Sequence[Trade]: ...
+    @property
+    def bars(self) -> Sequence[Bar]: ...
+    @property
+    def equity(self) -> Sequence[tuple[float, ...]]: ...
+    @property
+    def faults(self) -> Sequence[Fault]: ...
+
+
+class Result:
+    """A run's frames, figures and pictures. Each is made when it is first asked for, and kept.
+
+    - ``strategy_names`` in the order of the equity rows; ``parameters`` by strategy name;
+    - ``starting_cash`` of the account; ``costs`` it was run under; ``timeframe`` of its bars;
+    - ``label`` says in words where the data came from ("real daily bars", "synthetic exchange");
+    - ``order_timing`` is the first of the assumptions; ``assumptions`` are further ones;
+    - ``data_span`` is the time of the first and the last event, UTC ns; None takes the equity's;
+    - ``periods_per_year`` None infers it from the times (see ``metrics.assumption``);
+    - ``equity_arrays`` and ``bar_arrays`` are the same as the records' lists, for whoever has
+      arrays already: the lists are not touched then.
+
+    The records are read late: they must not change any more.
+    """
+
+    def __init__(
+        self,
+        records: RecordLists,
+        *,
+        strategy_names: Sequence[str],
+        parameters: Mapping[str, Mapping[str, object]],
+        starting_cash: float,
+        costs: Costs,
+        timeframe: str,
+        label: str = "",
+        order_timing: str = ORDERS_ON_BARS,
+        assumptions: tuple[str, ...] = (),
+        data_span: tuple[int, int] | None = None,
+        periods_per_year: float | None = None,
+        equity_arrays: EquityColumns | None = None,
+        bar_arrays: Mapping[str, BarColumns] | None = None,
+    ) -> None:
+        self.records = records
+        self.strategy_names = tuple(strategy_names)
+        self.parameters = {name: dict(values) for name, values in parameters.items()}
+        self.starting_cash = starting_cash
+        self.costs = costs
+        self.timeframe = timeframe
+        self.label = label
+        self._order_timing = order_timing
+        self._further_assumptions = assumptions
+        self._data_span = data_span
+        self._periods_per_year = periods_per_year
+        self._equity_arrays = equity_arrays
+        self._bar_arrays = bar_arrays
+
+    # -- frames ------------------------------------------------------------------------------
+
+    @cached_property
+    def equity(self) -> "pandas.DataFrame":
+        """Equity at each bar's close: the column ``account``, then one a strategy."""
+        return equity_frame(self._equity, self.strategy_names)
+
+    @cached_property
+    def fills(self) -> "pandas.DataFrame":
+        """Every (partial) fill, indexed by the market's time."""
+        return fills_frame(self.records.fills)
+
+    @cached_property
+    def orders(self) -> "pandas.DataFrame":
+        """Every order as it stands, indexed by the time of the decision."""
+        return orders_frame(self.records.orders)
+
+    @cached_property
+    def signals(self) -> "pandas.DataFrame":
+        """What the strategies wanted and what became of it."""
+        return signals_frame(self.records.signals)
+
+    @cached_property
+    def trades(self) -> "pandas.DataFrame":
+        """Round trips, indexed by the time of the exit; an open position is not among them."""
+        return trades_frame(self.records.trades)
+
+    @cached_property
+    def bars(self) -> "pandas.DataFrame":
+        """The closed bars, indexed by their open time; each is known only from ``close_time`` on."""
+        return bars_frame(self._bars)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The exceptions that stopped a strategy."""
+        return tuple(self.records.faults)
+
+    # -- figures -----------------------------------------------------------------------------
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """The figures of the account: ``metrics.sharpe`` or ``metrics["sharpe"]``."""
+        return measure(
+            self._equity.times_ns,
+            self._equity.account,
+            starting_equity=self.starting_cash,
+            trades=self.records.trades,
+            fills=self.records.fills,
+            periods_per_year=self._periods_per_year,
+        )
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What the figures rest on, a line each: order timing, costs, how a year was reckoned."""
+        return (self._order_timing, self.costs.describe(), self.metrics.assumption, *self._further_assumptions)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols that had bars."""
+        return tuple(self._bars)
+
+    @property
+    def data_span(self) -> tuple[int, int] | None:
+        """The time of the first and the last event, UTC ns; None if nothing happened."""
+        if self._data_span is not None:
+            return self._data_span
+        times_ns = self._equity.times_ns
+        return (int(times_ns[0]), int(times_ns[-1])) if len(times_ns) else None
+
+    @cached_property
+    def _equity(self) -> EquityColumns:
+        return equity_columns(self.records.equity) if self._equity_arrays is None else self._equity_arrays
+
+    @cached_property
+    def _bars(self) -> Mapping[str, BarColumns]:
+        return bar_columns(self.records.bars) if self._bar_arrays is None else self._bar_arrays
+
+    # -- pictures ----------------------------------------------------------------------------
+
+    def plot(self, symbol: str | None = None) -> "Plot":
+        """A chart: price with entries and exits, equity, drawdown; hover to read values.
+
+        ``symbol`` None takes the one with the most fills. Where no kernel runs, the static
+        picture of the same stands in. Raises :class:`ParameterError` for a symbol without bars.
+        """
+        from qfkit.views.charts import plot
+
+        return plot(self._series(symbol), self._heading)
+
+    def picture(self, symbol: str | None = None) -> bytes:
+        """The same chart as an SVG file's bytes, with no background of its own."""
+        from qfkit.views.picture import run_svg
+
+        return run_svg(self._series(symbol), self._heading).encode("utf-8", "replace")
+
+    def _series(self, symbol: str | None = None) -> "RunSeries":
+        from qfkit.views.series import run_series
+
+        if symbol is None:
+            fills_of = dict.fromkeys(self._bars, 0)
+            for fill in self.records.fills:
+                if fill.symbol in fills_of:
+                    fills_of[fill.symbol] += 1
+            symbol = max(fills_of, key=fills_of.__getitem__, default=None)
+        elif symbol not in self._bars:
+            raise ParameterError(f"no bars of {symbol!r} in this run.{did_you_mean(symbol, self._bars)}")
+        bars = None if symbol is None else self._bars[symbol]
+        return run_series(bars, self.records.fills, self._equity, starting_equity=self.starting_cash)
+
+    # -- texts -------------------------------------------------------------------------------
+
+    @property
+    def _heading(self) -> str:
+        return " + ".join(
+            f"{name}({', '.join(f'{key}={value}' for key, value in self.parameters.get(name, {}).items())})"
+            for name in self.strategy_names
+        )
+
+    @property
+    def _subject(self) -> str:
+        names = ", ".join(self.symbols[:6]) + (f" and {len(self.symbols) - 6} more" if len(self.symbols) > 6 else "")
+        time = "no events" if self.data_span is None else span_text(*self.data_span)
+        return " | ".join(part for part in (names, self.timeframe, time, self.label) if part)
+
+    @property
+    def _fault_lines(self) -> list[str]:
+        return [
+            f"stopped by an error at {utc_time(fault.time_ns)} UTC: {fault.strategy}: {fault.error}"
+            for fault in self.faults
+        ]
+
+    def __repr__(self) -> str:
+        rows = self.metrics.lines()
+        half = (len(rows) + 1) // 2
+        left, right = rows[:half], rows[half:]
+        lines = [self._heading, self._subject, *self._fault_lines, ""]
+        for first, second in zip_longest(left, right, fillvalue=("", "")):
+            lines.append(f"{_pair(left, first)}    {_pair(right, second)}".rstrip())
+        return "\n".join([*lines, "", "assumptions", *(f"- {line}" for line in self.assumptions)])
+
+    def _repr_html_(self) -> str:
+        from qfkit.views.picture import data_uri, describe, run_svg
+
+        metrics = self.metrics
+        headline = (
+            ("equity", money(metrics.end_equity)),
+            ("total return", percent(metrics.total_return)),
+            ("CAGR", percent(metrics.cagr)),
+            ("Sharpe", money(metrics.sharpe)),
+            ("max drawdown", share(metrics.max_drawdown)),
+            ("trades", count(metrics.trades)),
+            ("win rate", share(metrics.win_rate)),
+        )
+        rows = metrics.lines()
+        third = (len(rows) + 2) // 3
+        groups = [rows[start : start + third] for start in range(0, len(rows), third)]
+        body = "".join(
+            f"<tr{_PLAIN}>{''.join(_cells(*pair) for pair in line)}</tr>"
+            for line in zip_longest(*groups, fillvalue=("", ""))
+        )
+        series = self._series()
+        picture = data_uri(run_svg(series))
+        faults = "".join(f'<p style="color:#cf432f;margin:4px 0">{escape(line)}</p>' for line in self._fault_lines)
+        return (
+            '<div style="max-width:960px">'
+            f'<p style="margin:4px 0"><b>{escape(self._heading)}</b><br>{escape(self._subject)}</p>{faults}'
+            f'<table style="border-collapse:collapse;margin:4px 0"><tr{_PLAIN}>{"".join(_tile(*pair) for pair in headline)}</tr></table>'
+            f'<img src="{picture}" alt="{escape(describe(series))}" width="960" style="{_UNDER_A_PICTURE}">'
+            f'<table style="border-collapse:collapse;margin:4px 0">{body}</table>'
+            f'<p style="margin:4px 0">Assumptions: {escape("; ".join(self.assumptions))}.</p></div>'
+        )
+
+
+_PLAIN = ' style="background:transparent"'
+
+
+def _pair(column: list[tuple[str, str]], row: tuple[str, str]) -> str:
+    wide = max(len(label) for label, _ in column)
+    high = max(len(value) for _, value in column)
+    return f"{row[0]:<{wide}}  {row[1]:>{high}}"
+
+
+def _cells(label: str, value: str) -> str:
+    return (
+        f'<td style="text-align:left;padding:2px 12px 2px 0;opacity:.75">{escape(label)}</td>'
+        f'<td style="text-align:right;padding:2px 36px 2px 0;font-variant-numeric:tabular-nums">{escape(value)}</td>'
+    )
+
+
+def _tile(label: str, value: str) -> str:
+    colour = {"+": "#1a9e88", "-": "#cf432f"}.get(value[0], "inherit") if value.endswith("%") else "inherit"
+    return (
+        '<td style="text-align:left;padding:4px 28px 4px 0;vertical-align:top">'
+        f'<span style="opacity:.75">{escape(label)}</span><br>'
+        f'<span style="font-size:1.35em;font-weight:600;color:{colour}">{escape(value)}</span></td>'
+    )
