@@ -56,8 +56,20 @@ class Indicator(Line):
         raise NotImplementedError
 
     def over(self, *args: Any, **kwargs: Any) -> Any:
-        """The indicator over whole series; NaN where it is not ready."""
-        raise NotImplementedError
+        """The indicator over whole series; NaN where it is not ready.
+
+        Here for an indicator of your own that takes numbers: one value after the other through a
+        fresh one. One that takes bars has to bring its own ``over``.
+        """
+        if self.takes_bar:
+            raise NotImplementedError(f"{type(self).__name__} takes bars: give it an over(high, low, close) of its own")
+        (values,) = (*args, *kwargs.values())
+        fresh = type(self)(*(getattr(self, name) for name in self.parameters))
+        found = []
+        for value in read_series(values).tolist():
+            fresh.update(value)
+            found.append(fresh.value)
+        return like(values)(np.array(found, dtype=np.float64))
 
     def lines(self) -> list[Line]:
         """The indicator itself and its further lines."""
@@ -103,12 +115,10 @@ class Indicator(Line):
                 setattr(self, slot, _revived(value, state[slot]))
 
     def _slots(self) -> list[tuple[str, Any]]:
-        return [
-            (name, getattr(self, name))
-            for kind in type(self).__mro__
-            for name in getattr(kind, "__slots__", ())
-            if name not in _NOT_STATE
-        ]
+        slots = [name for kind in type(self).__mro__ for name in getattr(kind, "__slots__", ())]
+        # An indicator of a user's own need not have slots.
+        names = [*slots, *getattr(self, "__dict__", ())]
+        return [(name, getattr(self, name)) for name in names if name not in _NOT_STATE]
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{getattr(self, name)!r}" for name in self.parameters)
@@ -118,6 +128,8 @@ class Indicator(Line):
 def _plain(value: Any) -> Any:
     if isinstance(value, Output):
         return [float(value.value), float(value.previous)]
+    if isinstance(value, Indicator):
+        return value._own_state()
     if isinstance(value, (list, deque)):
         return [float(item) for item in value]
     if value is None or isinstance(value, (bool, int, str)):
@@ -128,6 +140,9 @@ def _plain(value: Any) -> Any:
 def _revived(present: Any, saved: Any) -> Any:
     if isinstance(present, Output):
         present.value, present.previous = saved
+        return present
+    if isinstance(present, Indicator):
+        present._restore_own(saved)
         return present
     if isinstance(present, deque):
         return deque(saved, maxlen=present.maxlen)

@@ -7,6 +7,7 @@ from qfkit.core.averages import EMA, SMA, WMA, Price
 from qfkit.core.crossings import Cross, Line
 from qfkit.core.indicator_base import Indicator, restore_indicators, save_indicators
 from qfkit.core.oscillators import MACD, RSI, RateOfChange, Stochastic
+from qfkit.core.talipp_adapter import TalippIndicator, adapt, is_talipp
 from qfkit.core.trend import ADX
 from qfkit.core.volatility import ATR, BollingerBands, DonchianChannel, StandardDeviation, ZScore
 from qfkit.core.volume import VWAP, OnBalanceVolume
@@ -31,7 +32,9 @@ __all__ = [
     "RateOfChange",
     "StandardDeviation",
     "Stochastic",
+    "TalippIndicator",
     "ZScore",
+    "adapt",
     "make_indicator",
     "restore_indicators",
     "save_indicators",
@@ -39,11 +42,24 @@ __all__ = [
 
 
 def make_indicator(factory: Any, *args: Any, **kwargs: Any) -> Indicator:
-    """An indicator from one of our classes and its arguments."""
+    """A new indicator: from a class of ours (or your own :class:`Indicator`) or of talipp, with its arguments.
+
+    An instance of talipp's is copied. Raises :class:`ParameterError` for anything else, and for
+    arguments that do not fit.
+    """
+    if is_talipp(factory):
+        return adapt(factory, *args, **kwargs)
     if isinstance(factory, type) and issubclass(factory, Indicator):
         try:
             signature(factory).bind(*args, **kwargs)
         except TypeError as error:
             raise ParameterError(f"{factory.__name__}{signature(factory)}: {error}") from None
         return factory(*args, **kwargs)
-    raise ParameterError(f"{factory!r} is no indicator: give a class such as qf.SMA with its arguments")
+    if isinstance(factory, Indicator):
+        raise ParameterError(
+            f"{factory!r} is one indicator, and each symbol needs its own: give the class and the "
+            f"arguments, as in self.indicator(qf.{type(factory).__name__}, ...)"
+        )
+    raise ParameterError(
+        f"{factory!r} is no indicator: give a class such as qf.SMA (or one of talipp) and its arguments"
+    )

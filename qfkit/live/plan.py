@@ -1,0 +1,233 @@
+"""What a session is made of, and how that is written into its journal and read back."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import msgspec
+
+from qfkit.core import risk as risk_module
+from qfkit.core import sizing as sizing_module
+from qfkit.core.costs import Commission, Costs
+from qfkit.core.engine import Engine
+from qfkit.core.risk import RiskLimits
+from qfkit.core.sizing import Sizer
+from qfkit.core.strategy import Strategy
+from qfkit.errors import JournalFormatError, ParameterError, SessionError
+from qfkit.live.sources import ClassBook, as_strategy
+
+__all__ = ["SessionPlan", "default_name", "named_strategies"]
+
+
+def named_strategies(given: object) -> dict[str, Strategy]:
+    """A strategy, a list of them or a dict of names, as fresh strategies by name."""
+    if isinstance(given, Mapping):
+        return {str(name): as_strategy(one) for name, one in given.items()}
+    several = given if isinstance(given, Sequence) else [given]
+    named: dict[str, Strategy] = {}
+    for one in several:
+        strategy = as_strategy(one)
+        base, number = type(strategy).__name__, 1
+        name = base
+        while name in named:
+            number += 1
+            name = f"{base} {number}"
+        named[name] = strategy
+    return named
+
+
+def default_name(strategies: Mapping[str, Strategy]) -> str:
+    """A session's name from its strategies' classes: "moving-average-crossover"."""
+    names = dict.fromkeys(_dashed(type(strategy).__name__) for strategy in strategies.values())
+    return "+".join(names)[:80]
+
+
+def _dashed(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower().replace("_", "-")
+
+
+class SessionPlan:
+    """The engine's configuration: enough to build it again, as often as a replay is wanted."""
+
+    def __init__(
+        self,
+        name: str,
+        strategies: Mapping[str, tuple[str, Mapping[str, Any]]],
+        classes: ClassBook,
+        *,
+        cash: float,
+        shares: Mapping[str, float] | None,
+        costs: Costs,
+        risk: RiskLimits,
+        sizer: Sizer | None,
+        timeframe: str | None,
+        symbols: Sequence[str],
+    ) -> None:
+        self.name = name
+        self.strategies = {name: (key, dict(parameters)) for name, (key, parameters) in strategies.items()}
+        self.classes = classes
+        self.cash = cash
+        self.shares = shares
+        self.costs = costs
+        self.risk = risk
+        self.sizer = sizer
+        self.timeframe = timeframe
+        self.symbols = tuple(symbols)
+
+    @classmethod
+    def of(cls, strategies: Mapping[str, Strategy], name: str | None = None, **settings: Any) -> Self:
+        """The plan for strategies at hand."""
+        classes = ClassBook()
+        entries = {}
+        for strategy_name, strategy in strategies.items():
+            check_storable(strategy)
+            entries[strategy_name] = (classes.add(type(strategy)), strategy.parameters)
+        return cls(default_name(strategies) if name is None else name, entries, classes, **settings)
+
+    def engine(self) -> Engine:
+        """A fresh engine."""
+        strategies = {
+            name: self.classes.resolve(key)(**parameters) for name, (key, parameters) in self.strategies.items()
+        }
+        return Engine(
+            strategies,
+            cash=self.cash,
+            shares=self.shares,
+            costs=self.costs,
+            risk=self.risk,
+            sizer=self.sizer,
+            timeframe=self.timeframe,
+            symbols=self.symbols,
+            resolve=self.classes.resolve,
+        )
+
+    def as_meta(self) -> dict[str, Any]:
+        """The plan as JSON values, by the keys of the journal's table ``meta``."""
+        return {
+            "name": self.name,
+            "strategies": {
+                name: {"class": key, "parameters": parameters} for name, (key, parameters) in self.strategies.items()
+            },
+            "classes": self.classes.as_meta(),
+            "cash": self.cash,
+            "shares": None if self.shares is None else dict(self.shares),
+            "costs": _costs_meta(self.costs),
+            "risk": _part_meta(self.risk),
+            "sizer": _part_meta(self.sizer),
+            "timeframe": self.timeframe,
+            "symbols": list(self.symbols),
+        }
+
+    @classmethod
+    def from_meta(
+        cls,
+        meta: Mapping[str, Any],
+        *,
+        strategies: object = None,
+        costs: Costs | None = None,
+        risk: RiskLimits | None = None,
+        sizer: Sizer | None = None,
+    ) -> tuple[Self, list[str]]:
+        """The plan of a journal, and what is worth a warning. What is passed stands in for what it holds."""
+        try:
+            entries = {name: (entry["class"], entry["parameters"]) for name, entry in meta["strategies"].items()}
+            classes, warnings = ClassBook.from_meta(meta["classes"], _given_classes(strategies, entries))
+            plan = cls(
+                meta["name"],
+                entries,
+                classes,
+                cash=meta["cash"],
+                shares=meta["shares"],
+                costs=_costs_of(meta["costs"]) if costs is None else costs,
+                risk=_part_of(meta["risk"], "risk", risk_module) if risk is None else risk,
+                sizer=_part_of(meta["sizer"], "sizer", sizing_module) if sizer is None else sizer,
+                timeframe=meta["timeframe"],
+                symbols=meta["symbols"],
+            )
+        except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
+            raise JournalFormatError(f"the journal's description of its session cannot be read: {error!r}") from error
+        return plan, warnings
+
+
+def check_storable(strategy: Strategy) -> None:
+    """Raise :class:`ParameterError` for a parameter that would not come back from a journal as it was."""
+    for name, value in strategy.parameters.items():
+        try:
+            stored = msgspec.json.decode(msgspec.json.encode(value))
+            same = type(strategy).check_parameters({name: stored})[name] == value
+        except (TypeError, ParameterError):
+            same = False
+        if not same:
+            raise ParameterError(
+                f"{type(strategy).__name__}.{name}={value!r} cannot be kept in a journal: "
+                "a parameter of a session is a number, a text or a truth value"
+            )
+
+
+def _given_classes(
+    given: object, entries: Mapping[str, tuple[str, Any]]
+) -> dict[str, type[Strategy]] | list[type[Strategy]]:
+    """The classes that a caller passes to a resume: by strategy name, by the journal's key, or just listed."""
+    if given is None:
+        return []
+    if isinstance(given, Mapping):
+        keys = {name: key for name, (key, _) in entries.items()}
+        return {keys.get(str(name), str(name)): type(as_strategy(one)) for name, one in given.items()}
+    several = given if isinstance(given, Sequence) else [given]
+    return [type(as_strategy(one)) for one in several]
+
+
+def _costs_meta(costs: Costs) -> dict[str, Any]:
+    commission, slippage = costs.commission, costs.slippage_bps
+    return {
+        "commission": msgspec.to_builtins(commission) if _is_plain(commission) else _callable_meta(commission),
+        "slippage_bps": slippage if _is_plain(slippage) else _callable_meta(slippage),
+        "latency_s": costs.latency_s,
+        "participation": costs.participation,
+        "limit_fills": costs.limit_fills,
+        "text": costs.describe(),
+    }
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, int | float | Commission)
+
+
+def _callable_meta(value: object) -> dict[str, str]:
+    return {"callable": getattr(value, "__qualname__", type(value).__qualname__)}
+
+
+def _costs_of(meta: Mapping[str, Any]) -> Costs:
+    fields = {name: value for name, value in meta.items() if name != "text"}
+    for name in ("commission", "slippage_bps"):
+        value = fields[name]
+        if isinstance(value, dict):
+            if "callable" in value:
+                raise SessionError(
+                    f"the session's {name} was the function {value['callable']}, which a journal cannot hold: "
+                    f"pass costs= again, as in qf.resume(..., costs=qf.Costs({name}=...))"
+                )
+            fields[name] = Commission(**value)
+    return Costs(**fields)
+
+
+def _part_meta(part: object) -> dict[str, Any] | None:
+    """A risk or sizing record by its class name and fields; of a function only the name."""
+    if part is None:
+        return None
+    if isinstance(part, msgspec.Struct) and type(part).__module__.startswith("qfkit.core."):
+        return {"class": type(part).__name__, "fields": msgspec.to_builtins(part)}
+    return _callable_meta(part)
+
+
+def _part_of(meta: Mapping[str, Any] | None, argument: str, module: object) -> Any:
+    if meta is None:
+        return None
+    kind = getattr(module, meta.get("class", ""), None)
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        name = meta.get("class") or meta.get("callable")
+        raise SessionError(
+            f"the session's {argument} was {name}, which a journal cannot hold: pass it again, "
+            f"as in qf.resume(..., {argument}={name})"
+        )
+    return msgspec.convert(meta["fields"], kind)

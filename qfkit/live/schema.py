@@ -1,0 +1,167 @@
+"""The tables of a journal: how each kind of record is kept as rows.
+
+A column bears the name of the record's field; NaN is NULL, and what is no number or text is
+JSON. Whoever changes a record changes the format: raise ``FORMAT`` then.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+from math import nan
+from typing import Any, Generic, TypeVar, get_args
+
+import msgspec
+
+from qfkit.core.events import Bar
+from qfkit.core.orders import Fill, Order, Signal, Trade
+from qfkit.core.records import Fault
+
+__all__ = [
+    "ACCOUNT",
+    "APPLICATION_ID",
+    "BAD_EVENTS",
+    "BARS",
+    "FAULTS",
+    "FILLS",
+    "FORMAT",
+    "LOG",
+    "ORDERS",
+    "RECORD_TABLES",
+    "SCHEMA",
+    "SIGNALS",
+    "TRADES",
+    "BadEvent",
+    "LogEntry",
+    "Table",
+    "equity_rows",
+    "plain",
+]
+
+ACCOUNT = ""
+"""The ``strategy`` of the account's own rows in the table ``equity``."""
+
+APPLICATION_ID = 0x71666B74
+FORMAT = 1
+
+Record = TypeVar("Record", bound=msgspec.Struct)
+
+
+class LogEntry(msgspec.Struct, frozen=True, array_like=True):
+    """A message of the session itself. ``level`` is "info", "warning" or "error"."""
+
+    time_ns: int
+    level: str
+    text: str
+
+
+class BadEvent(msgspec.Struct, frozen=True, array_like=True):
+    """An event that could not be true and was kept from the engine."""
+
+    time_ns: int
+    error: str
+    event: str
+
+
+class Table(Generic[Record]):
+    """How records of one kind are kept as rows: one column a field, JSON for what is no scalar."""
+
+    def __init__(self, name: str, kind: type[Record], key: str = "") -> None:
+        self.name = name
+        self.kind = kind
+        fields = msgspec.structs.fields(kind)
+        self.columns = tuple(field.name for field in fields)
+        self._tag = [kind.__struct_config__.tag] if kind.__struct_config__.tag else []
+        self._repairs: list[tuple[int, Callable[[Any], Any]]] = []
+        declared = []
+        for index, field in enumerate(fields):
+            sql, repair = _column(field.type)
+            declared.append(f"{field.name} {sql}" + (" PRIMARY KEY" if field.name == key else ""))
+            if repair is not None:
+                self._repairs.append((index, repair))
+        self.create = f"CREATE TABLE {name} ({', '.join(declared)})"
+        verb = "INSERT OR REPLACE" if key else "INSERT"
+        self.insert = f"{verb} INTO {name} VALUES ({', '.join('?' * len(fields))})"
+        self.select = f"SELECT {', '.join(self.columns)} FROM {name} ORDER BY rowid"
+
+    def row(self, record: Record) -> tuple[Any, ...]:
+        """The record as SQLite stores it."""
+        values = msgspec.structs.astuple(record)
+        return tuple([value if type(value) in _SCALARS else _scalar(value) for value in values])
+
+    def record(self, row: Sequence[Any]) -> Record:
+        """The record of a row."""
+        values = list(row)
+        for index, repair in self._repairs:
+            values[index] = repair(values[index])
+        return msgspec.convert(self._tag + values, self.kind)
+
+
+_SCALARS = frozenset({int, float, str, bool, type(None)})
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(msgspec.to_builtins(value, enc_hook=plain))
+    return plain(value)
+
+
+def plain(value: Any) -> Any:
+    """A number of numpy's as Python's; anything else as text, so that no odd value stops a session."""
+    item = getattr(value, "item", None)
+    return str(value) if item is None else item()
+
+
+def _column(kind: Any) -> tuple[str, Callable[[Any], Any] | None]:
+    """The SQL type of a field, and how its value is repaired on reading."""
+    kinds = get_args(kind) if type(None) in get_args(kind) else (kind,)
+    if float in kinds:
+        return "REAL", None if len(kinds) > 1 else _number
+    if bool in kinds:
+        return "INTEGER", bool
+    if int in kinds:
+        return "INTEGER", None
+    if any(isinstance(one, type) and issubclass(one, str) for one in kinds):
+        return "TEXT", None
+    return "TEXT", _from_json
+
+
+def _number(value: float | None) -> float:
+    return nan if value is None else value
+
+
+def _from_json(text: str) -> Any:
+    value = json.loads(text)
+    if isinstance(value, dict):
+        return {name: _number(each) for name, each in value.items()}
+    return value
+
+
+ORDERS = Table("orders", Order, key="order_id")
+FILLS = Table("fills", Fill)
+SIGNALS = Table("signals", Signal)
+TRADES = Table("trades", Trade)
+BARS = Table("bars", Bar)
+FAULTS = Table("faults", Fault)
+LOG = Table("log", LogEntry)
+BAD_EVENTS = Table("bad_events", BadEvent)
+RECORD_TABLES: tuple[Table[Any], ...] = (ORDERS, FILLS, SIGNALS, TRADES, BARS, FAULTS)
+
+SCHEMA = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT)",
+    "CREATE TABLE batches (first_seq INTEGER, count INTEGER, feed_events INTEGER, "
+    "first_ns INTEGER, last_ns INTEGER, events BLOB)",
+    "CREATE INDEX batches_by_seq ON batches (first_seq)",
+    *(table.create for table in (*RECORD_TABLES, BAD_EVENTS, LOG)),
+    "CREATE TABLE equity (time_ns INTEGER, strategy TEXT, equity REAL)",
+)
+
+
+def equity_rows(points: Iterable[Sequence[float]], names: Sequence[str]) -> list[tuple[float, str, float]]:
+    """The rows of the table ``equity`` for the engine's equity points."""
+    rows = []
+    for time_ns, account, *each in points:
+        rows.append((time_ns, ACCOUNT, account))
+        rows.extend((time_ns, name, value) for name, value in zip(names, each, strict=False))
+    return rows

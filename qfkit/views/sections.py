@@ -1,0 +1,200 @@
+"""What each table of the terminal's page says: a snapshot's rows as safe, styled text."""
+
+from rich.text import Text
+
+from qfkit.core.orders import Order
+from qfkit.core.snapshot import Snapshot
+from qfkit.views.columns import Column, Section
+from qfkit.views.text import (
+    clean,
+    marks_for,
+    money,
+    price,
+    quantity,
+    signed_money,
+    signed_percent,
+    symbol_decimals,
+    time_of_day,
+)
+
+__all__ = ["LABEL", "LOSS", "GAIN", "Sections"]
+
+GAIN, LOSS, LABEL = "green", "red", "dim"
+_STATES = {
+    "running": ("good", "green"),
+    "live": ("good", "green"),
+    "paused": ("warning", "yellow"),
+    "starting": ("warning", "yellow"),
+    "stopping": ("warning", "yellow"),
+    "connecting": ("warning", "yellow"),
+    "backfilling": ("warning", "yellow"),
+    "stale": ("bad", "bold red"),
+    "failed": ("bad", "bold red"),
+}
+_DAYS_NS = 2 * 86_400 * 1_000_000_000
+
+
+class Sections:
+    """One snapshot as sections, for one encoding; also the words and marks the rest is drawn with.
+
+    ``decimals`` are those of each symbol's prices; without them they are read from the snapshot.
+    """
+
+    def __init__(self, snapshot: Snapshot, encoding: str = "utf-8", decimals: dict[str, int] | None = None) -> None:
+        self.snapshot = snapshot
+        self.encoding = encoding
+        self.marks = marks_for(encoding)
+        self.decimals = symbol_decimals(snapshot) if decimals is None else decimals
+        self.has_several_books = len(snapshot.strategies) > 1
+        curve = snapshot.equity_curve
+        # On daily bars the time of day says nothing.
+        self.dates = bool(curve) and snapshot.time_ns - curve[0][0] > _DAYS_NS
+
+    def word(self, text: object, style: str = "") -> Text:
+        return Text(clean(text, self.encoding), style=style)
+
+    def state(self, name: str) -> Text:
+        mark, style = _STATES.get(name, ("off", LABEL))
+        return Text(f"{getattr(self.marks, mark)} {clean(name, self.encoding)}", style=style)
+
+    def moved(self, value: float, text: str) -> Text:
+        """A gain or loss: shape, sign and colour."""
+        if value > 0.0:
+            return Text(f"{self.marks.up} {text}", style=GAIN)
+        return Text(f"{self.marks.down} {text}", style=LOSS) if value < 0.0 else Text(f"{self.marks.flat} {text}")
+
+    def price(self, symbol: str, value: float | None) -> Text:
+        return Text("" if value is None else price(value, self.decimals.get(symbol, 2)))
+
+    def prices(self) -> Section:
+        rows = []
+        for view in self.snapshot.symbols:
+            rows.append(
+                [
+                    self.word(view.symbol, "bold"),
+                    self.price(view.symbol, view.price),
+                    self.moved(view.change, signed_percent(view.change)),
+                    self.price(view.symbol, view.bid),
+                    self.price(view.symbol, view.ask),
+                ]
+            )
+        columns = (
+            Column("symbol", right=False),
+            Column("last", keep=9),
+            Column("since start", keep=8),
+            Column("bid", keep=4),
+            Column("ask", keep=4),
+        )
+        return Section("PRICES", columns, rows, "waiting for the first price", least=2, most=40, weight=3)
+
+    def positions(self) -> Section:
+        rows = [
+            [
+                self.word(view.symbol, "bold"),
+                Text(quantity(view.quantity)),
+                self.price(view.symbol, view.average_price),
+                Text(money(view.market_value)),
+                self.moved(view.unrealised, signed_money(view.unrealised)),
+                self.word(view.strategy if self.has_several_books else ""),
+            ]
+            for view in self.snapshot.positions
+        ]
+        columns = (
+            Column("symbol", right=False),
+            Column("quantity", keep=9),
+            Column("average", keep=5),
+            Column("value", keep=6),
+            Column("unrealised", keep=8),
+            Column("strategy", keep=3, right=False, flexible=True),
+        )
+        return Section("POSITIONS", columns, rows, "flat", least=2, most=40, weight=3)
+
+    def orders(self) -> Section:
+        rows = [
+            [
+                Text(f"#{order.order_id}"),
+                Text(order.side.upper(), style=GAIN if order.side == "buy" else LOSS),
+                self.word(order.symbol, "bold"),
+                Text(
+                    f"{quantity(order.filled)} of {quantity(order.quantity)}" if order.filled else quantity(order.quantity)
+                ),
+                Text(order.type.replace("_", " ")),
+                self._order_price(order),
+                Text(order.status.replace("_", " ")),
+                self.word(order.reason),
+            ]
+            for order in reversed(self.snapshot.working_orders)
+        ]
+        columns = (
+            Column("order", keep=2, right=False),
+            Column("side", right=False),
+            Column("symbol", right=False),
+            Column("quantity", keep=9),
+            Column("type", keep=8, right=False),
+            Column("price", keep=7),
+            Column("status", keep=4, right=False),
+            Column("reason", keep=5, right=False, flexible=True),
+        )
+        return Section("ORDERS", columns, rows, "none working", least=1, most=12, weight=1)
+
+    def _order_price(self, order: Order) -> Text:
+        parts = []
+        if order.stop_price is not None:
+            parts.append(f"stop {self.price(order.symbol, order.stop_price)}")
+        if order.limit_price is not None:
+            parts.append(f"limit {self.price(order.symbol, order.limit_price)}")
+        return Text(" ".join(parts))
+
+    def fills(self) -> Section:
+        rows = [
+            [
+                Text(time_of_day(fill.time_ns, dates=self.dates)),
+                Text(fill.side.upper(), style=GAIN if fill.side == "buy" else LOSS),
+                self.word(fill.symbol, "bold"),
+                Text(quantity(fill.quantity)),
+                self.price(fill.symbol, fill.price),
+                Text(money(fill.fee)),
+                self.word(fill.strategy if self.has_several_books else ""),
+                self.word(fill.reason),
+            ]
+            for fill in reversed(self.snapshot.fills)
+        ]
+        columns = (
+            Column("date" if self.dates else "time", keep=6, right=False),
+            Column("side", right=False),
+            Column("symbol", right=False),
+            Column("quantity", keep=9),
+            Column("price", keep=9),
+            Column("fee", keep=3),
+            Column("strategy", keep=2, right=False, flexible=True),
+            Column("reason", keep=7, right=False, flexible=True),
+        )
+        earlier = self.snapshot.fills_count - len(self.snapshot.fills)
+        more = "earlier" if not earlier else f"earlier, {earlier:,} before them"
+        return Section("FILLS", columns, rows, "none yet", least=3, most=50, weight=4, more=more)
+
+    def strategies(self) -> Section:
+        rows = []
+        for view in self.snapshot.strategies:
+            values = "  ".join(f"{name}={value}" for name, value in view.parameters.items())
+            detail = self.word(view.fault, "red") if view.fault else self.word(values)
+            rows.append(
+                [self.word(view.name, "bold"), self.state(view.state), self.moved(view.pnl, signed_money(view.pnl)), detail]
+            )
+        columns = (
+            Column("strategy", right=False),
+            Column("state", keep=8, right=False),
+            Column("profit & loss", keep=6),
+            Column("parameters", keep=5, right=False, flexible=True),
+        )
+        return Section("STRATEGIES", columns, rows, "none", least=1, most=12, weight=2)
+
+    def messages(self) -> Section:
+        rows = [
+            [Text(time_of_day(time_ns)), self.word(text, "red")] for time_ns, text in reversed(self.snapshot.messages)
+        ]
+        columns = (Column("time", keep=1, right=False), Column("message", right=False, flexible=True))
+        return Section(
+            "MESSAGES", columns, rows, least=1, most=4, weight=1, title_style="bold red"
+        )
+
