@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from qfkit.errors import JournalError, SessionError, did_you_mean
-from qfkit.live.journal import JournalReader
-from qfkit.live.lock import is_locked
+from qfkit.journal.reader import JournalReader
+from qfkit.journal.lock import is_locked
 from qfkit.live.runner import at_exit
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import msgspec
 from qfkit.core.engine import Engine
 from qfkit.core.events import Event
 from qfkit.core.records import Records
-from qfkit.live.journal import JournalReader
-from qfkit.live.schema import BARS, FAULTS, FILLS, ORDERS, SIGNALS, TRADES, Table, equity_rows
+from qfkit.journal.reader import JournalReader
+from qfkit.journal.schema import BARS, FAULTS, FILLS, ORDERS, SIGNALS, TRADES, Table, equity_rows
 
 __all__ = ["Verdict", "replay"]
 

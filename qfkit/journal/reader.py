@@ -1,19 +1,8 @@
-"""The journal: a session's input events and all that came of them, in one SQLite file.
-
-Each batch of events is committed in one transaction with the orders, fills and equity the
-engine made of it, before any of it is shown. The file is in WAL mode, so others read it while
-it is written (``pandas.read_sql``, DuckDB, ``qfkit status``). ``synchronous=NORMAL``: nothing
-committed is lost when the process is killed; a power cut may lose the last moments, but leaves
-a whole journal. Nothing in it is ever executed: events are msgpack, the rest is columns and JSON.
-
-Tables: ``batches`` (the events), ``orders`` (as they stand), ``fills``, ``signals``, ``trades``,
-``bars``, ``faults`` (fields of the records of those names; NaN is NULL), ``equity`` (``strategy``
-is '' for the account), ``bad_events``, ``log`` and ``meta`` (JSON values).
-"""
+"""Reads a session's journal, also while it is written."""
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import nan
 from pathlib import Path
@@ -24,10 +13,9 @@ import msgspec
 
 from qfkit.core.events import Bar, Event
 from qfkit.core.orders import Fill, Order, Signal, Trade
-from qfkit.core.records import Fault, Records
-from qfkit.errors import JournalError, JournalFormatError, JournalWriteError
-from qfkit.live.lock import JournalLock
-from qfkit.live.schema import (
+from qfkit.core.records import Fault
+from qfkit.errors import JournalError, JournalFormatError
+from qfkit.journal.schema import (
     ACCOUNT,
     APPLICATION_ID,
     BAD_EVENTS,
@@ -37,173 +25,20 @@ from qfkit.live.schema import (
     FORMAT,
     LOG,
     ORDERS,
-    RECORD_TABLES,
-    SCHEMA,
     SIGNALS,
     TRADES,
     BadEvent,
     LogEntry,
     Table,
-    equity_rows,
-    plain,
 )
 
-__all__ = ["JournalReader", "JournalWriter", "read_events"]
+__all__ = ["BUSY_S", "JournalReader", "read_events"]
 
-_BUSY_S = 10.0
-# A checkpoint waits for the disk: rather seldom and larger.
-_CHECKPOINT_PAGES = 4_000
-_WAL_BYTES = 64 * 1024 * 1024
+BUSY_S = 10.0
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 _EVENTS = msgspec.msgpack.Decoder(list[Event])
-
-
-# -- writing -----------------------------------------------------------------------------------
-
-
-class JournalWriter:
-    """The one writer of a journal. Not thread-safe: one caller at a time."""
-
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: JournalLock) -> None:
-        self.path = path
-        self._connection = connection
-        self._lock = lock
-        self._encoder = msgspec.msgpack.Encoder(enc_hook=plain)
-        self._names: tuple[str, ...] = ()
-        self.next_seq = 0
-        self.feed_events = 0
-
-    @classmethod
-    def create(cls, path: Path, meta: Mapping[str, Any], strategies: Sequence[str]) -> Self:
-        """Make a new journal; :class:`JournalWriteError` where there is a file already."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.open("xb").close()
-        except FileExistsError:
-            raise JournalWriteError(
-                f"{path} exists already: give another journal=, or continue that session with qf.resume({str(path)!r})"
-            ) from None
-        except OSError as error:
-            raise JournalWriteError(f"{path} cannot be made: {error}; give another journal= folder") from error
-        writer = cls._open(path)
-        with writer._transaction() as connection:
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {FORMAT}")
-            for statement in SCHEMA:
-                connection.execute(statement)
-            writer._put_meta(meta)
-        writer._names = tuple(strategies)
-        return writer
-
-    @classmethod
-    def reopen(cls, path: Path, strategies: Sequence[str]) -> Self:
-        """Open a journal to write on where it ends."""
-        writer = cls._open(path)
-        try:
-            with JournalReader(path) as reader:
-                writer.next_seq, writer.feed_events = reader.event_count, reader.feed_events
-        except JournalError:
-            writer.abandon()
-            raise
-        writer._names = tuple(strategies)
-        return writer
-
-    @classmethod
-    def _open(cls, path: Path) -> Self:
-        lock = JournalLock(path)
-        try:
-            connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-            connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
-        except sqlite3.Error as error:
-            lock.release()
-            raise JournalWriteError(f"{path} cannot be opened for writing: {error}") from error
-        return cls(path, connection, lock)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing; SQLite's errors become :class:`JournalWriteError`."""
-        connection = self._connection
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise self._write_error(error) from error
-
-    def _write_error(self, error: sqlite3.Error) -> JournalWriteError:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            return JournalWriteError(
-                f"no room left to write {self.path}: free some space, then continue with qf.resume({str(self.path)!r})"
-            )
-        return JournalWriteError(f"{self.path} could not be written: {error}")
-
-    def _put_meta(self, meta: Mapping[str, Any]) -> None:
-        rows = [(key, json.dumps(value)) for key, value in meta.items()]
-        self._connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
-
-    def commit(
-        self,
-        events: Sequence[Event] = (),
-        records: Records | None = None,
-        *,
-        feed_events: int = 0,
-        bad_events: Sequence[BadEvent] = (),
-        log: Sequence[LogEntry] = (),
-        meta: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write a batch in one transaction. ``feed_events`` counts what the feed gave, bad events too.
-
-        Raises :class:`JournalWriteError` and then has written nothing. The caller clears the records.
-        """
-        with self._transaction() as connection:
-            if events or feed_events:
-                first_ns, last_ns = (events[0].received_ns, events[-1].received_ns) if events else (None, None)
-                blob = self._encoder.encode(events)
-                connection.execute(
-                    "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)",
-                    (self.next_seq, len(events), feed_events, first_ns, last_ns, blob),
-                )
-            if records is not None:
-                for table in RECORD_TABLES:
-                    made = getattr(records, table.name)
-                    if made:
-                        connection.executemany(table.insert, map(table.row, made))
-                if records.equity:
-                    rows = equity_rows(records.equity, self._names)
-                    connection.executemany("INSERT INTO equity VALUES (?, ?, ?)", rows)
-            if bad_events:
-                connection.executemany(BAD_EVENTS.insert, map(BAD_EVENTS.row, bad_events))
-            if log:
-                connection.executemany(LOG.insert, map(LOG.row, log))
-            if meta:
-                self._put_meta(meta)
-        self.next_seq += len(events)
-        self.feed_events += feed_events
-
-    def close(self) -> None:
-        """Close it as one file without side files, unless someone is reading just now."""
-        try:
-            self._connection.execute("PRAGMA busy_timeout = 0")
-            self._connection.execute("PRAGMA journal_mode = DELETE")
-        except sqlite3.OperationalError:
-            # A reader keeps it in WAL mode, or the disk is full: what was committed is safe either way.
-            pass
-        self.abandon()
-
-    def abandon(self) -> None:
-        """Close it as it is."""
-        self._connection.close()
-        self._lock.release()
-
-
-# -- reading -----------------------------------------------------------------------------------
 
 
 class JournalReader:
@@ -227,7 +62,7 @@ class JournalReader:
 
     def _connect(self) -> sqlite3.Connection:
         uri = self.path.absolute().as_uri() + "?mode=ro"
-        connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("SELECT count(*) FROM sqlite_master")
         except sqlite3.OperationalError:

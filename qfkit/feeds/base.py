@@ -1,0 +1,194 @@
+"""What every feed is: an asynchronous source of batches of events, with its own state and counters."""
+
+import asyncio
+import inspect
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from qfkit.core.events import MarketEvent, check_event
+from qfkit.core.snapshot import FeedView
+from qfkit.errors import BadEventError, FeedError
+
+__all__ = ["Feed", "Handler", "Rejected"]
+
+Handler: TypeAlias = Callable[[Any], Awaitable[None] | None]
+"""Called with one Tick, Quote, Bar or Gap; plain or async."""
+
+_logger = logging.getLogger("qfkit.feeds")
+_KEPT_REJECTED = 1_000
+_RATE_S = 2.0
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """Something off the wire that could not be used: when, why, and the beginning of its text."""
+
+    received_ns: int
+    error: str
+    text: str
+
+
+class Feed(ABC):
+    """A source of events.
+
+    Subclasses write :meth:`_batches`. A feed's iteration can be begun once at a time; it ends by
+    itself (a recording), by :meth:`stop`, or with a :class:`FeedError`. ``label`` says in words
+    where the data come from and is shown wherever they are.
+    """
+
+    name: str = "feed"
+    is_live: bool = False
+    """Whether the events happen now; a feed that is not live gives the same events every time."""
+    timeframe: str | None = None
+    """The timeframe of the bars it gives; None where it gives ticks and quotes."""
+
+    def __init__(self, symbols: Sequence[str], *, label: str) -> None:
+        self.symbols = tuple(dict.fromkeys(symbols))
+        self.label = label
+        self.state = "closed"
+        self.reconnects = 0
+        self.gaps = 0
+        self.events_count = 0
+        self.rejected_count = 0
+        self.lag_ms: float | None = None
+        self.rejected: deque[Rejected] = deque(maxlen=_KEPT_REJECTED)
+        self._handlers: list[Handler] = []
+        self._stopping = asyncio.Event()
+        self._is_open = False
+        self._last_batch_s: float | None = None
+        self._rate_since_s = 0.0
+        self._rate_count = 0
+        self._rate_per_s = 0.0
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(self.symbols)}: {self.label}, {self.state})"
+
+    # -- what a subclass gives ----------------------------------------------------------------
+
+    @abstractmethod
+    def _batches(self) -> AsyncIterator[list[MarketEvent]]:
+        """Batches of events in the order of their receipt, none empty. ``self.state`` is kept by the subclass."""
+
+    def now_ns(self) -> int:
+        """The time by the feed's clock, UTC ns: the wall clock, or where a recording stands."""
+        return time.time_ns()
+
+    # -- events -------------------------------------------------------------------------------
+
+    async def events(self, skip: int = 0) -> AsyncIterator[list[MarketEvent]]:
+        """Iterate over batches of events. ``skip`` leaves out the first events of a feed that is not live.
+
+        Nothing is checked here: a caller keeps what cannot be true from the engine by
+        :func:`~qfkit.core.events.check_event`.
+        """
+        if self._is_open:
+            raise FeedError(f"{self!r} is in use already: make another feed for a second reader")
+        self._is_open = True
+        self._stopping.clear()
+        self._rate_since_s = time.monotonic()
+        self.state = "connecting"
+        batches = self._batches() if self.is_live or not skip else self._batches_from(skip)
+        try:
+            async for batch in batches:
+                self._count(len(batch))
+                yield batch
+                if self._stopping.is_set():
+                    return
+        finally:
+            self._is_open = False
+            self.state = "closed"
+            if isinstance(batches, AsyncIterator) and hasattr(batches, "aclose"):
+                await batches.aclose()
+
+    async def _batches_from(self, skip: int) -> AsyncIterator[list[MarketEvent]]:
+        async for batch in self._batches():
+            if skip >= len(batch):
+                skip -= len(batch)
+                continue
+            yield batch[skip:] if skip else batch
+            skip = 0
+
+    def _count(self, events: int) -> None:
+        now_s = time.monotonic()
+        self.events_count += events
+        self._last_batch_s = now_s
+        self._rate_count += events
+        if now_s - self._rate_since_s >= _RATE_S:
+            self._rate_per_s = self._rate_count / (now_s - self._rate_since_s)
+            self._rate_since_s, self._rate_count = now_s, 0
+
+    def reject(self, received_ns: int, error: str, text: str) -> None:
+        """Keep something unusable aside: counted, shown, never given as an event."""
+        self.rejected_count += 1
+        self.rejected.append(Rejected(received_ns, error, text[:500]))
+
+    def take_rejected(self) -> list[Rejected]:
+        """What was rejected since the last call."""
+        taken = list(self.rejected)
+        self.rejected.clear()
+        return taken
+
+    def view(self) -> FeedView:
+        """The state and counters for a dashboard."""
+        now_s = time.monotonic()
+        age_s = None if self._last_batch_s is None else now_s - self._last_batch_s
+        rate = self._rate_per_s or self._rate_count / max(now_s - self._rate_since_s, 0.1)
+        return FeedView(
+            name=self.label,
+            state=self.state,
+            events=self.events_count,
+            rate_per_s=0.0 if age_s is None or age_s > 2 * _RATE_S else rate,
+            age_s=age_s,
+            lag_ms=self.lag_ms,
+            reconnects=self.reconnects,
+            gaps=self.gaps,
+            bad=self.rejected_count,
+        )
+
+    # -- stand-alone --------------------------------------------------------------------------
+
+    def add_message_handler(self, handler: Handler) -> None:
+        """Have a function, plain or async, called with each event by :meth:`start_streaming`."""
+        self._handlers.append(handler)
+
+    async def start_streaming(self) -> None:
+        """Stream to the handlers until :meth:`stop`, or until a recording ends.
+
+        A handler that raises is reported in the log and the feed goes on.
+        """
+        async for event in self:
+            for handler in self._handlers:
+                try:
+                    answer = handler(event)
+                    if inspect.isawaitable(answer):
+                        await answer
+                except Exception:  # a handler is the user's code: reported, and the feed goes on
+                    _logger.exception("the message handler %r raised on %r", handler, event)
+
+    async def stop(self) -> None:
+        """End the iteration after the present batch; ends waiting too."""
+        self._stopping.set()
+
+    async def __aiter__(self) -> AsyncIterator[MarketEvent]:
+        """The events one by one; those that cannot be true are rejected."""
+        async for batch in self.events():
+            for event in batch:
+                try:
+                    check_event(event)
+                except BadEventError as error:
+                    self.reject(event.received_ns, str(error), repr(event))
+                    continue
+                yield event
+
+    async def pause_s(self, seconds: float) -> bool:
+        """Wait; true at once when :meth:`stop` is called meanwhile."""
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True

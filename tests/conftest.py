@@ -1,0 +1,34 @@
+"""Shared by all tests: the recorded data, and a home of their own for sessions."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_BESIDE = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of recorded market data; without it, where it is not required, the test is skipped and says so."""
+    given = os.environ.get("QFKIT_TEST_DATA")
+    folder = Path(given) if given else _BESIDE
+    if folder.is_dir():
+        return folder
+    message = f"no recorded market data at {folder}: set QFKIT_TEST_DATA to their folder to run this test"
+    if os.environ.get("QFKIT_REQUIRE_TEST_DATA"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def capture_path(data_folder: Path) -> Path:
+    """346 s of Binance's combined stream for BTCUSDT: trades, best bid and ask, depth."""
+    return data_folder / "binance" / "btcusdt_spot_20240808.gz"
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("QFKIT_HOME", str(tmp_path / "home"))
+    yield
