@@ -1,0 +1,210 @@
+"""qfkit: write a strategy, try it on history, run it live on paper, ask why it did what it did.
+
+``import qfkit as qf``. Every public name is here; each is imported from its module when it is
+first used, so that ``import qfkit`` stays quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qfkit import errors, feeds
+    from qfkit.core.costs import Commission, Costs
+    from qfkit.core.engine import Engine
+    from qfkit.core.events import (
+        Bar,
+        Flatten,
+        Gap,
+        Heartbeat,
+        Pause,
+        Quote,
+        Resume,
+        SetParameters,
+        Stop,
+        SwapStrategy,
+        Tick,
+    )
+    from qfkit.core.indicators import (
+        ADX,
+        ATR,
+        EMA,
+        MACD,
+        RSI,
+        SMA,
+        VWAP,
+        WMA,
+        BollingerBands,
+        DonchianChannel,
+        Indicator,
+        OnBalanceVolume,
+        Price,
+        RateOfChange,
+        StandardDeviation,
+        Stochastic,
+        ZScore,
+    )
+    from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side, Signal, TimeInForce, Trade
+    from qfkit.core.risk import RiskLimits
+    from qfkit.core.sizing import Fixed, FractionOfEquity
+    from qfkit.core.snapshot import Snapshot
+    from qfkit.core.strategy import Param, Strategy
+    from qfkit.errors import QfkitError
+    from qfkit.feeds.binance import BinanceFeed, BinanceWebSocket
+    from qfkit.feeds.replay import ReplayFeed
+    from qfkit.feeds.synthetic import SyntheticFeed
+    from qfkit.live.registry import sessions
+    from qfkit.live.runner import allow_nested_loops, run
+    from qfkit.live.session import Session, paper, resume
+    from qfkit.research.backtest import backtest
+    from qfkit.research.signal import signal
+    from qfkit.result import Result
+    from qfkit.samples import sample
+    from qfkit.strategies import (
+        BollingerReversion,
+        MomentumRebalance,
+        MovingAverageCrossover,
+        RealTimeMovingAverageCrossover,
+    )
+
+__all__ = [
+    "ADX",
+    "ATR",
+    "EMA",
+    "MACD",
+    "RSI",
+    "SMA",
+    "VWAP",
+    "WMA",
+    "Bar",
+    "BinanceFeed",
+    "BinanceWebSocket",
+    "BollingerBands",
+    "BollingerReversion",
+    "Commission",
+    "Costs",
+    "DonchianChannel",
+    "Engine",
+    "Fill",
+    "Fixed",
+    "Flatten",
+    "FractionOfEquity",
+    "Gap",
+    "Heartbeat",
+    "Indicator",
+    "MomentumRebalance",
+    "MovingAverageCrossover",
+    "OnBalanceVolume",
+    "Order",
+    "OrderStatus",
+    "OrderType",
+    "Param",
+    "Pause",
+    "Price",
+    "QfkitError",
+    "Quote",
+    "RateOfChange",
+    "RealTimeMovingAverageCrossover",
+    "ReplayFeed",
+    "Result",
+    "Resume",
+    "RiskLimits",
+    "Session",
+    "SetParameters",
+    "Side",
+    "Signal",
+    "Snapshot",
+    "StandardDeviation",
+    "Stochastic",
+    "Stop",
+    "Strategy",
+    "SwapStrategy",
+    "SyntheticFeed",
+    "Tick",
+    "TimeInForce",
+    "Trade",
+    "ZScore",
+    "allow_nested_loops",
+    "backtest",
+    "errors",
+    "feeds",
+    "paper",
+    "resume",
+    "run",
+    "sample",
+    "sessions",
+    "signal",
+]
+
+_NAMES = {
+    "qfkit.core.costs": ("Commission", "Costs"),
+    "qfkit.core.engine": ("Engine",),
+    "qfkit.core.events": (
+        "Bar",
+        "Flatten",
+        "Gap",
+        "Heartbeat",
+        "Pause",
+        "Quote",
+        "Resume",
+        "SetParameters",
+        "Stop",
+        "SwapStrategy",
+        "Tick",
+    ),
+    "qfkit.core.indicators": (
+        "ADX",
+        "ATR",
+        "BollingerBands",
+        "DonchianChannel",
+        "EMA",
+        "Indicator",
+        "MACD",
+        "OnBalanceVolume",
+        "Price",
+        "RSI",
+        "RateOfChange",
+        "SMA",
+        "StandardDeviation",
+        "Stochastic",
+        "VWAP",
+        "WMA",
+        "ZScore",
+    ),
+    "qfkit.core.orders": ("Fill", "Order", "OrderStatus", "OrderType", "Side", "Signal", "TimeInForce", "Trade"),
+    "qfkit.core.risk": ("RiskLimits",),
+    "qfkit.core.sizing": ("Fixed", "FractionOfEquity"),
+    "qfkit.core.snapshot": ("Snapshot",),
+    "qfkit.core.strategy": ("Param", "Strategy"),
+    "qfkit.errors": ("QfkitError",),
+    "qfkit.feeds.binance": ("BinanceFeed", "BinanceWebSocket"),
+    "qfkit.feeds.replay": ("ReplayFeed",),
+    "qfkit.feeds.synthetic": ("SyntheticFeed",),
+    "qfkit.live.registry": ("sessions",),
+    "qfkit.live.runner": ("allow_nested_loops", "run"),
+    "qfkit.live.session": ("Session", "paper", "resume"),
+    "qfkit.research.backtest": ("backtest",),
+    "qfkit.research.signal": ("signal",),
+    "qfkit.result": ("Result",),
+    "qfkit.samples": ("sample",),
+    "qfkit.strategies": (
+        "BollingerReversion",
+        "MomentumRebalance",
+        "MovingAverageCrossover",
+        "RealTimeMovingAverageCrossover",
+    ),
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("errors", "feeds"):
+        return import_module(f"qfkit.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'qfkit' has no attribute {name!r}", name=name, obj=import_module("qfkit"))
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
