@@ -57,6 +57,7 @@ class Feed(ABC):
         self.rejected_count = 0
         self.lag_ms: float | None = None
         self.rejected: deque[Rejected] = deque(maxlen=_KEPT_REJECTED)
+        self.is_skipping = False
         self._handlers: list[Handler] = []
         self._stopping = asyncio.Event()
         self._is_open = False
@@ -77,6 +78,13 @@ class Feed(ABC):
     def now_ns(self) -> int:
         """The time by the feed's clock, UTC ns: the wall clock, or where a recording stands."""
         return time.time_ns()
+
+    def recipe(self) -> dict[str, Any] | None:
+        """How to make this feed again, for the journal: ``{"class": name, "arguments": {...}}`` of JSON values.
+
+        None where that cannot be said (a DataFrame in memory). No key or token may be in it.
+        """
+        return None
 
     # -- events -------------------------------------------------------------------------------
 
@@ -106,10 +114,14 @@ class Feed(ABC):
                 await batches.aclose()
 
     async def _batches_from(self, skip: int) -> AsyncIterator[list[MarketEvent]]:
+        # While it is true, a feed with a pace does not keep it.
+        self.is_skipping = True
         async for batch in self._batches():
             if skip >= len(batch):
                 skip -= len(batch)
+                self.is_skipping = skip > 0
                 continue
+            self.is_skipping = False
             yield batch[skip:] if skip else batch
             skip = 0
 

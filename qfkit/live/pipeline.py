@@ -1,0 +1,209 @@
+"""The way of a batch of events: checked, through the engine, into the journal, and only then shown."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from qfkit.core.engine import Engine
+from qfkit.core.events import Command, Event, MarketEvent, check_event
+from qfkit.core.snapshot import FeedView, Snapshot
+from qfkit.errors import BadEventError, QfkitError, SessionError
+from qfkit.journal.schema import BadEvent, LogEntry
+from qfkit.journal.writer import JournalWriter
+
+__all__ = ["Pipeline"]
+
+_logger = logging.getLogger("qfkit.session")
+
+_SHOWN_MESSAGES = 50
+_SHOWN_BAD_TEXT = 300
+_LATEST_S = 1.0
+_SNAPSHOT_S = 0.1
+
+
+class Pipeline:
+    """One session's engine and journal; all calls come from one thread.
+
+    Whatever raises leaves the journal whole and :attr:`snapshot` at what was committed.
+    """
+
+    def __init__(self, name: str, engine: Engine, feed_label: str) -> None:
+        self.name = name
+        self.engine = engine
+        self.writer: JournalWriter | None = None
+        self.bad_events = 0
+        self.messages: deque[tuple[int, str]] = deque(maxlen=_SHOWN_MESSAGES)
+        self._log: list[LogEntry] = []
+        self._is_shown = True
+        self._shown_s = 0.0
+        self._latest_s = 0.0
+        self.state = "created"
+        self.feed_view = FeedView(name=feed_label, state="closed")
+        self.snapshot = self._take_snapshot()
+
+    # -- events ------------------------------------------------------------------------------
+
+    def take(self, batch: Sequence[MarketEvent], rejected: Sequence[BadEvent] = ()) -> None:
+        """Process a batch from the feed. An event that cannot be true is counted and kept aside."""
+        events: list[Event] = []
+        bad = list(rejected)
+        for event in batch:
+            try:
+                check_event(event)
+            except BadEventError as error:
+                bad.append(BadEvent(self._wall_ns(), str(error), repr(event)[:_SHOWN_BAD_TEXT]))
+            else:
+                events.append(event)
+        self._process(events, feed_events=len(batch), bad_events=bad)
+
+    def command(self, command: Command, meta: Mapping[str, Any] | None = None) -> None:
+        """Process what the user did."""
+        self._process([command], meta=meta)
+        self.show()
+
+    def _process(
+        self,
+        events: list[Event],
+        *,
+        feed_events: int = 0,
+        bad_events: Sequence[BadEvent] = (),
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        engine, writer = self.engine, self._writer
+        before = engine.events
+        failure: Exception | None = None
+        try:
+            engine.process_all(events)
+        except Exception as error:  # the engine lets through what a user's commission or sizer raises: kept, shown
+            failure = error
+            done = engine.events - before
+            # The event that raised is part of the journal too: a replay must come to the same place.
+            events = events[: done + 1]
+            meta = {**(meta or {}), "failed_seq": writer.next_seq + done}
+        for fault in engine.records.faults:
+            self.say(fault.time_ns, "error", f"{fault.strategy} was stopped by {fault.error} on {fault.event}")
+            _logger.error("the strategy %s was stopped by its exception\n%s", fault.strategy, fault.traceback)
+        if bad_events:
+            self.bad_events += len(bad_events)
+            self.say(self._wall_ns(), "warning", f"bad data kept aside: {bad_events[-1].error}")
+        now_s = time.monotonic()
+        if now_s - self._latest_s >= _LATEST_S:
+            meta = {**(meta or {}), "latest": self._latest()}
+            self._latest_s = now_s
+        writer.commit(
+            events, engine.records, feed_events=feed_events, bad_events=bad_events, log=self._log, meta=meta or None
+        )
+        self._log.clear()
+        engine.records.clear()
+        self._is_shown = False
+        if failure is not None:
+            raise SessionError(
+                f"the session {self.name!r} cannot go on: {type(failure).__name__}: {failure}"
+            ) from failure
+        if now_s - self._shown_s >= _SNAPSHOT_S:
+            self.show()
+
+    @property
+    def _writer(self) -> JournalWriter:
+        if self.writer is None:
+            raise SessionError(f"the session {self.name!r} is not running")
+        return self.writer
+
+    # -- what is shown -----------------------------------------------------------------------
+
+    def say(self, time_ns: int, level: str, text: str) -> None:
+        """A message for the journal, and for the dashboard unless it is mere information."""
+        self._log.append(LogEntry(time_ns, level, text))
+        if level != "info":
+            self.messages.append((time_ns, text))
+
+    def show(self, feed_view: FeedView | None = None, *, even_if_same: bool = True) -> None:
+        """Bring :attr:`snapshot` up to what is committed."""
+        if feed_view is not None:
+            self.feed_view = msgspec.structs.replace(
+                feed_view, bad=self.bad_events, late=self.engine.late_events, events=self.engine.events
+            )
+        if even_if_same or not self._is_shown:
+            self.snapshot = self._take_snapshot()
+            self._is_shown = True
+            self._shown_s = time.monotonic()
+
+    def _take_snapshot(self) -> Snapshot:
+        return msgspec.structs.replace(
+            self.engine.snapshot(),
+            name=self.name,
+            state=self._shown_state(),
+            feed=self.feed_view,
+            messages=tuple(self.messages),
+            journal_path="" if self.writer is None else str(self.writer.path),
+        )
+
+    def _shown_state(self) -> str:
+        desks = self.engine.desks.values()
+        running = [desk for desk in desks if desk.state == "running"]
+        if self.state == "running" and not running and any(desk.state == "paused" for desk in desks):
+            return "paused"
+        return self.state
+
+    def _latest(self) -> dict[str, Any]:
+        engine = self.engine
+        equity = 0.0
+        for desk in engine.desks.values():
+            equity += desk.book.equity
+        return {
+            "time_ns": engine.clock_ns,
+            "equity": equity,
+            "pnl": equity - engine.starting_cash,
+            "fills": engine.broker.fills_count,
+        }
+
+    # -- the state in the journal --------------------------------------------------------------
+
+    def begin(self, writer: JournalWriter) -> None:
+        """From now on everything goes into this journal."""
+        self.writer = writer
+        self.state = "running"
+        self.write_meta({"state": self._shown_state()})
+        self.show()
+
+    def write_meta(self, meta: Mapping[str, Any]) -> None:
+        """Write what the session says of itself, with the messages that wait."""
+        self._writer.commit(log=self._log, meta={**meta, "latest": self._latest()})
+        self._log.clear()
+
+    def end(self, state: str, error: str = "") -> None:
+        """Close the journal in a final state; one that cannot be written any more is left as committed."""
+        writer, self.writer = self._writer, None
+        path = str(writer.path)
+        meta: dict[str, Any] = {"state": state, "ended_ns": self._wall_ns()}
+        if error:
+            meta["error"] = error
+            self.say(self.engine.clock_ns, "error", error)
+        try:
+            writer.commit(log=self._log, meta={**meta, "latest": self._latest()})
+        except QfkitError as write_error:
+            _logger.error("the end of the session %s could not be journalled: %s", self.name, write_error)
+        finally:
+            writer.close()
+            self.state = state
+            self.snapshot = msgspec.structs.replace(
+                self.snapshot if error else self._take_snapshot(),
+                state=state,
+                messages=tuple(self.messages),
+                journal_path=path,
+                feed=msgspec.structs.replace(self.feed_view, state="closed"),
+            )
+
+    def leave(self) -> None:
+        """Close the journal without an end, so that the session can be resumed."""
+        writer, self.writer = self._writer, None
+        self.state = "interrupted"
+        writer.abandon()
+
+    @staticmethod
+    def _wall_ns() -> int:
+        return time.time_ns()

@@ -1,0 +1,511 @@
+"""The paper-trading session: strategies on a feed, in the background, journalled event by event."""
+
+import asyncio
+import concurrent.futures
+import logging
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qfkit.core.costs import Costs
+from qfkit.core.engine import Engine
+from qfkit.core.events import (
+    Command,
+    Flatten,
+    Gap,
+    MarketEvent,
+    Pause,
+    Resume,
+    SetParameters,
+    Stop,
+    SwapStrategy,
+)
+from qfkit.core.risk import RiskLimits
+from qfkit.core.sizing import Sizer
+from qfkit.core.snapshot import Snapshot
+from qfkit.core.strategy import Strategy
+from qfkit.errors import ParameterError, QfkitError, SessionError, did_you_mean
+from qfkit.feeds.base import Feed
+from qfkit.feeds.recipes import feed_of
+from qfkit.journal.reader import JournalReader
+from qfkit.journal.schema import BadEvent
+from qfkit.journal.writer import JournalWriter
+from qfkit.live.pipeline import Pipeline
+from qfkit.live.plan import SessionPlan, check_storable, named_strategies
+from qfkit.live.registry import find_journal, new_journal_path, running, session_record, start_lock
+from qfkit.live.replaying import Verdict, replay
+from qfkit.live.runner import keep_interrupt_working, run, runner
+from qfkit.live.sources import as_strategy
+from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, Result
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Session", "paper", "resume"]
+
+_logger = logging.getLogger("qfkit.session")
+
+_TEND_S = 0.25
+_LOOK_S = 0.1
+_STOP_S = 30.0
+
+
+def paper(
+    strategies: object,
+    feed: Feed,
+    *,
+    cash: float = 100_000.0,
+    timeframe: str | None = None,
+    costs: Costs | None = None,
+    risk: RiskLimits | None = None,
+    sizer: Sizer | None = None,
+    shares: Mapping[str, float] | None = None,
+    name: str | None = None,
+    journal: Path | str | None = None,
+) -> "Session":
+    """Make a paper-trading session; ``start()`` begins it.
+
+    - ``strategies``: one, a list, or a dict of names. Each trades its own share of ``cash``:
+      ``shares`` by name, equal without.
+    - ``feed`` gives the events: ``qf.feeds.BinanceFeed(["BTCUSDT"])``, ``qf.feeds.sample("AAPL")``.
+    - ``timeframe`` of ``on_bar``; None takes the feed's own bars, or "1m" where it gives ticks.
+    - ``costs`` None is the sober ``qf.Costs()``; ``risk``, ``sizer`` as in ``qf.backtest``.
+    - ``name`` is by default made of the strategies' names. Starting a second session of a name
+      stops the first.
+    - ``journal`` is a folder or file for the journal, instead of the user's data folder.
+
+    Raises :class:`ParameterError`, :class:`StrategyError` or :class:`TimeframeError` for what
+    does not fit.
+    """
+    if not isinstance(feed, Feed):
+        raise SessionError(
+            f"feed={type(feed).__name__}: a session needs a feed, such as qf.feeds.sample('AAPL'), "
+            "qf.ReplayFeed(data) for a DataFrame or file, or qf.BinanceFeed(['BTCUSDT'])"
+        )
+    plan = SessionPlan.of(
+        named_strategies(strategies),
+        name,
+        cash=cash,
+        shares=shares,
+        costs=Costs() if costs is None else costs,
+        risk=RiskLimits() if risk is None else risk,
+        sizer=sizer,
+        timeframe=timeframe,
+        symbols=feed.symbols,
+    )
+    return Session(plan, feed, journal=journal)
+
+
+def resume(
+    name_or_path: Path | str,
+    *,
+    feed: Feed | None = None,
+    strategies: object = None,
+    costs: Costs | None = None,
+    risk: RiskLimits | None = None,
+    sizer: Sizer | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> "Session":
+    """Continue a session whose process ended or was killed; ``start()`` goes on with it.
+
+    Its journal is replayed, so positions, working orders and indicators are those it had; a
+    recording goes on where it stood, a live feed with a :class:`Gap` over the time between.
+    ``strategies`` (classes) are needed only where the classes cannot be found by their names;
+    ``feed``, ``costs``, ``risk`` and ``sizer`` where the journal could not hold the original.
+
+    Raises :class:`SessionError` where there is nothing to resume, and :class:`JournalError` for a
+    journal that is damaged, or whose replay does not equal what was recorded.
+    """
+    path = find_journal(name_or_path)
+    with JournalReader(path) as reader:
+        meta = reader.meta
+        if meta.get("state") == "stopped":
+            raise SessionError(f"the session of {path} ended as it should: start a new one with qf.paper(...).start()")
+        if session_record(path).state in ("running", "paused"):
+            raise SessionError(f"the session of {path} is still running: stop that one first")
+        plan, warnings = SessionPlan.from_meta(meta, strategies=strategies, costs=costs, risk=risk, sizer=sizer)
+        engine = plan.engine()
+        verdict = replay(reader, engine, on_progress)
+        if not verdict:
+            raise SessionError(
+                f"the session cannot be continued, for its replay is {verdict.text}\n"
+                "The strategy's code, the costs or qfkit itself may have changed since it ran."
+            )
+        if feed is None:
+            feed = feed_of(meta["feed"].get("recipe"), meta["feed"].get("label", ""))
+        session = Session(plan, feed, engine=engine, resumed=path, skip=reader.feed_events)
+    for text in warnings:
+        _logger.warning("%s", text)
+        session._pipeline.say(engine.clock_ns, "warning", text)
+    session._pipeline.show()
+    return session
+
+
+class Session:
+    """Strategies that trade on paper on a feed, on a thread of their own. Made by :func:`paper`.
+
+    ``state`` is created, running, paused, stopped (ended), failed (see ``error``) or interrupted
+    (can be resumed). Frames are read from the journal, whole and up to date.
+    """
+
+    def __init__(
+        self,
+        plan: SessionPlan,
+        feed: Feed,
+        *,
+        journal: Path | str | None = None,
+        engine: Engine | None = None,
+        resumed: Path | None = None,
+        skip: int = 0,
+    ) -> None:
+        self.name = plan.name
+        self.feed = feed
+        self.error: QfkitError | None = None
+        self.journal_path: Path | None = resumed
+        self._plan = plan
+        self._journal = journal
+        self._is_resumed = resumed is not None
+        self._skip = skip
+        self._pipeline = Pipeline(plan.name, plan.engine() if engine is None else engine, feed.label)
+        self._future: concurrent.futures.Future[None] | None = None
+        self._is_stopping = False
+        self._is_leaving = False
+
+    # -- life --------------------------------------------------------------------------------
+
+    def start(self) -> "Session":
+        """Begin in the background and return at once; a running session of the same name is stopped first."""
+        with start_lock:
+            if self._future is not None:
+                if self.state in ("running", "paused"):
+                    return self
+                raise SessionError(
+                    f"the session {self.name!r} was {self.state}: make a new one with qf.paper(...)"
+                    + (f", or go on with qf.resume({self.name!r})" if self.state in ("failed", "interrupted") else "")
+                )
+            former = running.get(self.name)
+            if former is not None:
+                _logger.info("the running session %s is stopped and replaced", self.name)
+                former.stop()
+            self._pipeline.begin(self._open_journal())
+            running[self.name] = self
+            self._future = runner.submit(self._run())
+        keep_interrupt_working(lambda: bool(running))
+        return self
+
+    def _open_journal(self) -> JournalWriter:
+        names = tuple(self._plan.strategies)
+        if self._is_resumed:
+            assert self.journal_path is not None
+            writer = JournalWriter.reopen(self.journal_path, names)
+            if writer.next_seq != self._pipeline.engine.events:
+                writer.abandon()
+                raise SessionError(f"{self.journal_path} was continued by another session meanwhile: resume it again")
+            return writer
+        self.journal_path = new_journal_path(self.name, self._journal)
+        meta = {
+            **self._plan.as_meta(),
+            "feed": {
+                "name": self.feed.name,
+                "label": self.feed.label,
+                "is_live": self.feed.is_live,
+                "timeframe": self.feed.timeframe,
+                "recipe": self.feed.recipe(),
+            },
+            "created_ns": time.time_ns(),
+            "python": sys.version.split()[0],
+        }
+        return JournalWriter.create(self.journal_path, meta, names)
+
+    async def _run(self) -> None:
+        """On the runner: batches from the feed until it ends, is stopped or fails."""
+        tender = asyncio.ensure_future(self._tend())
+        pipeline = self._pipeline
+        state, error = "failed", ""
+        try:
+            if self._is_resumed and self.feed.is_live:
+                pipeline.take(self._time_away())
+            async for batch in self._batches():
+                pipeline.take(batch, self._rejected())
+                if self._is_stopping:
+                    break
+            if not self._is_leaving:
+                pipeline.command(Stop(received_ns=self._now_ns()))
+                state = "stopped"
+        except QfkitError as raised:
+            self.error, error = raised, str(raised)
+        except Exception as raised:  # a feed of the user's own may raise anything: the session ends, and says so
+            self.error = SessionError(f"the feed of {self.name!r} failed: {type(raised).__name__}: {raised}")
+            self.error.__cause__ = raised
+            error = str(self.error)
+        finally:
+            tender.cancel()
+            if running.get(self.name) is self:
+                del running[self.name]
+            if self._is_leaving:
+                pipeline.leave()
+            else:
+                pipeline.end(state, error)
+            if error:
+                _logger.error("the session %s failed: %s", self.name, error)
+
+    async def _batches(self) -> AsyncIterator[list[MarketEvent]]:
+        events = self.feed.events(skip=self._skip)
+        try:
+            async for batch in events:
+                yield batch
+        finally:
+            await events.aclose()  # type: ignore[attr-defined]
+
+    def _time_away(self) -> list[MarketEvent]:
+        since_ns, now_ns = self._pipeline.engine.clock_ns, self.feed.now_ns()
+        return [
+            Gap(symbol, since_ns, now_ns, now_ns, None, "the session was not running")
+            for symbol in self._pipeline.engine.symbols
+            if now_ns > since_ns
+        ]
+
+    def _rejected(self) -> list[BadEvent]:
+        return [BadEvent(one.received_ns, one.error, one.text) for one in self.feed.take_rejected()]
+
+    async def _tend(self) -> None:
+        """Keep the snapshot fresh while no events come, and the feed's own state in it."""
+        while True:
+            self._pipeline.show(self.feed.view())
+            await asyncio.sleep(_TEND_S)
+
+    def wait(self, timeout_s: float | None = None) -> "Session":
+        """Wait until the session has ended (a live one never does by itself), or for ``timeout_s``.
+
+        Raises the session's error if it failed.
+        """
+        future = self._future
+        if future is None:
+            raise SessionError(f"the session {self.name!r} was not started: call start() first")
+        end_s = None if timeout_s is None else time.monotonic() + timeout_s
+        while not future.done() and (end_s is None or time.monotonic() < end_s):
+            concurrent.futures.wait((future,), timeout=_LOOK_S)
+        if self.error is not None:
+            raise self.error
+        if future.done() and not future.cancelled():
+            future.result()
+        return self
+
+    def stop(self) -> "Session":
+        """Stop: ``on_stop`` runs, working orders are cancelled, positions stay as they are. Waits until it is done."""
+        if self._future is None:
+            raise SessionError(f"the session {self.name!r} was not started")
+        self._end()
+        return self
+
+    def suspend(self) -> "Session":
+        """End the process's part without an end of the session, so that ``qf.resume`` can go on with it."""
+        self._is_leaving = True
+        self._end()
+        return self
+
+    def _end(self) -> None:
+        self._is_stopping = True
+        if self._future is None or self._future.done():
+            return
+        if runner.is_this_thread:
+            raise SessionError("a session cannot be stopped from its own thread: wait for it elsewhere")
+        runner.submit(self.feed.stop())
+        concurrent.futures.wait((self._future,), timeout=_STOP_S)
+        if not self._future.done():
+            self._future.cancel()
+            raise SessionError(f"the session {self.name!r} did not stop within {_STOP_S:g} s and was cancelled")
+
+    # -- steering ----------------------------------------------------------------------------
+
+    def pause(self, strategy: str | None = None) -> "Session":
+        """No new orders from a strategy (all without a name); its indicators and working orders go on."""
+        return self._command(lambda now_ns: Pause(now_ns, self._strategy(strategy)))
+
+    def resume(self, strategy: str | None = None) -> "Session":
+        """End a pause."""
+        return self._command(lambda now_ns: Resume(now_ns, self._strategy(strategy)))
+
+    def flatten(self, strategy: str | None = None) -> "Session":
+        """Cancel the orders, close the positions at the market and pause."""
+        return self._command(lambda now_ns: Flatten(now_ns, self._strategy(strategy)))
+
+    def set(self, strategy: str | None = None, **parameters: Any) -> "Session":
+        """Change parameters from the next bar on; of one ``strategy``, or of all that have them.
+
+        Raises :class:`ParameterError` for one that no strategy has or that is out of bounds.
+        """
+        desks = self._pipeline.engine.desks
+        kinds = [type(desks[name].strategy) for name in ([strategy] if self._strategy(strategy) else desks)]
+        if not parameters:
+            raise ParameterError("nothing to set: give parameters by name, as in session.set(fast=8)")
+        for name, value in parameters.items():
+            owners = [kind for kind in kinds if name in kind.parameters_of_class]
+            for kind in owners or kinds[:1]:
+                kind.check_parameters({name: value})
+        return self._command(
+            lambda now_ns: SetParameters(received_ns=now_ns, strategy=strategy, parameters=dict(parameters))
+        )
+
+    def swap(self, new: object, strategy: str | None = None) -> "Session":
+        """Replace a strategy's code from the next bar on: same book, indicators warmed from the kept bars.
+
+        ``new`` is a class (with its default parameters) or an instance. With several strategies
+        say which one is replaced.
+        """
+        instance: Strategy = as_strategy(new)
+        check_storable(instance)
+        desks = self._pipeline.engine.desks
+        if strategy is None and len(desks) > 1:
+            raise SessionError(f"say which strategy is swapped: strategy= one of {', '.join(desks)}")
+        name = self._strategy(strategy) or next(iter(desks))
+        classes = self._plan.classes
+        key = classes.add(type(instance))
+        return self._command(
+            lambda now_ns: SwapStrategy(
+                received_ns=now_ns,
+                strategy=name,
+                to=key,
+                parameters=instance.parameters,
+                source_hash=classes.hash_of(key),
+            ),
+            meta={"classes": classes.as_meta()},
+        )
+
+    def _strategy(self, name: str | None) -> str | None:
+        desks = self._pipeline.engine.desks
+        if name is not None and name not in desks:
+            raise SessionError(f"no strategy {name!r} in this session.{did_you_mean(name, desks)}")
+        return name
+
+    def _now_ns(self) -> int:
+        return max(self._pipeline.engine.clock_ns, self.feed.now_ns())
+
+    def _command(self, make: Callable[[int], Command], meta: Mapping[str, Any] | None = None) -> "Session":
+        if self._future is None or self._future.done():
+            raise SessionError(f"the session {self.name!r} is {self.state}: only a running one can be steered")
+        make(0)
+
+        async def apply() -> None:
+            # Between two batches, for a batch is taken without giving the loop away.
+            if self._pipeline.writer is None:
+                raise SessionError(f"the session {self.name!r} has ended")
+            self._pipeline.command(make(self._now_ns()), meta)
+
+        run(apply())
+        return self
+
+    # -- what it is and did --------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """created, running, paused, stopped, failed or interrupted."""
+        return self._pipeline.snapshot.state if self._future is not None else self._pipeline.state
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The session at this moment, as an immutable record; nothing in it is not in the journal."""
+        return self._pipeline.snapshot
+
+    @property
+    def result(self) -> Result:
+        """All that it did so far, as a backtest gives it."""
+        path = self._journal_file()
+        timeframe = self._plan.timeframe or self.feed.timeframe or "1m"
+        return Result(
+            _Recorded(path),
+            strategy_names=tuple(self._plan.strategies),
+            parameters={view.name: view.parameters for view in self.snapshot.strategies},
+            starting_cash=self._plan.cash,
+            costs=self._plan.costs,
+            timeframe=timeframe,
+            label=self.feed.label,
+            order_timing=ORDERS_ON_TICKS if self.feed.timeframe is None else ORDERS_ON_BARS,
+        )
+
+    @property
+    def fills(self) -> "pandas.DataFrame":
+        """Every (partial) fill so far."""
+        return self.result.fills
+
+    @property
+    def orders(self) -> "pandas.DataFrame":
+        """Every order as it stands."""
+        return self.result.orders
+
+    @property
+    def signals(self) -> "pandas.DataFrame":
+        """What the strategies wanted and what became of it."""
+        return self.result.signals
+
+    @property
+    def trades(self) -> "pandas.DataFrame":
+        """Round trips so far."""
+        return self.result.trades
+
+    @property
+    def equity(self) -> "pandas.DataFrame":
+        """Equity of the account and each strategy, one row a bar of time."""
+        return self.result.equity
+
+    @property
+    def bars(self) -> "pandas.DataFrame":
+        """The closed bars so far."""
+        return self.result.bars
+
+    def verify(self, on_progress: Callable[[int, int], None] | None = None) -> Verdict:
+        """Replay the journal with a fresh engine: equal to the last bit, or the first event that differs."""
+        with JournalReader(self._journal_file()) as reader:
+            return replay(reader, self._plan.engine(), on_progress)
+
+    def _journal_file(self) -> Path:
+        if self.journal_path is None:
+            raise SessionError(f"the session {self.name!r} was not started: there is no journal yet")
+        return self.journal_path
+
+    def __repr__(self) -> str:
+        from qfkit.views.terminal import plain_line
+
+        return f"Session {self.name!r}: {plain_line(self.snapshot)}"
+
+
+class _Recorded:
+    """A journal's records, each kind read when it is first asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def _read(self, kind: str) -> Any:
+        with JournalReader(self._path) as reader:
+            return getattr(reader, kind)()
+
+    @cached_property
+    def orders(self) -> Any:
+        return self._read("orders")
+
+    @cached_property
+    def fills(self) -> Any:
+        return self._read("fills")
+
+    @cached_property
+    def signals(self) -> Any:
+        return self._read("signals")
+
+    @cached_property
+    def trades(self) -> Any:
+        return self._read("trades")
+
+    @cached_property
+    def bars(self) -> Any:
+        return self._read("bars")
+
+    @cached_property
+    def equity(self) -> Any:
+        return self._read("equity")
+
+    @cached_property
+    def faults(self) -> Any:
+        return self._read("faults")
