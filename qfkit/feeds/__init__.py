@@ -1,8 +1,31 @@
 """Where events come from: live providers, recordings and a synthetic exchange."""
 
-from qfkit.feeds.base import Feed, Rejected
-from qfkit.feeds.binance import BinanceFeed
-from qfkit.feeds.replay import ReplayFeed, sample
-from qfkit.feeds.synthetic import SyntheticFeed
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["BinanceFeed", "Feed", "Rejected", "ReplayFeed", "SyntheticFeed", "sample"]
+if TYPE_CHECKING:
+    from qfkit.feeds.base import Feed
+    from qfkit.feeds.binance import BinanceFeed
+    from qfkit.feeds.replay import ReplayFeed, sample
+    from qfkit.feeds.synthetic import SyntheticFeed
+
+__all__ = ["BinanceFeed", "Feed", "ReplayFeed", "SyntheticFeed", "sample"]
+
+_HOMES = {
+    "BinanceFeed": "binance",
+    "Feed": "base",
+    "ReplayFeed": "replay",
+    "SyntheticFeed": "synthetic",
+    "sample": "replay",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Each kind of feed is imported when it is first used: httpx alone takes a tenth of a second.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'qfkit.feeds' has no attribute {name!r}")
+    return getattr(import_module(f"qfkit.feeds.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
