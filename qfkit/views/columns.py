@@ -5,7 +5,7 @@ shortened, and the least important column goes first.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rich.text import Text
 
@@ -39,8 +39,8 @@ class Section:
     least: int = 1
     most: int = 12
     weight: int = 1
-    title_style: str = "bold"
-    more: str = field(default="more")
+    title_style: str = "bold cyan"
+    more: str = "more"
 
     @property
     def wanted(self) -> int:
@@ -66,7 +66,9 @@ class Section:
     def _head(self, index: int, titled: bool) -> str:
         return self.title if titled and index == 0 else self.columns[index].title
 
-    def _choose(self, rows: Sequence[Sequence[Text]], width: int, titled: bool) -> tuple[list[int], dict[int, int], int]:
+    def _choose(
+        self, rows: Sequence[Sequence[Text]], width: int, titled: bool
+    ) -> tuple[list[int], dict[int, int], int]:
         """Which columns fit, how wide each is, and the gap between them."""
         natural = {
             index: max([len(self._head(index, titled)), *(row[index].cell_len for row in rows)])

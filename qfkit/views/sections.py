@@ -17,7 +17,7 @@ from qfkit.views.text import (
     time_of_day,
 )
 
-__all__ = ["LABEL", "LOSS", "GAIN", "Sections"]
+__all__ = ["GAIN", "LABEL", "LOSS", "Sections"]
 
 GAIN, LOSS, LABEL = "green", "red", "dim"
 _STATES = {
@@ -67,17 +67,16 @@ class Sections:
         return Text("" if value is None else price(value, self.decimals.get(symbol, 2)))
 
     def prices(self) -> Section:
-        rows = []
-        for view in self.snapshot.symbols:
-            rows.append(
-                [
-                    self.word(view.symbol, "bold"),
-                    self.price(view.symbol, view.price),
-                    self.moved(view.change, signed_percent(view.change)),
-                    self.price(view.symbol, view.bid),
-                    self.price(view.symbol, view.ask),
-                ]
-            )
+        rows = [
+            [
+                self.word(view.symbol, "bold"),
+                self.price(view.symbol, view.price),
+                self.moved(view.change, signed_percent(view.change)),
+                self.price(view.symbol, view.bid),
+                self.price(view.symbol, view.ask),
+            ]
+            for view in self.snapshot.symbols
+        ]
         columns = (
             Column("symbol", right=False),
             Column("last", keep=9),
@@ -116,7 +115,9 @@ class Sections:
                 Text(order.side.upper(), style=GAIN if order.side == "buy" else LOSS),
                 self.word(order.symbol, "bold"),
                 Text(
-                    f"{quantity(order.filled)} of {quantity(order.quantity)}" if order.filled else quantity(order.quantity)
+                    f"{quantity(order.filled)} of {quantity(order.quantity)}"
+                    if order.filled
+                    else quantity(order.quantity)
                 ),
                 Text(order.type.replace("_", " ")),
                 self._order_price(order),
@@ -179,7 +180,12 @@ class Sections:
             values = "  ".join(f"{name}={value}" for name, value in view.parameters.items())
             detail = self.word(view.fault, "red") if view.fault else self.word(values)
             rows.append(
-                [self.word(view.name, "bold"), self.state(view.state), self.moved(view.pnl, signed_money(view.pnl)), detail]
+                [
+                    self.word(view.name, "bold"),
+                    self.state(view.state),
+                    self.moved(view.pnl, signed_money(view.pnl)),
+                    detail,
+                ]
             )
         columns = (
             Column("strategy", right=False),
@@ -194,7 +200,4 @@ class Sections:
             [Text(time_of_day(time_ns)), self.word(text, "red")] for time_ns, text in reversed(self.snapshot.messages)
         ]
         columns = (Column("time", keep=1, right=False), Column("message", right=False, flexible=True))
-        return Section(
-            "MESSAGES", columns, rows, least=1, most=4, weight=1, title_style="bold red"
-        )
-
+        return Section("MESSAGES", columns, rows, least=1, most=4, weight=1, title_style="bold red", more="earlier")

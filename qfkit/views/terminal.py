@@ -12,16 +12,17 @@ from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.text import Text
 
 from qfkit.core.orders import Fill
 from qfkit.core.snapshot import Snapshot
 from qfkit.views.panels import Painter
+from qfkit.views.sections import Sections
+from qfkit.views.summary import summary
 from qfkit.views.text import (
     clean,
-    duration,
     money,
     percent,
     price,
@@ -29,7 +30,6 @@ from qfkit.views.text import (
     signed_money,
     signed_percent,
     symbol_decimals,
-    time_of_day,
     utc,
 )
 
@@ -47,32 +47,13 @@ class _Dashboard:
         self.footer = footer
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        painter = Painter(self.snapshot, width=options.max_width, encoding=options.encoding, decimals=self.decimals)
-        yield painter.page(options.height, self.footer)
+        sections = Sections(self.snapshot, options.encoding, self.decimals)
+        yield Painter(sections, width=options.max_width).page(options.height, self.footer)
 
 
 def dashboard(snapshot: Snapshot) -> RenderableType:
     """The snapshot as a page that fits the console's width, and its height where it has one."""
     return _Dashboard(snapshot)
-
-
-def summary(snapshot: Snapshot, verify_text: str = "", next_steps: tuple[str, ...] = ()) -> RenderableType:
-    """The end of a session: what came of it, whether the replay agrees, where the journal is, what to type next.
-
-    Print it with ``soft_wrap=True``, so that the journal's path stays in one piece.
-    """
-    return _Summary(snapshot, verify_text, next_steps)
-
-
-class _Summary:
-    def __init__(self, snapshot: Snapshot, verify_text: str, next_steps: tuple[str, ...]) -> None:
-        self.snapshot = snapshot
-        self.verify_text = verify_text
-        self.next_steps = next_steps
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        painter = Painter(self.snapshot, width=options.max_width, encoding=options.encoding)
-        yield Group(*painter.ending(self.verify_text, self.next_steps))
 
 
 def plain_line(snapshot: Snapshot, encoding: str = "utf-8") -> str:
