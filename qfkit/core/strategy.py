@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from qfkit.core.lanes import IndicatorSet
     from qfkit.core.portfolio import Book, Position
 
-__all__ = ["Param", "Strategy"]
+__all__ = ["Param", "Strategy", "as_strategy", "named_strategies"]
 
 Value = TypeVar("Value")
 
@@ -313,3 +313,32 @@ class Strategy:
 def _without(arguments: dict[str, Any], name: str) -> dict[str, Any]:
     del arguments[name]
     return arguments
+
+
+def as_strategy(given: object) -> Strategy:
+    """A strategy of its own: a fresh one from a class, a copy with the same parameters from an instance."""
+    if isinstance(given, type) and issubclass(given, Strategy):
+        return given()
+    if isinstance(given, Strategy):
+        return type(given)(**given.parameters)
+    hint = "; decorate a function of price bars with @qf.signal" if callable(given) else ""
+    raise StrategyError(
+        f"{given!r} is no strategy: give a class that inherits from qf.Strategy, or an instance of one{hint}"
+    )
+
+
+def named_strategies(given: object) -> dict[str, Strategy]:
+    """A strategy, a list of them or a dict of names, as fresh strategies by name."""
+    if isinstance(given, Mapping):
+        return {str(name): as_strategy(one) for name, one in given.items()}
+    several = given if isinstance(given, Sequence) else [given]
+    named: dict[str, Strategy] = {}
+    for one in several:
+        strategy = as_strategy(one)
+        base, number = type(strategy).__name__, 1
+        name = base
+        while name in named:
+            number += 1
+            name = f"{base} {number}"
+        named[name] = strategy
+    return named

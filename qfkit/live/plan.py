@@ -12,28 +12,11 @@ from qfkit.core.costs import Commission, Costs
 from qfkit.core.engine import Engine
 from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sizer
-from qfkit.core.strategy import Strategy
+from qfkit.core.strategy import Strategy, as_strategy, named_strategies
 from qfkit.errors import JournalFormatError, ParameterError, SessionError
-from qfkit.live.sources import ClassBook, as_strategy
+from qfkit.live.sources import ClassBook
 
 __all__ = ["SessionPlan", "default_name", "named_strategies"]
-
-
-def named_strategies(given: object) -> dict[str, Strategy]:
-    """A strategy, a list of them or a dict of names, as fresh strategies by name."""
-    if isinstance(given, Mapping):
-        return {str(name): as_strategy(one) for name, one in given.items()}
-    several = given if isinstance(given, Sequence) else [given]
-    named: dict[str, Strategy] = {}
-    for one in several:
-        strategy = as_strategy(one)
-        base, number = type(strategy).__name__, 1
-        name = base
-        while name in named:
-            number += 1
-            name = f"{base} {number}"
-        named[name] = strategy
-    return named
 
 
 def default_name(strategies: Mapping[str, Strategy]) -> str:

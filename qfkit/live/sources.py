@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from types import FunctionType
 from typing import TypeAlias
 
-from qfkit.core.strategy import Strategy
+from qfkit.core.strategy import Strategy, as_strategy
 from qfkit.errors import StrategyError
 
 __all__ = ["ClassBook", "StrategyLike", "as_strategy", "source_hash", "source_text"]
@@ -21,15 +21,6 @@ __all__ = ["ClassBook", "StrategyLike", "as_strategy", "source_hash", "source_te
 StrategyLike: TypeAlias = Strategy | type[Strategy]
 
 _MARK = "#"
-
-
-def as_strategy(given: object) -> Strategy:
-    """A strategy of its own: a fresh one from a class, a copy with the same parameters from an instance."""
-    if isinstance(given, type) and issubclass(given, Strategy):
-        return given()
-    if isinstance(given, Strategy):
-        return type(given)(**given.parameters)
-    raise StrategyError(f"{given!r} is no strategy: give a class that inherits from qf.Strategy, or an instance of one")
 
 
 def source_text(kind: type[Strategy]) -> str:
