@@ -1,0 +1,1 @@
+"""Research on history: the backtest, and strategies written as functions of price columns."""

@@ -1,0 +1,246 @@
+"""The backtest: strategies over history, through the same engine as a live session."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from qfkit.core.costs import Costs
+from qfkit.core.engine import Engine
+from qfkit.core.events import Bar, Event, Quote, Stop, Tick, check_event
+from qfkit.core.risk import RiskLimits
+from qfkit.core.sizing import Sizer
+from qfkit.core.strategy import Strategy, named_strategies
+from qfkit.core.wording import utc_time
+from qfkit.errors import BadEventError, FrameError, ParameterError, StrategyError, TimeframeError, did_you_mean
+from qfkit.frames import bar_batches, columns_by_symbol, is_frame, is_tick_frame
+from qfkit.research.progress import RunProgress
+from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, Result
+from qfkit.tables import BarColumns
+
+__all__ = ["backtest"]
+
+_CHUNK = 8_192
+
+
+def backtest(
+    strategies: object,
+    data: object,
+    *,
+    cash: float = 100_000.0,
+    timeframe: str | None = None,
+    costs: Costs | None = None,
+    risk: RiskLimits | None = None,
+    sizer: Sizer | None = None,
+    shares: Mapping[str, float] | None = None,
+    symbols: str | Sequence[str] | None = None,
+    progress: bool | None = None,
+) -> Result:
+    """Run strategies over history and return the :class:`~qfkit.Result`.
+
+    - ``strategies``: a class or an instance, a list of them, or a dict of names. Each runs as a
+      fresh copy with the same parameters, on its own share of the ``cash`` (``shares``, by name).
+    - ``data``: a DataFrame of bars (columns open, high, low, close, volume in any case; the index
+      is each bar's open time, with a time zone) or of ticks (column price), a dict of frames by
+      symbol, the path of a Parquet file, a capture or a session's journal, or events in a list.
+    - ``timeframe``: of the bars that ``on_bar`` gets; None takes the data's own, or "1m" for ticks.
+    - ``costs``, ``risk``, ``sizer``: the defaults are ``Costs()``, ``RiskLimits()`` (no borrowing)
+      and a tenth of the equity for an order that names no size.
+    - ``symbols``: only these of the data's.
+    - ``progress``: None shows a bar on long runs in a terminal or notebook.
+
+    A strategy's own exception is raised as :class:`StrategyError` from it, with the event that
+    caused it; data that cannot be traded on as :class:`DataError`, with the row and the fix.
+    """
+    named = named_strategies(strategies)
+    settings = {"cash": cash, "costs": costs, "risk": risk, "sizer": sizer, "shares": shares, "timeframe": timeframe}
+    if _holds_bars(data):
+        columns = _chosen(_columns(data, timeframe), symbols)
+        return _on_columns(named, columns, _label(data), progress, settings)
+    return _on_recording(named, data, symbols, progress, settings)
+
+
+# -- data ------------------------------------------------------------------------------------
+
+
+def _holds_bars(data: object) -> bool:
+    if isinstance(data, Mapping):
+        return not any(is_frame(one) and is_tick_frame(one) for one in data.values())
+    return isinstance(data, BarColumns) or (is_frame(data) and not is_tick_frame(data))  # type: ignore[arg-type]
+
+
+def _columns(data: object, timeframe: str | None) -> dict[str, BarColumns]:
+    """The bars' own timeframe is read off their times; only where it can't be, the run's is theirs."""
+    try:
+        return columns_by_symbol(data)
+    except TimeframeError:
+        if timeframe is None:
+            raise
+        return columns_by_symbol(data, timeframe)
+
+
+def _label(data: object) -> str:
+    frames = list(data.values()) if isinstance(data, Mapping) else [data]
+    labels = dict.fromkeys(str(getattr(frame, "attrs", {}).get("label", "")) for frame in frames)
+    return ", ".join(label for label in labels if label)
+
+
+def _chosen(columns: dict[str, BarColumns], symbols: str | Sequence[str] | None) -> dict[str, BarColumns]:
+    if symbols is None:
+        return columns
+    chosen = {}
+    for symbol in (symbols,) if isinstance(symbols, str) else symbols:
+        if symbol not in columns:
+            raise ParameterError(f"symbols={symbol!r}: the data have no such symbol.{did_you_mean(symbol, columns)}")
+        chosen[symbol] = columns[symbol]
+    if not chosen:
+        raise ParameterError("symbols=[]: name at least one of the data's symbols, or leave it away")
+    return chosen
+
+
+# -- runs ------------------------------------------------------------------------------------
+
+
+def _on_columns(
+    named: dict[str, Strategy],
+    columns: dict[str, BarColumns],
+    label: str,
+    progress: bool | None,
+    settings: dict[str, Any],
+) -> Result:
+    engine = Engine(named, symbols=tuple(columns), **settings)
+    _run(engine, bar_batches(columns, _CHUNK), sum(map(len, columns.values())), progress)
+    timeframes = {one.timeframe for one in columns.values()}
+    own = settings["timeframe"]
+    return _result(
+        engine,
+        named,
+        timeframe=own or ", ".join(sorted(timeframes)),
+        label=label,
+        on_bars=True,
+        span=(min(int(one.close_ns[0]) for one in columns.values()), max(int(one.close_ns[-1]) for one in columns.values())),
+        bar_arrays=columns if own is None or timeframes == {own} else None,
+    )
+
+
+def _on_recording(
+    named: dict[str, Strategy],
+    data: object,
+    symbols: str | Sequence[str] | None,
+    progress: bool | None,
+    settings: dict[str, Any],
+) -> Result:
+    from qfkit.feeds.replay import open_recording
+
+    wanted = (symbols,) if isinstance(symbols, str) else symbols
+    recording = open_recording(data, symbols=wanted)
+    engine = Engine(named, symbols=recording.symbols, **settings)
+    border = _Border(ordered=recording.kind == "events")
+    _run(engine, border.checked(recording.batches()), recording.count, progress)
+    if border.first_ns is None:
+        raise FrameError(f"{recording.label or 'the data'}: there are no events to run on")
+    return _result(
+        engine,
+        named,
+        timeframe=settings["timeframe"] or border.timeframe or "1m",
+        label=recording.label,
+        on_bars=border.timeframe is not None,
+        span=(border.first_ns, engine.clock_ns),
+        bar_arrays=None,
+    )
+
+
+class _Border:
+    """Checks events on their way in, and remembers what kind they were."""
+
+    def __init__(self, *, ordered: bool) -> None:
+        self.first_ns: int | None = None
+        self.timeframe: str | None = None
+        self._ordered = ordered
+        self._last_ns = 0
+        self._count = 0
+
+    def checked(self, batches: Iterable[list[Event]]) -> Iterator[list[Event]]:
+        for batch in batches:
+            for event in batch:
+                check_event(event)
+            if batch and self.first_ns is None:
+                self._look(batch)
+            if self._ordered:
+                self._check_order(batch)
+            yield batch
+
+    def _look(self, batch: list[Event]) -> None:
+        for event in batch:
+            if isinstance(event, Bar):
+                self.first_ns, self.timeframe = event.time_ns, event.timeframe
+                return
+            if isinstance(event, Tick | Quote):
+                self.first_ns = event.time_ns
+                return
+
+    def _check_order(self, batch: list[Event]) -> None:
+        last_ns = self._last_ns
+        for number, event in enumerate(batch, self._count):
+            received_ns = event.received_ns
+            if received_ns < last_ns:
+                raise BadEventError(
+                    f"event {number} was received at {received_ns}, before the one ahead of it at {last_ns}: sort them "
+                    "with events.sort(key=lambda event: event.received_ns)"
+                )
+            last_ns = received_ns
+        self._last_ns = last_ns
+        self._count += len(batch)
+
+
+def _run(engine: Engine, batches: Iterable[Sequence[Event]], total: int | None, progress: bool | None) -> None:
+    """Drive the engine to the end of the data and stop it; a strategy's first exception ends the run."""
+    with RunProgress("backtest", total, shown=progress) as bar:
+        for batch in batches:
+            engine.process_all(batch)
+            if engine.records.faults:
+                _raise_fault(engine)
+            bar.update(engine.events)
+    engine.process(Stop(engine.clock_ns))
+    if engine.records.faults:
+        _raise_fault(engine)
+
+
+def _raise_fault(engine: Engine) -> None:
+    fault = engine.records.faults[0]
+    raise StrategyError(
+        f"{fault.strategy} raised {fault.error} at {utc_time(fault.time_ns)} UTC, on {fault.event}"
+    ) from engine.exceptions[fault.strategy]
+
+
+def _result(
+    engine: Engine,
+    named: Mapping[str, Strategy],
+    *,
+    timeframe: str,
+    label: str,
+    on_bars: bool,
+    span: tuple[int, int],
+    bar_arrays: Mapping[str, BarColumns] | None,
+) -> Result:
+    return Result(
+        engine.records,
+        strategy_names=tuple(named),
+        parameters={name: desk.strategy.parameters for name, desk in engine.desks.items()},
+        starting_cash=engine.starting_cash,
+        costs=engine.costs,
+        timeframe=timeframe,
+        label=label,
+        order_timing=ORDERS_ON_BARS if on_bars else ORDERS_ON_TICKS,
+        assumptions=assumptions_of(engine.risk, engine.late_events),
+        data_span=span,
+        bar_arrays=bar_arrays,
+    )
+
+
+def assumptions_of(risk: RiskLimits, late_events: int = 0) -> tuple[str, ...]:
+    """What a run assumed beyond its costs, a line each."""
+    lines = [f"positions of at most {risk.max_gross_exposure:g} times the equity"]
+    if late_events:
+        lines.append(f"{late_events:,} late ticks left out of closed bars")
+    return tuple(lines)
+
+

@@ -1,0 +1,74 @@
+"""A progress bar for a long run, where somebody is there to see it."""
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+__all__ = ["RunProgress"]
+
+_PATIENCE_S = 1.5
+
+
+class RunProgress:
+    """Shows itself after a second and a half, in a terminal or a notebook only, and goes when done.
+
+    ``shown`` True shows it at once and everywhere, False never.
+    """
+
+    def __init__(self, title: str, total: int | None, *, shown: bool | None) -> None:
+        self._title = title
+        self._total = total
+        self._patience_s = 0.0 if shown else _PATIENCE_S
+        self._wanted = _someone_watches() if shown is None else shown
+        self._started_s = time.monotonic()
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, done: int) -> None:
+        """Say how many events are done."""
+        if not self._wanted:
+            return
+        if self._bar is None:
+            if time.monotonic() - self._started_s < self._patience_s:
+                return
+            self._bar = self._open()
+            self._task = self._bar.add_task(self._title, total=self._total)
+        if self._task is not None:
+            self._bar.update(self._task, completed=done)
+
+    @staticmethod
+    def _open() -> "Progress":
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("events"),
+            TimeRemainingColumn(),
+            console=Console(stderr=not _in_notebook()),
+            transient=True,
+        )
+        bar.start()
+        return bar
+
+
+def _in_notebook() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return shell is not None and "IPKernelApp" in getattr(shell, "config", {})
+
+
+def _someone_watches() -> bool:
+    return _in_notebook() or sys.stderr.isatty()
