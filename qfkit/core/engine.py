@@ -377,9 +377,8 @@ class Engine:
 
     def measure(self) -> None:
         """Bring :attr:`metrics` and :attr:`equity_curve` up to the last equity point."""
-        for row in self._unmeasured:
-            self.metrics.update(int(row[0]), row[1])
-            self.equity_curve.append((int(row[0]), row[1]))
+        self.metrics.update_all(self._unmeasured)
+        self.equity_curve.extend([(int(row[0]), row[1]) for row in self._unmeasured])
         self._unmeasured.clear()
 
     # -- fills and faults --------------------------------------------------------------------
