@@ -5,13 +5,13 @@ shortened, and the least important column goes first.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.text import Text
 
 from qfkit.views.text import Marks
 
-__all__ = ["Column", "Section", "share_rows"]
+__all__ = ["Column", "Row", "Section", "share_rows"]
 
 _GAP = 2
 _WIDEST_GAP = 4
@@ -53,13 +53,19 @@ class Section:
             none = Text(self.empty, style="dim")
             return [_fit(Text.assemble((self.title, self.title_style), "  ", none) if titled else none, width, marks)]
         hidden = len(self.rows) - rows
-        shown = self.rows[: rows - 1] if hidden > 0 else self.rows
+        # The line that says how many more there are takes a row's place, but never the last one.
+        says_more = hidden > 0 and rows > 1
+        shown = self.rows[: rows - 1 if says_more else max(rows, 0)]
+        if hidden > 0 and not says_more and titled:
+            return replace(self, title=f"{self.title} {len(shown)} of {len(self.rows)}", rows=shown).lines(
+                width, len(shown), marks, titled=True
+            )
         chosen, widths, gap = self._choose(shown, width, titled)
         lines = [self._header(chosen, widths, gap, width, marks, titled)]
         for row in shown:
             cells = [_set(row[index], widths[index], self.columns[index], marks) for index in chosen]
             lines.append(_fit(Text(" " * gap).join(cells), width, marks))
-        if hidden > 0 and rows > 0:
+        if says_more:
             lines.append(Text(f"{marks.ellipsis} {hidden + 1} {self.more}", style="dim"))
         return lines
 
@@ -103,6 +109,29 @@ class Section:
         return _fit(Text(" " * gap).join(cells), width, marks)
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Sections beside each other, as high as the highest of them."""
+
+    sections: tuple[Section, ...]
+
+    @property
+    def least(self) -> int:
+        return max(section.least for section in self.sections)
+
+    @property
+    def wanted(self) -> int:
+        return max(section.wanted for section in self.sections)
+
+    @property
+    def weight(self) -> int:
+        return max(section.weight for section in self.sections)
+
+    @property
+    def rows(self) -> Sequence[Sequence[Text]]:
+        return max((section.rows for section in self.sections), key=len)
+
+
 def _set(cell: Text, width: int, column: Column, marks: Marks) -> Text:
     """The cell in exactly ``width`` columns of the terminal."""
     text = _fit(cell.copy(), width, marks)
@@ -124,7 +153,7 @@ def _fit(text: Text, width: int, marks: Marks) -> Text:
     return text
 
 
-def share_rows(sections: Sequence[Section], room: int | None, overhead: int) -> list[int]:
+def share_rows(sections: Sequence[Section | Row], room: int | None, overhead: int) -> list[int]:
     """How many rows each section gets, 0 or more; -1 leaves a section out wholly.
 
     ``overhead`` is what a section with rows costs beyond them. Sections come in order of

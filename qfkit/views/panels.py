@@ -1,20 +1,20 @@
 """The pieces of the terminal's page: header, figures, equity, and the tables, laid out by size."""
 
-from collections.abc import Iterable
-
 from rich import box
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from qfkit.views.columns import Section, share_rows
+from qfkit.core.snapshot import FeedView
+from qfkit.views.columns import Row, Section, share_rows
 from qfkit.views.sections import GAIN, LABEL, LOSS, Sections
 from qfkit.views.text import bar_chart, clean, duration, money, percent, signed_money, signed_percent, utc
 
 __all__ = ["Painter"]
 
 _TWO_COLUMNS = 120
+_FEED_LEAST = 28
 _BOX = box.Box("╭─┬╮\n│ ││\n├─┼┤\n│ ││\n├─┼┤\n├─┼┤\n│ ││\n╰─┴╯\n")
 _ASCII_BOX = box.Box("+-++\n| ||\n+-++\n| ||\n+-++\n+-++\n| ||\n+-++\n", ascii=True)
 
@@ -46,7 +46,7 @@ class Painter:
         if room is not None:
             room -= len(self._equity(chart_rows)) + (1 if spaced else 0)
         if wide:
-            body.append(self._two_columns(room))
+            body += self._rows(room)
         else:
             body += self._one_column(room)
         if ending:
@@ -61,20 +61,29 @@ class Painter:
         lines = [self._edges(title, Text(utc(snapshot.time_ns)))]
         if feed is None:
             return lines
-        dot = f" {self.marks.separator} "
         light = Text.assemble(self.sections.state(feed.state), "  ", self.sections.word(feed.name))
-        flow = [f"{feed.rate_per_s:,.0f}/s"]
-        if feed.lag_ms is not None:
-            flow.append(f"lag {duration(feed.lag_ms / 1000) if feed.lag_ms >= 1000 else f'{feed.lag_ms:,.0f} ms'}")
-        if feed.age_s is not None:
-            flow.append(f"last {duration(feed.age_s)} ago")
-        right = Text(dot.join(flow), style=LABEL)
-        counted = [("reconnects", feed.reconnects), ("gaps", feed.gaps), ("bad", feed.bad), ("late", feed.late)]
-        for name, count in counted:
-            if count:
-                right.append(f"{dot}{count:,} {name}", style="yellow")
-        lines.append(self._edges(light, right))
+        lines.append(self._edges(light, self._flow(feed, self.width - min(light.cell_len, _FEED_LEAST) - 2)))
         return lines
+
+    def _flow(self, feed: FeedView, room: int) -> Text:
+        """Whether data flow: rate, delay, age and whatever went wrong; the least important go first for want of room."""
+        parts = [(f"{feed.rate_per_s:,.0f}/s", LABEL, 9)]
+        if feed.lag_ms is not None:
+            lag = duration(feed.lag_ms / 1000) if feed.lag_ms >= 1000 else f"{feed.lag_ms:,.0f} ms"
+            parts.append((f"lag {lag}", LABEL, 1))
+        if feed.age_s is not None:
+            parts.append((f"last {duration(feed.age_s)} ago", LABEL, 8))
+        counted = [
+            (feed.reconnects, "reconnect" if feed.reconnects == 1 else "reconnects", 3),
+            (feed.gaps, "gap" if feed.gaps == 1 else "gaps", 5),
+            (feed.bad, "bad", 6),
+            (feed.late, "late", 4),
+        ]
+        parts += [(f"{count:,} {name}", "yellow", keep) for count, name, keep in counted if count]
+        dot = f" {self.marks.separator} "
+        while len(parts) > 1 and len(dot.join(text for text, _, _ in parts)) > room:
+            parts.remove(min(parts, key=lambda part: part[2]))
+        return Text(dot, style=LABEL).join([Text(text, style=style) for text, style, _ in parts])
 
     def _edges(self, left: Text, right: Text) -> Text:
         """One line, a part at each edge; the left one is shortened if both do not fit."""
@@ -100,11 +109,11 @@ class Painter:
             ("profit & loss", gain, 9),
             ("cash", Text(money(snapshot.cash)), 9),
             ("drawdown", Text(percent(snapshot.drawdown)), 8),
-            ("worst", Text(percent(snapshot.max_drawdown)), 7),
-            ("fees", Text(money(snapshot.fees)), 6),
-            ("positions", Text(f"{len(snapshot.positions):,}"), 5),
-            ("trades", Text(f"{snapshot.trades_count:,}{won}"), 5),
-            ("fills", Text(f"{snapshot.fills_count:,}"), 4),
+            ("worst", Text(percent(snapshot.max_drawdown)), 5),
+            ("fees", Text(money(snapshot.fees)), 4),
+            ("positions", Text(f"{len(snapshot.positions):,}"), 6),
+            ("trades", Text(f"{snapshot.trades_count:,}{won}"), 7),
+            ("fills", Text(f"{snapshot.fills_count:,}"), 3),
             ("realised", self._signed(snapshot.realised), 3),
             ("unrealised", self._signed(snapshot.unrealised), 3),
             ("events", Text(f"{snapshot.events:,}"), 1),
@@ -189,32 +198,32 @@ class Painter:
             lines += [Text(""), *block] if blank else block
         return lines
 
-    def _two_columns(self, room: int | None) -> RenderableType:
-        left_width = self.width // 2 - 1
-        right_width = self.width - left_width - 1
-        left = [self.sections.prices(), self.sections.positions(), self.sections.strategies()]
-        right = [self.sections.fills(), self.sections.orders()]
+    def _rows(self, room: int | None) -> list[RenderableType]:
+        """Boxes, two beside each other where their text is short; fills need the whole width for their reasons."""
+        tables = self.sections
+        rows = [
+            Row((tables.prices(), tables.positions())),
+            Row((tables.fills(),)),
+            Row((tables.strategies(), tables.orders())),
+        ]
         if self.snapshot.messages:
-            right.append(self.sections.messages())
-        grid = Table.grid(padding=(0, 1, 0, 0))
-        grid.add_column(width=left_width, no_wrap=True)
-        grid.add_column(width=right_width, no_wrap=True)
-        grid.add_row(Group(*self._stack(left, left_width, room)), Group(*self._stack(right, right_width, room)))
-        return grid
+            rows.append(Row((tables.messages(),)))
+        shares = share_rows(rows, room, 3)
+        return [self._beside(row, share) for row, share in zip(rows, shares, strict=True) if share >= 0]
 
-    def _stack(self, sections: list[Section], width: int, room: int | None) -> Iterable[RenderableType]:
-        """Boxes one under the other; the last one reaches down to the page's end."""
-        shares = share_rows(sections, room, 3)
-        pairs = [(section, rows) for section, rows in zip(sections, shares, strict=True) if rows >= 0]
-        used = 0
-        boxes = []
-        for number, (section, rows) in enumerate(pairs):
-            height = rows + 3 if section.rows else 3
-            if room is not None and number == len(pairs) - 1:
-                height = max(height, room - used)
-            used += height
-            boxes.append(self._boxed(section, width, rows, height))
-        return boxes
+    def _beside(self, row: Row, share: int) -> RenderableType:
+        height = share + 3 if row.rows else 3
+        if len(row.sections) == 1:
+            return self._boxed(row.sections[0], self.width, share, height)
+        left_width = self.width // 2
+        widths = (left_width, self.width - left_width)
+        grid = Table.grid(padding=0)
+        for width in widths:
+            grid.add_column(width=width, no_wrap=True)
+        grid.add_row(
+            *(self._boxed(section, width, share, height) for section, width in zip(row.sections, widths, strict=True))
+        )
+        return grid
 
     def _boxed(self, section: Section, width: int, rows: int, height: int | None = None) -> RenderableType:
         lines = section.lines(width - 4, rows, self.marks, titled=False)

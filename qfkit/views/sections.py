@@ -119,8 +119,7 @@ class Sections:
                     if order.filled
                     else quantity(order.quantity)
                 ),
-                Text(order.type.replace("_", " ")),
-                self._order_price(order),
+                self._order_terms(order),
                 Text(order.status.replace("_", " ")),
                 self.word(order.reason),
             ]
@@ -131,20 +130,21 @@ class Sections:
             Column("side", right=False),
             Column("symbol", right=False),
             Column("quantity", keep=9),
-            Column("type", keep=8, right=False),
-            Column("price", keep=7),
+            Column("terms", keep=8, right=False),
             Column("status", keep=4, right=False),
             Column("reason", keep=5, right=False, flexible=True),
         )
         return Section("ORDERS", columns, rows, "none working", least=1, most=12, weight=1)
 
-    def _order_price(self, order: Order) -> Text:
+    def _order_terms(self, order: Order) -> Text:
+        """``market``, ``limit 2,595.50``, ``stop 2,600.00 limit 2,595.50`` or ``trailing stop 2,600.00``."""
         parts = []
         if order.stop_price is not None:
-            parts.append(f"stop {self.price(order.symbol, order.stop_price)}")
+            kind = "trailing stop" if order.type == "trailing_stop" else "stop"
+            parts.append(f"{kind} {self.price(order.symbol, order.stop_price)}")
         if order.limit_price is not None:
             parts.append(f"limit {self.price(order.symbol, order.limit_price)}")
-        return Text(" ".join(parts))
+        return Text(" ".join(parts) or order.type.replace("_", " "))
 
     def fills(self) -> Section:
         rows = [
@@ -168,7 +168,7 @@ class Sections:
             Column("price", keep=9),
             Column("fee", keep=3),
             Column("strategy", keep=2, right=False, flexible=True),
-            Column("reason", keep=7, right=False, flexible=True),
+            Column("reason", keep=10, right=False, flexible=True),
         )
         earlier = self.snapshot.fills_count - len(self.snapshot.fills)
         more = "earlier" if not earlier else f"earlier, {earlier:,} before them"
