@@ -1,0 +1,425 @@
+"""Sessions: steering, journal, verify, faults, bad data, a full disk."""
+
+import asyncio
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+
+import qfkit as qf
+from qfkit.core.events import Bar, Heartbeat, MarketEvent, Tick
+from qfkit.errors import JournalFormatError, JournalWriteError, ParameterError, SessionError, StrategyError
+from qfkit.feeds.base import Feed
+from qfkit.journal.reader import JournalReader
+from qfkit.live.registry import running
+from qfkit.strategies import MovingAverageCrossover
+
+START_NS = 1_704_067_200_000_000_000
+SECOND = 1_000_000_000
+
+
+class HandFeed(Feed):
+    """A feed that gives what the test puts in, when it puts it in."""
+
+    name = "hand"
+    is_live = True
+
+    def __init__(self, symbols: Sequence[str] = ("A",)) -> None:
+        super().__init__(symbols, label="by hand")
+        self._given: asyncio.Queue[list[MarketEvent] | None | Exception] = asyncio.Queue()
+        self._time_ns = START_NS
+
+    def now_ns(self) -> int:
+        return self._time_ns
+
+    def give(self, *events: MarketEvent) -> None:
+        self._time_ns = max(self._time_ns, events[-1].received_ns)
+        qf.run(self._given.put(list(events)))
+
+    def end(self, error: Exception | None = None) -> None:
+        qf.run(self._given.put(error))
+
+    async def stop(self) -> None:
+        await super().stop()
+        await self._given.put(None)
+
+    async def _batches(self) -> AsyncIterator[list[MarketEvent]]:
+        self.state = "live"
+        while True:
+            batch = await self._given.get()
+            if isinstance(batch, Exception):
+                raise batch
+            if batch is None:
+                return
+            yield batch
+
+
+def bar(index: int, close: float, symbol: str = "A") -> Bar:
+    open_ns = START_NS + index * 60 * SECOND
+    return Bar(symbol, "1m", close, close, close, close, 1e6, open_ns, open_ns + 60 * SECOND)
+
+
+def wave(count: int) -> list[Bar]:
+    """Prices that rise and fall, so that averages cross often."""
+    return [bar(index, 100.0 + abs(index % 40 - 20)) for index in range(count)]
+
+
+def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    end_s = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end_s, "it did not happen in time"
+        time.sleep(0.005)
+
+
+class Always(qf.Strategy):
+    """Buys one at each bar."""
+
+    size = qf.Param(1.0, low=0.0, high=100.0)
+
+    def on_bar(self, bar: Bar) -> None:
+        self.buy(bar.symbol, quantity=self.size, reason="always")
+
+
+class Twice(Always):
+    def on_bar(self, bar: Bar) -> None:
+        self.buy(bar.symbol, quantity=2.0 * self.size, reason="twice")
+
+
+class Raises(qf.Strategy):
+    def on_bar(self, bar: Bar) -> None:
+        if bar.close == 103.0:
+            raise ZeroDivisionError("by three")
+        self.buy(bar.symbol, quantity=1.0, reason="before")
+
+
+def test_a_session_equals_the_backtest_of_the_same_events() -> None:
+    events = wave(500)
+    result = qf.backtest(MovingAverageCrossover(fast=5, slow=12), events, cash=50_000)
+    session = qf.paper(MovingAverageCrossover(fast=5, slow=12), qf.ReplayFeed(events, speed=None), cash=50_000)
+    session.start().wait(20)
+    assert session.state == "stopped"
+    assert len(session.fills) > 10
+    pd.testing.assert_frame_equal(session.fills, result.fills, check_exact=True)
+    pd.testing.assert_frame_equal(session.orders, result.orders, check_exact=True)
+    pd.testing.assert_frame_equal(session.signals, result.signals, check_exact=True)
+    pd.testing.assert_frame_equal(session.trades, result.trades, check_exact=True)
+    pd.testing.assert_frame_equal(session.equity, result.equity, check_exact=True)
+    pd.testing.assert_frame_equal(session.bars, result.bars, check_exact=True)
+    assert session.verify()
+
+
+def test_start_returns_at_once_and_the_snapshot_follows() -> None:
+    feed = HandFeed()
+    session = qf.paper(Always(), feed, name="steered").start()
+    assert session.state == "running"
+    feed.give(bar(0, 100.0))
+    feed.give(bar(1, 101.0))
+    until(lambda: session.snapshot.fills_count == 1)
+    assert session.snapshot.positions[0].quantity == 1.0
+    assert session.fills.iloc[0]["reason"] == "always"
+    feed.give(bar(2, 101.0))
+    until(lambda: session.snapshot.fills_count == 2)
+    session.stop()
+    assert session.state == "stopped"
+    assert not running
+    with pytest.raises(SessionError, match="stopped: only a running one"):
+        session.pause()
+    with pytest.raises(SessionError, match="make a new one"):
+        session.start()
+
+
+def test_pause_resume_set_swap_and_flatten_act_and_replay() -> None:
+    feed = HandFeed()
+    session = qf.paper(Always(), feed, costs=qf.Costs.ideal(), name="commands").start()
+    closes = iter(range(1_000))
+
+    def step() -> None:
+        given = bar(next(closes), 100.0)
+        feed.give(given)
+        until(lambda: session.snapshot.time_ns == given.close_ns)
+
+    def held() -> float:
+        step()
+        return session.snapshot.positions[0].quantity if session.snapshot.positions else 0.0
+
+    step()
+    assert held() == 1.0
+    session.pause()
+    assert session.state == "paused"
+    before = held()  # what was working goes on
+    assert held() == before
+    assert (session.signals["decision"] == "rejected").any()
+    session.resume()
+    assert session.state == "running"
+    step()
+    grown = held()
+    assert grown > before
+    session.set(size=10.0)
+    step()
+    assert session.snapshot.strategies[0].parameters == {"size": 10.0}
+    session.swap(Twice(size=3.0))
+    step()
+    assert session.snapshot.strategies[0].parameters == {"size": 3.0}
+    now = held()
+    assert held() == now + 6.0
+    session.flatten()
+    step()
+    assert held() == 0.0
+    assert session.state == "paused"
+    session.stop()
+    verdict = session.verify()
+    assert verdict, verdict
+    assert "fills" in verdict.text
+
+
+def test_bad_arguments_name_the_fix() -> None:
+    feed = HandFeed()
+    session = qf.paper(MovingAverageCrossover(), feed, name="checked")
+    with pytest.raises(SessionError, match="only a running one"):
+        session.set(fast=8)
+    session.start()
+    with pytest.raises(ParameterError, match="Did you mean 'fast'"):
+        session.set(fsat=8)
+    with pytest.raises(ParameterError, match="out of bounds"):
+        session.set(fast=1_000)
+    with pytest.raises(SessionError, match="no strategy 'other'"):
+        session.pause("other")
+    with pytest.raises(StrategyError, match="no strategy"):
+        session.swap(object())
+    session.stop()
+    with pytest.raises(SessionError, match="a session needs a feed"):
+        qf.paper(MovingAverageCrossover(), [bar(0, 1.0)])  # type: ignore[arg-type]
+
+
+def test_a_second_start_of_a_name_replaces_the_first() -> None:
+    first = qf.paper(Always(), HandFeed(), name="one").start()
+    assert first.start() is first
+    second = qf.paper(Always(), HandFeed(), name="one").start()
+    assert first.state == "stopped"
+    assert second.state == "running"
+    assert running["one"] is second
+    assert first.journal_path != second.journal_path
+    second.stop()
+    listed = qf.sessions()
+    assert list(listed["name"]) == ["one", "one"]
+    assert list(listed["state"]) == ["stopped", "stopped"]
+
+
+def test_a_strategy_that_raises_is_stopped_alone_and_shown(caplog: pytest.LogCaptureFixture) -> None:
+    events = [bar(index, 100.0 + index) for index in range(10)]
+    session = qf.paper({"good": Always(), "bad": Raises()}, qf.ReplayFeed(events, speed=None), name="faulty")
+    with caplog.at_level(logging.ERROR, "qfkit.session"):
+        session.start().wait(20)
+    states = {view.name: view.state for view in session.snapshot.strategies}
+    assert states == {"good": "stopped", "bad": "failed"}
+    (shown,) = [text for _, text in session.snapshot.messages]
+    assert "bad was stopped by ZeroDivisionError: by three" in shown
+    assert "103.0" in shown
+    assert "by three" in caplog.text
+    assert (session.fills["strategy"] == "good").sum() == 9
+    assert (session.fills["strategy"] == "bad").sum() == 3
+    assert session.verify()
+    assert "by three" in repr(session.result)
+
+
+def test_a_bad_event_is_counted_kept_aside_and_shown() -> None:
+    feed = HandFeed()
+    session = qf.paper(Always(), feed, name="dirty").start()
+    feed.give(bar(0, 100.0), bar(1, float("nan")), bar(1, 101.0), bar(2, -5.0), bar(2, 102.0))
+    until(lambda: session.snapshot.events == 3)
+    session.stop()
+    assert session.snapshot.feed is not None
+    assert session.snapshot.feed.bad == 2
+    assert any("nan" in text or "-5.0" in text for _, text in session.snapshot.messages)
+    assert session.journal_path is not None
+    with JournalReader(session.journal_path) as reader:
+        kept = reader.bad_events()
+    assert len(kept) == 2
+    assert "nan" in kept[0].event
+    assert "-5.0" in kept[1].error
+    assert session.verify()
+
+
+def test_a_feed_that_fails_ends_the_session_with_its_error(caplog: pytest.LogCaptureFixture) -> None:
+    feed = HandFeed()
+    session = qf.paper(Always(), feed, name="cut").start()
+    feed.give(bar(0, 100.0))
+    feed.end(RuntimeError("cable cut"))
+    with pytest.raises(SessionError, match="RuntimeError: cable cut"):
+        session.wait(5)
+    assert session.state == "failed"
+    assert any("cable cut" in text for _, text in session.snapshot.messages)
+    assert qf.sessions()["state"].tolist() == ["failed"]
+    assert "cable cut" in caplog.text
+
+
+def test_a_commission_that_raises_ends_the_session_and_its_journal_still_verifies() -> None:
+    def commission(quantity: float, price: float) -> float:
+        if price > 104.0:
+            raise ValueError("no tariff above 104")
+        return 1.0
+
+    costs = qf.Costs(commission=commission)
+    events = [bar(index, 100.0 + index) for index in range(10)]
+    session = qf.paper(Always(), qf.ReplayFeed(events, speed=None), costs=costs, name="tariff").start()
+    with pytest.raises(SessionError, match="no tariff above 104"):
+        session.wait(20)
+    assert session.state == "failed"
+    assert len(session.fills) == 4
+    verdict = session.verify()
+    assert verdict, verdict
+
+
+def test_a_quiet_market_closes_its_bar_by_a_heartbeat() -> None:
+    feed = HandFeed()
+    session = qf.paper(Always(), feed, timeframe="1s", name="quiet").start()
+    feed.give(Tick("A", 100.0, 5.0, START_NS, START_NS + 10, 1, "buy"))
+    feed.give(Heartbeat(START_NS + SECOND, START_NS + SECOND + 10))
+    until(lambda: session.snapshot.events == 2)
+    assert len(session.bars) == 1
+    session.stop()
+
+
+def test_the_journal_is_readable_while_running_by_others() -> None:
+    feed = HandFeed()
+    session = qf.paper(Always(), feed, name="open").start()
+    for one in wave(50):
+        feed.give(one)
+    until(lambda: session.snapshot.fills_count == 49)
+    path = session.journal_path
+    assert path is not None
+    with sqlite3.connect(path) as connection:
+        fills = pd.read_sql("SELECT * FROM fills", connection)
+    connection.close()
+    assert len(fills) == 49
+    assert session.verify()
+    assert qf.sessions()["state"].tolist() == ["running"]
+    session.stop()
+    # Its own copy of SQLite must not open the file while ours writes it (locks of one process).
+    duck = duckdb.connect()
+    try:
+        duck.execute("INSTALL sqlite; LOAD sqlite")
+    except duckdb.Error:
+        duck.register("fills", fills)
+    assert duck.execute("SELECT count(*) FROM fills").fetchone() == (49,)
+    duck.close()
+
+
+def test_a_changed_journal_does_not_verify_and_names_the_event() -> None:
+    session = qf.paper(Always(), qf.ReplayFeed(wave(50), speed=None), name="forged")
+    session.start().wait(20)
+    path = session.journal_path
+    assert path is not None
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE fills SET price = price + 1e-9 WHERE fill_id = 20")
+    connection.close()
+    verdict = session.verify()
+    assert not verdict
+    assert verdict.difference_seq == 20
+    assert "price" in verdict.text
+
+
+def test_a_full_disk_ends_the_session_loses_nothing_shown_and_can_be_resumed(caplog: pytest.LogCaptureFixture) -> None:
+    feed = HandFeed()
+    session = qf.paper(Always(), feed, name="full").start()
+    feed.give(bar(0, 100.0))
+    feed.give(bar(1, 101.0))
+    until(lambda: session.snapshot.fills_count == 1)
+    writer = session._pipeline.writer
+    assert writer is not None
+    # A page limit is SQLite's own way to run out of room.
+    pages = writer._connection.execute("PRAGMA page_count").fetchone()[0]
+    writer._connection.execute(f"PRAGMA max_page_count = {pages}")
+    shown = 0
+    for index in range(2, 2_000):
+        feed.give(bar(index, 101.0))
+        shown = session.snapshot.fills_count
+        if session.state == "failed":
+            break
+    with pytest.raises(JournalWriteError, match="no room left"):
+        session.wait(5)
+    assert any("no room left" in text for _, text in session.snapshot.messages)
+    assert len(session.fills) >= shown
+    assert len(session.fills) >= session.snapshot.fills_count
+    again = qf.resume("full", feed=HandFeed())
+    assert again.snapshot.fills_count == len(session.fills)
+    again.start()
+    again.stop()
+    assert again.verify()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all, really" * 100, b"SQLite format 3\x00" + bytes(2_000)])
+def test_a_foreign_or_broken_journal_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.qfkit.sqlite"
+    path.write_bytes(content)
+    with pytest.raises(JournalFormatError, match=r"broken\.qfkit\.sqlite"):
+        qf.resume(path)
+    assert qf.sessions(tmp_path)["state"].tolist() == ["unreadable"]
+
+
+def test_a_torn_journal_opens_with_what_was_committed(tmp_path: Path) -> None:
+    feed = HandFeed()
+    session = qf.paper(Always(), feed, name="torn").start()
+    for index in range(30):
+        feed.give(bar(index, 100.0))
+    until(lambda: session.snapshot.fills_count == 29)
+    path = session.journal_path
+    assert path is not None
+    wal = path.with_name(path.name + "-wal")
+    torn = tmp_path / "torn" / path.name
+    torn.parent.mkdir()
+    torn.write_bytes(path.read_bytes())
+    logged = wal.read_bytes()
+    session.stop()
+    # Cut inside the last transaction: a write that a power cut stopped halfway.
+    torn.with_name(wal.name).write_bytes(logged[: len(logged) - 1_500])
+    resumed = qf.resume(torn, feed=HandFeed())
+    assert 0 < resumed.snapshot.fills_count <= 29
+    resumed.start()
+    resumed.stop()
+    assert resumed.verify()
+
+
+def test_frames_can_be_read_from_several_threads() -> None:
+    feed = HandFeed()
+    session = qf.paper(Always(), feed, name="threads").start()
+    failures: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            for _ in range(10):
+                assert len(session.fills) <= len(session.orders)
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for one in wave(200):
+        feed.give(one)
+    for thread in threads:
+        thread.join()
+    session.stop()
+    assert not failures
+
+
+def test_run_refuses_what_would_wait_for_itself() -> None:
+    async def inner() -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    assert qf.run(inner()) == 7
+
+    async def outer() -> None:
+        qf.run(inner())
+
+    with pytest.raises(SessionError, match="own thread"):
+        qf.run(outer())
+    with pytest.raises(SessionError, match="call it"):
+        qf.run(inner)  # type: ignore[arg-type]
