@@ -1,6 +1,6 @@
 """Streaming indicators, each constant time a step, each with ``over(...)`` for whole series."""
 
-from inspect import signature
+from inspect import Signature, signature
 from typing import Any
 
 from qfkit.core.averages import EMA, SMA, WMA, Price
@@ -50,10 +50,11 @@ def make_indicator(factory: Any, *args: Any, **kwargs: Any) -> Indicator:
     if is_talipp(factory):
         return adapt(factory, *args, **kwargs)
     if isinstance(factory, type) and issubclass(factory, Indicator):
+        takes = signature(factory).replace(return_annotation=Signature.empty)
         try:
-            signature(factory).bind(*args, **kwargs)
+            takes.bind(*args, **kwargs)
         except TypeError as error:
-            raise ParameterError(f"{factory.__name__}{signature(factory)}: {error}") from None
+            raise ParameterError(f"{factory.__name__}{takes}: {error}") from None
         return factory(*args, **kwargs)
     if isinstance(factory, Indicator):
         raise ParameterError(
