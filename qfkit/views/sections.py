@@ -130,7 +130,7 @@ class Sections:
             Column("side", right=False),
             Column("symbol", right=False),
             Column("quantity", keep=9),
-            Column("terms", keep=8, right=False),
+            Column("terms", keep=8, right=False, flexible=True),
             Column("status", keep=4, right=False),
             Column("reason", keep=5, right=False, flexible=True),
         )

@@ -1,0 +1,105 @@
+"""Feeds as they are written on a command line: a provider's name, ``sample``, ``synthetic`` or a path."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from qfkit.errors import FeedError, ParameterError, did_you_mean
+from qfkit.feeds.base import Feed
+from qfkit.live.runner import run
+
+__all__ = [
+    "BINANCE_URL",
+    "FEED_NAMES",
+    "PROBE_S",
+    "answers",
+    "binance_feed",
+    "named_feed",
+    "recording_feed",
+    "sample_feed",
+    "synthetic_feed",
+]
+
+FEED_NAMES = ("auto", "binance", "sample", "synthetic")
+BINANCE_URL = "wss://data-stream.binance.vision"
+PROBE_S = 3.0
+_COINS = ("BTCUSDT", "ETHUSDT")
+
+
+def named_feed(
+    name: str,
+    symbols: Sequence[str] = (),
+    *,
+    speed: float | None = 1.0,
+    days_per_second: float = 20.0,
+    duration_s: float | None = None,
+) -> tuple[Feed, str]:
+    """The feed of a name and, in words, why it was taken.
+
+    ``speed`` is a multiple of real time (None: as fast as it goes) for recordings and the
+    synthetic exchange, ``days_per_second`` the pace of the daily sample bars.
+    """
+    match name.lower():
+        case "auto":
+            if answers():
+                return binance_feed(symbols), "Binance's public stream answers: its live trades and quotes"
+            why = f"Binance's public stream did not answer within {PROBE_S:g} s: the synthetic exchange instead"
+            return synthetic_feed(symbols, speed=speed, duration_s=duration_s), why
+        case "binance":
+            return binance_feed(symbols), "Binance's public stream, no key needed"
+        case "sample":
+            if speed is None:
+                from qfkit.feeds.replay import sample
+                from qfkit.samples import SAMPLE_SYMBOLS
+
+                return sample(*(symbols or SAMPLE_SYMBOLS), speed=None), "real daily bars, as fast as it goes"
+            why = f"real daily bars, {days_per_second:g} trading days a second"
+            return sample_feed(symbols, days_per_second=days_per_second), why
+        case "synthetic":
+            feed = synthetic_feed(symbols, speed=speed, duration_s=duration_s)
+            return feed, "a made-up market: good for trying things, no evidence of anything"
+    return recording_feed(name, symbols, speed=speed), f"the recording {name}"
+
+
+def answers(url: str = BINANCE_URL) -> bool:
+    """Whether Binance's stream, or the server in its place, answers soon."""
+    from qfkit.feeds.binance import probe
+
+    return run(probe(url, timeout_s=PROBE_S))
+
+
+def binance_feed(symbols: Sequence[str] = (), *, url: str = BINANCE_URL) -> Feed:
+    """Binance's trades and quotes, live and with no key."""
+    from qfkit.feeds.binance import BinanceFeed
+
+    return BinanceFeed(symbols or _COINS, url=url)
+
+
+def recording_feed(path: str, symbols: Sequence[str] = (), *, speed: float | None = 1.0) -> Feed:
+    """The recording in a file: a capture, Parquet or a session's journal."""
+    if not Path(path).exists():
+        looks_like_name = os.sep not in path and "." not in path
+        hint = did_you_mean(path, FEED_NAMES) if looks_like_name else ""
+        raise FeedError(
+            f"no feed or file {path!r}.{hint or ' Give one of auto, binance, sample, synthetic or a path.'}"
+        )
+    if Path(path).is_dir():
+        raise ParameterError(f"{path!r} is a folder: give the file of a recording in it")
+    from qfkit.feeds.replay import ReplayFeed
+
+    return ReplayFeed(path, speed=speed, symbols=tuple(symbols) or None)
+
+
+def sample_feed(symbols: Sequence[str] = (), *, days_per_second: float) -> Feed:
+    """Real daily bars at a pace of trading days."""
+    from qfkit.feeds.replay import sample
+    from qfkit.samples import SAMPLE_SYMBOLS
+
+    return sample(*(symbols or SAMPLE_SYMBOLS), days_per_second=days_per_second)
+
+
+def synthetic_feed(symbols: Sequence[str] = (), *, speed: float | None = 1.0, duration_s: float | None = None) -> Feed:
+    """The seeded exchange; without a duration it goes on until it is stopped."""
+    from qfkit.feeds.synthetic import SyntheticFeed
+
+    return SyntheticFeed(tuple(symbols) or _COINS, speed=speed, duration_s=duration_s)
