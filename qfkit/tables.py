@@ -149,7 +149,7 @@ def equity_frame(
     import pandas
 
     columns = equity if isinstance(equity, EquityColumns) else equity_columns(equity)
-    values = columns.values
+    values = columns.values  # noqa: PD011 - the array of EquityColumns, not of a frame
     if values.shape[1] == 1 and (len(strategy_names) == 1 or not len(values)):
         values = np.repeat(values, 1 + len(strategy_names), axis=1)
     names = ["account", *strategy_names]

@@ -1,7 +1,6 @@
 """Shared by all tests: the recorded data, and a home of their own for sessions."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +28,5 @@ def capture_path(data_folder: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QFKIT_HOME", str(tmp_path / "home"))
-    yield

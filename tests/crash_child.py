@@ -5,7 +5,7 @@ import sys
 import qfkit as qf
 from qfkit.core.events import Bar
 
-FEED = {"symbols": ("BTCUSDT", "ETHUSDT"), "seed": 11, "duration_s": 2_400.0, "speed": None}
+FEED = {"symbols": ("BTCUSDT", "ETHUSDT"), "seed": 11, "duration_s": 600.0, "speed": None}
 
 
 class Brackets(qf.Strategy):

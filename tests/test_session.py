@@ -188,6 +188,8 @@ def test_bad_arguments_name_the_fix() -> None:
         session.set(fsat=8)
     with pytest.raises(ParameterError, match="out of bounds"):
         session.set(fast=1_000)
+    with pytest.raises(ParameterError, match="fast=40 must be below slow=30"):
+        session.set(fast=40)
     with pytest.raises(SessionError, match="no strategy 'other'"):
         session.pause("other")
     with pytest.raises(StrategyError, match="no strategy"):

@@ -199,7 +199,7 @@ class Desk:
 
     def rebalance(self, weights: Mapping[str, float], *, reason: str) -> list[int]:
         """Targets for a whole book: sells first, so that they make room for the buys."""
-        goals = {symbol: 0.0 for symbol in self.book.open}
+        goals = dict.fromkeys(self.book.open, 0.0)
         for symbol, weight in weights.items():
             self.market(symbol)
             if not -inf < weight < inf:

@@ -238,7 +238,7 @@ class Engine:
             if seat.hear_price(price) and seat.on_tick is not None:
                 try:
                     seat.on_tick(tick)
-                except Exception as error:  # whatever a user's code raises stops that strategy, and is shown
+                except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
                     self._fail(seat.desk, error, tick)
 
     def _on_quote(self, quote: Quote) -> None:
@@ -268,7 +268,7 @@ class Engine:
             if seat.on_quote is not None:
                 try:
                     seat.on_quote(quote)
-                except Exception as error:  # whatever a user's code raises stops that strategy, and is shown
+                except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
                     self._fail(seat.desk, error, quote)
 
     def _on_heartbeat(self, heartbeat: Heartbeat) -> None:
@@ -320,7 +320,7 @@ class Engine:
             if seat.ready or seat.settle():
                 try:
                     seat.on_bar(bar)
-                except Exception as error:  # whatever a user's code raises stops that strategy, and is shown
+                except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
                     self._fail(seat.desk, error, bar)
         for series, closed in finished:
             self._tell_followers(track, series, closed)
@@ -339,7 +339,7 @@ class Engine:
             if seat.desk in followers and (seat.ready or seat.settle()):
                 try:
                     seat.on_bar(bar)
-                except Exception as error:  # whatever a user's code raises stops that strategy, and is shown
+                except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
                     self._fail(seat.desk, error, bar)
 
     def _open_track(self, symbol: str, timeframe: str) -> Track:
@@ -393,13 +393,13 @@ class Engine:
         if desk.state in ("running", "paused") and type(desk.strategy).on_fill is not Strategy.on_fill:
             try:
                 desk.strategy.on_fill(fill)
-            except Exception as error:  # whatever a user's code raises stops that strategy, and is shown
+            except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
                 self._fail(desk, error, fill)
 
     def _call(self, desk: Desk, hook: Callable[[], None], event: object) -> None:
         try:
             hook()
-        except Exception as error:  # whatever a user's code raises stops that strategy, and is shown
+        except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
             self._fail(desk, error, event)
 
     def _fail(self, desk: Desk, error: Exception, event: object) -> None:

@@ -25,16 +25,17 @@ def beyond(price: float, limit: float | None, buy: bool, touch: bool) -> bool:
 def at_open(working: WorkingOrder, bar: Bar, touch: bool) -> float | None:
     """What the bar's first price decides."""
     price, buy = bar.open, working.is_buy
-    if working.type == OrderType.MARKET:
+    kind: OrderType = working.type
+    if kind == OrderType.MARKET:
         return price
-    if working.type == OrderType.LIMIT:
+    if kind == OrderType.LIMIT:
         return price if beyond(price, working.limit_price, buy, touch) else None
     level = working.stop_level()
     if level is not None and (price >= level if buy else price <= level):
         working.trigger()
-        if working.type == OrderType.MARKET or beyond(price, working.limit_price, buy, touch):
+        if kind != OrderType.STOP_LIMIT or beyond(price, working.limit_price, buy, touch):
             return price
-    elif working.type == OrderType.TRAILING_STOP:
+    elif kind == OrderType.TRAILING_STOP:
         working.follow(price)
     return None
 

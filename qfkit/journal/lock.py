@@ -79,7 +79,7 @@ class JournalLock:
     def _is_still_there(self, file: BinaryIO) -> bool:
         """Whether the locked file is the one at the path, and not one that its owner just removed."""
         try:
-            return os.path.samestat(os.fstat(file.fileno()), os.stat(self._path))
+            return os.path.samestat(os.fstat(file.fileno()), self._path.stat())
         except FileNotFoundError:
             return False
 

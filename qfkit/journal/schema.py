@@ -81,7 +81,7 @@ class Table(Generic[Record]):
         self.create = f"CREATE TABLE {name} ({', '.join(declared)})"
         verb = "INSERT OR REPLACE" if key else "INSERT"
         self.insert = f"{verb} INTO {name} VALUES ({', '.join('?' * len(fields))})"
-        self.select = f"SELECT {', '.join(self.columns)} FROM {name} ORDER BY rowid"
+        self.select = f"SELECT {', '.join(self.columns)} FROM {name} ORDER BY rowid"  # noqa: S608 - names of our own
 
     def row(self, record: Record) -> tuple[Any, ...]:
         """The record as SQLite stores it."""
@@ -150,8 +150,10 @@ RECORD_TABLES: tuple[Table[Any], ...] = (ORDERS, FILLS, SIGNALS, TRADES, BARS, F
 
 SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT)",
-    "CREATE TABLE batches (first_seq INTEGER, count INTEGER, feed_events INTEGER, "
-    "first_ns INTEGER, last_ns INTEGER, events BLOB)",
+    (
+        "CREATE TABLE batches (first_seq INTEGER, count INTEGER, feed_events INTEGER, "
+        "first_ns INTEGER, last_ns INTEGER, events BLOB)"
+    ),
     "CREATE INDEX batches_by_seq ON batches (first_seq)",
     *(table.create for table in (*RECORD_TABLES, BAD_EVENTS, LOG)),
     "CREATE TABLE equity (time_ns INTEGER, strategy TEXT, equity REAL)",

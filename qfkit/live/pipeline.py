@@ -78,7 +78,7 @@ class Pipeline:
         failure: Exception | None = None
         try:
             engine.process_all(events)
-        except Exception as error:  # the engine lets through what a user's commission or sizer raises: kept, shown
+        except Exception as error:  # noqa: BLE001 - the engine lets through what a user's commission or sizer raises: kept, shown
             failure = error
             done = engine.events - before
             # The event that raised is part of the journal too: a replay must come to the same place.
@@ -185,8 +185,8 @@ class Pipeline:
             self.say(self.engine.clock_ns, "error", error)
         try:
             writer.commit(log=self._log, meta={**meta, "latest": self._latest()})
-        except QfkitError as write_error:
-            _logger.error("the end of the session %s could not be journalled: %s", self.name, write_error)
+        except QfkitError:
+            _logger.exception("the end of the session %s could not be journalled", self.name)
         finally:
             writer.close()
             self.state = state

@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from qfkit.errors import JournalError, SessionError, did_you_mean
-from qfkit.journal.reader import JournalReader
 from qfkit.journal.lock import is_locked
+from qfkit.journal.reader import JournalReader
 from qfkit.live.runner import at_exit
 
 if TYPE_CHECKING:
@@ -155,17 +155,24 @@ def sessions(folder: Path | str | None = None) -> "pandas.DataFrame":
         {
             "name": [record.name for record in records],
             "state": [record.state for record in records],
-            "started": pandas.to_datetime([record.started_ns for record in records], utc=True),
+            "started": _times([record.started_ns for record in records]),
             "feed": [record.feed for record in records],
             "events": [record.events for record in records],
             "fills": [record.fills for record in records],
             "equity": [record.equity for record in records],
             "pnl": [record.pnl for record in records],
-            "last_event": pandas.to_datetime([record.last_event_ns for record in records], utc=True),
+            "last_event": _times([record.last_event_ns for record in records]),
             "path": [record.path for record in records],
         }
     )
     return frame.astype({"equity": "float64", "pnl": "float64"})
+
+
+def _times(times_ns: Iterable[int | None]) -> "pandas.DatetimeIndex":
+    import pandas
+
+    stamps = [pandas.NaT if time_ns is None else pandas.Timestamp(time_ns, tz="UTC") for time_ns in times_ns]
+    return pandas.DatetimeIndex(stamps, dtype="datetime64[ns, UTC]")
 
 
 def find_journal(name_or_path: Path | str) -> Path:

@@ -120,9 +120,10 @@ def run(coroutine: Awaitable[Value], timeout_s: float | None = None) -> Value:
     seconds gone (TimeoutError), cancels it. Do not hand in what belongs to another loop, such
     as an ``asyncio.Task`` of the notebook's own.
     """
-    if not inspect.isawaitable(coroutine):
-        hint = f": call it, as in qf.run({coroutine.__name__}())" if inspect.iscoroutinefunction(coroutine) else ""
-        raise SessionError(f"qf.run takes a coroutine, not {coroutine!r}{hint}")
+    given: object = coroutine
+    if not inspect.isawaitable(given):
+        hint = f": call it, as in qf.run({given.__name__}())" if inspect.iscoroutinefunction(given) else ""
+        raise SessionError(f"qf.run takes a coroutine, not {given!r}{hint}")
     if runner.is_this_thread:
         if isinstance(coroutine, Coroutine):
             coroutine.close()

@@ -237,7 +237,7 @@ class Session:
                 state = "stopped"
         except QfkitError as raised:
             self.error, error = raised, str(raised)
-        except Exception as raised:  # a feed of the user's own may raise anything: the session ends, and says so
+        except Exception as raised:  # noqa: BLE001 - a feed of the user's own may raise anything: the session ends, and says so
             self.error = SessionError(f"the feed of {self.name!r} failed: {type(raised).__name__}: {raised}")
             self.error.__cause__ = raised
             error = str(self.error)
@@ -339,13 +339,18 @@ class Session:
         Raises :class:`ParameterError` for one that no strategy has or that is out of bounds.
         """
         desks = self._pipeline.engine.desks
-        kinds = [type(desks[name].strategy) for name in ([strategy] if self._strategy(strategy) else desks)]
+        name = self._strategy(strategy)
+        addressed = list(desks.values()) if name is None else [desks[name]]
         if not parameters:
             raise ParameterError("nothing to set: give parameters by name, as in session.set(fast=8)")
-        for name, value in parameters.items():
-            owners = [kind for kind in kinds if name in kind.parameters_of_class]
+        kinds = [type(desk.strategy) for desk in addressed]
+        for parameter, value in parameters.items():
+            owners = [kind for kind in kinds if parameter in kind.parameters_of_class]
             for kind in owners or kinds[:1]:
-                kind.check_parameters({name: value})
+                kind.check_parameters({parameter: value})
+        for desk, kind in zip(addressed, kinds, strict=True):
+            mine = {key: value for key, value in parameters.items() if key in kind.parameters_of_class}
+            self._try_out(kind, {**desk.strategy.parameters, **mine})
         return self._command(
             lambda now_ns: SetParameters(received_ns=now_ns, strategy=strategy, parameters=dict(parameters))
         )
@@ -362,6 +367,7 @@ class Session:
         if strategy is None and len(desks) > 1:
             raise SessionError(f"say which strategy is swapped: strategy= one of {', '.join(desks)}")
         name = self._strategy(strategy) or next(iter(desks))
+        self._try_out(type(instance), instance.parameters)
         classes = self._plan.classes
         key = classes.add(type(instance))
         return self._command(
@@ -374,6 +380,10 @@ class Session:
             ),
             meta={"classes": classes.as_meta()},
         )
+
+    def _try_out(self, kind: type[Strategy], parameters: Mapping[str, Any]) -> None:
+        """Have ``setup`` refuse what does not go together here, and not on the next bar."""
+        Engine({self.name: kind(**parameters)}, cash=self._plan.cash, timeframe=self._plan.timeframe)
 
     def _strategy(self, name: str | None) -> str | None:
         desks = self._pipeline.engine.desks
