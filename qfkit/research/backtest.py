@@ -12,9 +12,11 @@ from qfkit.core.strategy import Strategy, named_strategies
 from qfkit.core.wording import utc_time
 from qfkit.errors import BadEventError, FrameError, ParameterError, StrategyError, TimeframeError, did_you_mean
 from qfkit.frames import bar_batches, columns_by_symbol, is_frame, is_tick_frame
+from qfkit.research.fast_signal import fast_run
 from qfkit.research.progress import RunProgress
-from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, Result
-from qfkit.tables import BarColumns
+from qfkit.research.signal import SignalStrategy, targets_of
+from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, RecordLists, Result
+from qfkit.tables import BarColumns, EquityColumns, Floats, bar_columns
 
 __all__ = ["backtest"]
 
@@ -107,18 +109,31 @@ def _on_columns(
     settings: dict[str, Any],
 ) -> Result:
     engine = Engine(named, symbols=tuple(columns), **settings)
-    _run(engine, bar_batches(columns, _CHUNK), sum(map(len, columns.values())), progress)
-    timeframes = {one.timeframe for one in columns.values()}
     own = settings["timeframe"]
-    return _result(
-        engine,
-        named,
-        timeframe=own or ", ".join(sorted(timeframes)),
-        label=label,
-        on_bars=True,
-        span=(min(int(one.close_ns[0]) for one in columns.values()), max(int(one.close_ns[-1]) for one in columns.values())),
-        bar_arrays=columns if own is None or timeframes == {own} else None,
-    )
+    timeframes = {one.timeframe for one in columns.values()}
+    is_direct = own is None or timeframes == {own}
+    about: dict[str, Any] = {
+        "timeframe": own or ", ".join(sorted(timeframes)),
+        "label": label,
+        "on_bars": True,
+        "span": (
+            min(int(one.close_ns[0]) for one in columns.values()),
+            max(int(one.close_ns[-1]) for one in columns.values()),
+        ),
+        "bar_arrays": columns if is_direct else None,
+    }
+    signals = _signals(named)
+    if signals:
+        closed = columns if is_direct else _closed_bars(bar_batches(columns, _CHUNK), tuple(columns), settings)
+        targets = {name: _targets(one, closed, name) for name, one in signals.items()}
+        if is_direct and len(named) == len(columns) == 1 and all(map(_is_plain, signals.values())):
+            ((symbol, only),) = columns.items()
+            records = fast_run(engine, only, targets[next(iter(named))][symbol])
+            if records is not None:
+                return _result(engine, records=records, equity_arrays=records.equity_columns(), **about)
+        _hand_out(signals, targets)
+    _run(engine, bar_batches(columns, _CHUNK), sum(map(len, columns.values())), progress)
+    return _result(engine, **about)
 
 
 def _on_recording(
@@ -133,28 +148,65 @@ def _on_recording(
     wanted = (symbols,) if isinstance(symbols, str) else symbols
     recording = open_recording(data, symbols=wanted)
     engine = Engine(named, symbols=recording.symbols, **settings)
-    border = _Border(ordered=recording.kind == "events")
+    signals = _signals(named)
+    if signals:
+        batches = _Border(recording.kind).checked(recording.batches())
+        closed = _closed_bars(batches, recording.symbols, settings)
+        _hand_out(signals, {name: _targets(one, closed, name) for name, one in signals.items()})
+    border = _Border(recording.kind)
     _run(engine, border.checked(recording.batches()), recording.count, progress)
     if border.first_ns is None:
         raise FrameError(f"{recording.label or 'the data'}: there are no events to run on")
     return _result(
         engine,
-        named,
         timeframe=settings["timeframe"] or border.timeframe or "1m",
         label=recording.label,
         on_bars=border.timeframe is not None,
         span=(border.first_ns, engine.clock_ns),
-        bar_arrays=None,
     )
+
+
+# -- signal functions ------------------------------------------------------------------------
+
+
+def _signals(named: Mapping[str, Strategy]) -> dict[str, SignalStrategy]:
+    return {name: one for name, one in named.items() if isinstance(one, SignalStrategy)}
+
+
+def _is_plain(strategy: SignalStrategy) -> bool:
+    """Whether it is what the decorator made, with nothing written on top."""
+    return type(strategy).__bases__ == (SignalStrategy,)
+
+
+def _targets(strategy: SignalStrategy, closed: Mapping[str, BarColumns], name: str) -> dict[str, Floats]:
+    return {symbol: targets_of(strategy, columns, name) for symbol, columns in closed.items()}
+
+
+def _hand_out(signals: Mapping[str, SignalStrategy], targets: Mapping[str, Mapping[str, Floats]]) -> None:
+    for name, strategy in signals.items():
+        strategy.targets = {symbol: values.tolist() for symbol, values in targets[name].items()}
+
+
+def _closed_bars(
+    batches: Iterable[Sequence[Event]], symbols: tuple[str, ...], settings: Mapping[str, Any]
+) -> dict[str, BarColumns]:
+    """The bars that ``on_bar`` will get where the data are others: those of an engine without orders."""
+    engine = Engine({"bars": Strategy()}, cash=1.0, timeframe=settings["timeframe"], symbols=symbols)
+    for batch in batches:
+        engine.process_all(batch)
+    return bar_columns(engine.records.bars)
+
+
+# -- the engine's run ------------------------------------------------------------------------
 
 
 class _Border:
     """Checks events on their way in, and remembers what kind they were."""
 
-    def __init__(self, *, ordered: bool) -> None:
+    def __init__(self, kind: str) -> None:
         self.first_ns: int | None = None
         self.timeframe: str | None = None
-        self._ordered = ordered
+        self._ordered = kind == "events"
         self._last_ns = 0
         self._count = 0
 
@@ -213,34 +265,34 @@ def _raise_fault(engine: Engine) -> None:
 
 def _result(
     engine: Engine,
-    named: Mapping[str, Strategy],
     *,
     timeframe: str,
     label: str,
     on_bars: bool,
     span: tuple[int, int],
-    bar_arrays: Mapping[str, BarColumns] | None,
+    bar_arrays: Mapping[str, BarColumns] | None = None,
+    records: RecordLists | None = None,
+    equity_arrays: EquityColumns | None = None,
 ) -> Result:
     return Result(
-        engine.records,
-        strategy_names=tuple(named),
+        engine.records if records is None else records,
+        strategy_names=tuple(engine.desks),
         parameters={name: desk.strategy.parameters for name, desk in engine.desks.items()},
         starting_cash=engine.starting_cash,
         costs=engine.costs,
         timeframe=timeframe,
         label=label,
         order_timing=ORDERS_ON_BARS if on_bars else ORDERS_ON_TICKS,
-        assumptions=assumptions_of(engine.risk, engine.late_events),
+        assumptions=_assumptions(engine),
         data_span=span,
+        equity_arrays=equity_arrays,
         bar_arrays=bar_arrays,
     )
 
 
-def assumptions_of(risk: RiskLimits, late_events: int = 0) -> tuple[str, ...]:
+def _assumptions(engine: Engine) -> tuple[str, ...]:
     """What a run assumed beyond its costs, a line each."""
-    lines = [f"positions of at most {risk.max_gross_exposure:g} times the equity"]
-    if late_events:
-        lines.append(f"{late_events:,} late ticks left out of closed bars")
+    lines = [f"positions of at most {engine.risk.max_gross_exposure:g} times the equity"]
+    if engine.late_events:
+        lines.append(f"{engine.late_events:,} late ticks left out of closed bars")
     return tuple(lines)
-
-
