@@ -79,6 +79,7 @@ class Engine:
         self.costs = Costs() if costs is None else costs
         self.risk = RiskLimits() if risk is None else risk
         self.sizer: Sizer = FractionOfEquity() if sizer is None else sizer
+        self.has_own_sizer = sizer is not None
         self.timeframe = timeframe
         self.starting_cash = cash
         self.latency_ns = self.costs.latency_ns

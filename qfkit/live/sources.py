@@ -51,7 +51,8 @@ def _class_source(kind: type) -> str:
         return "\n".join(map(_function_source, functions))
     first_line = functions[0].__code__.co_firstlineno
     for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef) and node.name == kind.__name__:
+        # A strategy may be a decorated function (see qfkit.research.signal).
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == kind.__name__:
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             last = node.end_lineno or node.lineno
             if first <= first_line <= last:
