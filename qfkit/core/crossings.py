@@ -188,66 +188,49 @@ class Cross:
 
 
 class MixedCross(Cross):
-    """The crossings of lines that do not move together: two timeframes, or nobody who steps.
+    """The crossings of lines that do not move together: two timeframes, two symbols, or nobody who steps.
 
-    The line that moves more often leads: a bar of the leader is a bar of the crossing, and a move
-    of the other one before the leader's next still belongs to it. ``step`` may come any number
-    of times a bar.
+    Each line has its own last sign, that of the difference after its last move: the answer compares
+    with that of the line which moved last. So ``on_bar`` hears of all that happened since the bar
+    before, and ``on_tick`` of all since the tick before, whatever order the lines are fed in.
+    ``step`` may come any number of times a bar.
     """
 
-    __slots__ = ("_before", "_first_count", "_follower_moves", "_second_count", "_second_leads")
+    __slots__ = ("_first_count", "_first_sign", "_second_count", "_second_sign")
 
     def __init__(self, first: Line, second: Line, *, known: bool = True) -> None:
-        self._second_leads = False
-        self._follower_moves = 1
+        super().__init__(first, second, known=known)
         self._first_count = first.count
         self._second_count = second.count
-        self._before = 0
-        super().__init__(first, second, known=known)
-        self._before = (self.below - self.above) or self.sign
+        self._first_sign = self._second_sign = self.sign
 
     def step(self) -> None:
         first_count, second_count = self.first.count, self.second.count
         first_moves, second_moves = first_count - self._first_count, second_count - self._second_count
-        if not first_moves and not second_moves:
-            return
+        if not second_moves:
+            if not first_moves:
+                return
+            self.sign = self._first_sign
+        elif not first_moves:
+            self.sign = self._second_sign
         self._first_count, self._second_count = first_count, second_count
-        leader_moves, follower_moves = first_moves, second_moves
-        if self._second_leads:
-            leader_moves, follower_moves = second_moves, first_moves
-        if leader_moves:
-            self._follower_moves = follower_moves
-        else:
-            self._follower_moves += follower_moves
-            if self._follower_moves > 1:
-                self._second_leads = not self._second_leads
-                self._follower_moves = 0
-                leader_moves = 1
-        if leader_moves:
-            if leader_moves > 1 and (first_moves == second_moves or isinstance(self.second, _Level)):
-                self._settle(self.first.previous, self.second.previous)
-            self._before = self.sign
-        else:
-            self.sign = self._before
+        if first_moves > 1 and (first_moves == second_moves or isinstance(self.second, _Level)):
+            self._settle(self.first.previous, self.second.previous)
         super().step()
+        if first_moves:
+            self._first_sign = self.sign
+        if second_moves:
+            self._second_sign = self.sign
 
     def state(self) -> list[int]:
-        return [
-            *super().state(),
-            self._before,
-            self._first_count,
-            self._second_count,
-            self._follower_moves,
-            int(self._second_leads),
-        ]
+        return [*super().state(), self._first_count, self._first_sign, self._second_count, self._second_sign]
 
     def restore(self, state: Sequence[int]) -> None:
         super().restore(state)
         self._first_count, self._second_count = self.first.count, self.second.count
-        self._before = (self.below - self.above) or self.sign
+        self._first_sign = self._second_sign = self.sign
         if len(state) > 3:
-            self._before, self._first_count, self._second_count, self._follower_moves = state[3:7]
-            self._second_leads = bool(state[7])
+            self._first_count, self._first_sign, self._second_count, self._second_sign = state[3:]
 
 
 def crossings_state(lines: Sequence[Line]) -> list[list[Any]]:
