@@ -311,6 +311,8 @@ class Engine:
         base.kept.append(bar)
         finished: list[tuple[Series, Bar]] = []
         if track.higher:
+            for series in track.higher.values():
+                series.forget_crossings()
             self._close_higher(track, bar.open_ns)
             finished = [(series, up) for series in track.higher.values() for up in track.raise_bar(series, bar)]
             for series, closed in finished:
@@ -325,6 +327,8 @@ class Engine:
                     self._fail(seat.desk, error, bar)
         for series, closed in finished:
             self._tell_followers(track, series, closed)
+        for series in track.higher.values():
+            series.is_told = True
 
     def _close_higher(self, track: Track, time_ns: int) -> None:
         """Close the higher bars whose end lies before the next base bar (or in a quiet market)."""

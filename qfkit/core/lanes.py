@@ -89,19 +89,28 @@ class Lane:
 class Series:
     """The closed bars of one symbol and timeframe, and the lanes that want them."""
 
-    __slots__ = ("builder", "kept", "lanes", "timeframe")
+    __slots__ = ("builder", "is_told", "kept", "lanes", "timeframe")
 
     def __init__(self, symbol: str, timeframe: str) -> None:
         self.timeframe = timeframe
+        self.is_told = True
         self.builder = BarBuilder(symbol, timeframe)
         self.kept: deque[Bar] = deque(maxlen=KEPT_BARS)
         self.lanes: list[Lane] = []
 
     def feed(self, bar: Bar) -> None:
         """Keep a closed bar and give it to every lane."""
+        self.is_told = False
         self.kept.append(bar)
         for lane in self.lanes:
             lane.feed(bar)
+
+    def forget_crossings(self) -> None:
+        """End the crossings of this series' last bar, once a base bar has told the strategies of them."""
+        if self.is_told:
+            for lane in self.lanes:
+                for cross in lane.crosses:
+                    cross.above = cross.below = False
 
     def lane(self, owner: object) -> Lane:
         """The lane of a strategy, made at need."""
@@ -160,6 +169,8 @@ class Track:
                     "ask for a multiple of it, or run on a smaller timeframe"
                 )
             series = self.higher[timeframe] = Series(self.symbol, timeframe)
+            # Whoever moves most often moves last, and a crossing is that of the line which moved last.
+            self.higher = dict(sorted(self.higher.items(), key=lambda item: -item[1].builder.step_ns))
             for bar in self.base.kept:
                 for closed in self.raise_bar(series, bar):
                     series.kept.append(closed)
