@@ -18,7 +18,7 @@ from qfkit.errors import FrameError, SymbolError, did_you_mean
 from qfkit.tables import BarColumns
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas
 
 __all__ = ["SAMPLE_SYMBOLS", "sample", "sample_columns"]
 
@@ -29,7 +29,7 @@ _PACKAGE = "bokeh_sampledata"
 _COLUMNS = ["Ticker", "Date", "Open", "High", "Low", "Close", "Volume", "Adj Close"]
 
 
-def sample(symbol: str) -> "pd.DataFrame":
+def sample(symbol: str) -> "pandas.DataFrame":
     """Real daily bars of AAPL, IBM or MSFT (3,270 days from 2000-03-01), or of GOOG (from 2004-08-19).
 
     Columns open, high, low, close, volume, adjusted for splits and dividends; the index ``time``
@@ -38,12 +38,12 @@ def sample(symbol: str) -> "pd.DataFrame":
     are right as returns, but nobody ever paid them. Raises :class:`~qfkit.errors.SymbolError`
     for any other symbol.
     """
-    import pandas as pd
+    import pandas
 
     columns = sample_columns(symbol)
-    index = pd.DatetimeIndex(columns.open_ns.view("datetime64[ns]"), name="time").tz_localize("UTC")
+    index = pandas.DatetimeIndex(columns.open_ns.view("datetime64[ns]"), name="time").tz_localize("UTC")
     names = ("open", "high", "low", "close", "volume")
-    frame = pd.DataFrame({name: getattr(columns, name).copy() for name in names}, index=index)
+    frame = pandas.DataFrame({name: getattr(columns, name).copy() for name in names}, index=index)
     frame.attrs["symbol"] = columns.symbol
     return frame
 
