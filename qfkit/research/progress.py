@@ -52,14 +52,16 @@ class RunProgress:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        console = Console(stderr=not _in_notebook())
         bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("events"),
             TimeRemainingColumn(),
-            console=Console(stderr=not _in_notebook()),
-            transient=True,
+            console=console,
+            # Where nothing can be taken back, the last state stays.
+            transient=console.is_terminal,
         )
         bar.start()
         return bar
