@@ -38,6 +38,7 @@ class Pipeline:
         self.bad_events = 0
         self.messages: deque[tuple[int, str]] = deque(maxlen=_SHOWN_MESSAGES)
         self._log: list[LogEntry] = []
+        self._is_committed = True
         self._is_shown = True
         self._shown_s = 0.0
         self._latest_s = 0.0
@@ -76,6 +77,7 @@ class Pipeline:
         engine, writer = self.engine, self._writer
         before = engine.events
         failure: Exception | None = None
+        self._is_committed = False
         try:
             engine.process_all(events)
         except Exception as error:  # noqa: BLE001 - the engine lets through what a user's commission or sizer raises: kept, shown
@@ -99,6 +101,7 @@ class Pipeline:
         )
         self._log.clear()
         engine.records.clear()
+        self._is_committed = True
         self._is_shown = False
         if failure is not None:
             raise SessionError(
@@ -127,7 +130,7 @@ class Pipeline:
             self.feed_view = msgspec.structs.replace(
                 feed_view, bad=self.bad_events, late=self.engine.late_events, events=self.engine.events
             )
-        if even_if_same or not self._is_shown:
+        if self._is_committed and (even_if_same or not self._is_shown):
             self.snapshot = self._take_snapshot()
             self._is_shown = True
             self._shown_s = time.monotonic()
@@ -191,7 +194,7 @@ class Pipeline:
             writer.close()
             self.state = state
             self.snapshot = msgspec.structs.replace(
-                self.snapshot if error else self._take_snapshot(),
+                self._take_snapshot() if self._is_committed else self.snapshot,
                 state=state,
                 messages=tuple(self.messages),
                 journal_path=path,
