@@ -195,6 +195,24 @@ def test_a_list_of_bars():
     assert len(result.fills) > 2
 
 
+def test_events_that_can_be_read_only_once():
+    events = walk(200, seed=3)
+    rule = qf.signal(lambda bars: bars.close > bars.open)
+    for strategy in (Cross(fast=3, slow=8), rule):
+        assert qf.backtest(strategy, iter(events)).records.fills == qf.backtest(strategy, events).records.fills
+
+
+def test_a_recording_and_a_parquet_file(capture_path, tmp_path):
+    result = qf.backtest(Cross(fast=3, slow=8), capture_path, timeframe="5s", costs=qf.Costs.ideal())
+    assert result.symbols == ("BTCUSDT",) and result.timeframe == "5s" and len(result.fills) > 0
+    assert "BTCUSDT" in repr(result) and "2024-08-08" in repr(result)
+    data = sample("AAPL")
+    data.to_parquet(tmp_path / "AAPL.parquet")
+    from_file, from_frame = qf.backtest(Cross, tmp_path / "AAPL.parquet"), qf.backtest(Cross, data)
+    pd.testing.assert_frame_equal(from_file.equity, from_frame.equity)
+    pd.testing.assert_frame_equal(from_file.fills, from_frame.fills)
+
+
 def test_a_list_of_ticks_and_a_frame_of_ticks():
     ticks = [tick(second, 100 + second % 7, size=5.0) for second in range(600)]
     listed = qf.backtest(Counts, ticks)
@@ -237,6 +255,11 @@ def test_a_broken_event_does_not_run(field):
 def test_events_out_of_order_do_not_run():
     with pytest.raises(DataError, match="sort"):
         qf.backtest(Counts, [bar(1, 1, 1, 1, 1), bar(0, 1, 1, 1, 1)])
+
+
+def test_a_bar_that_is_there_twice_does_not_run():
+    with pytest.raises(BadEventError, match="event 1: the bar of A that opened at 2023-11-15 00:00:00 UTC.*twice"):
+        qf.backtest(Counts, [bar(0, 1, 1, 1, 1), bar(0, 1, 1, 1, 1)])
 
 
 def test_no_events_do_not_run():

@@ -42,7 +42,7 @@ def backtest(
       fresh copy with the same parameters, on its own share of the ``cash`` (``shares``, by name).
     - ``data``: a DataFrame of bars (columns open, high, low, close, volume in any case; the index
       is each bar's open time, with a time zone) or of ticks (column price), a dict of frames by
-      symbol, the path of a Parquet file, a capture or a session's journal, or events in a list.
+      symbol, the path of a Parquet file, a capture or a session's journal, or an iterable of events.
     - ``timeframe``: of the bars that ``on_bar`` gets; None takes the data's own, or "1m" for ticks.
     - ``costs``, ``risk``, ``sizer``: the defaults are ``Costs()``, ``RiskLimits()`` (no borrowing)
       and a tenth of the equity for an order that names no size.
@@ -57,7 +57,8 @@ def backtest(
     if _holds_bars(data):
         columns = _chosen(_columns(data, timeframe), symbols)
         return _on_columns(named, columns, _label(data), progress, settings)
-    return _on_recording(named, data, symbols, progress, settings)
+    # What can be read only once is kept, for there may be two readings of it.
+    return _on_recording(named, list(data) if isinstance(data, Iterator) else data, symbols, progress, settings)
 
 
 # -- data ------------------------------------------------------------------------------------
@@ -208,6 +209,7 @@ class _Border:
         self.timeframe: str | None = None
         self._ordered = kind == "events"
         self._last_ns = 0
+        self._opens: dict[str, int] = {}
         self._count = 0
 
     def checked(self, batches: Iterable[list[Event]]) -> Iterator[list[Event]]:
@@ -239,6 +241,13 @@ class _Border:
                     "with events.sort(key=lambda event: event.received_ns)"
                 )
             last_ns = received_ns
+            if isinstance(event, Bar):
+                if event.open_ns <= self._opens.get(event.symbol, -1):
+                    raise BadEventError(
+                        f"event {number}: the bar of {event.symbol} that opened at {utc_time(event.open_ns)} UTC does not "
+                        "open after the one before it: leave out what is there twice"
+                    )
+                self._opens[event.symbol] = event.open_ns
         self._last_ns = last_ns
         self._count += len(batch)
 
