@@ -223,7 +223,7 @@ def _realtime(given: argparse.Namespace) -> int:
         if timeframe is None and feed.name == "synthetic":
             timeframe = "1s"
         session = paper(strategies, feed, cash=given.cash, timeframe=timeframe, name=given.name, journal=given.journal)
-        say(f"feed: {why}")
+        say(f"{why}; bars of {timeframe or feed.timeframe or '1m'}")
         seconds = None if given.duration is None else given.duration * 60.0
         try:
             watch(session, interruption, seconds=seconds, plain=given.plain)

@@ -91,11 +91,11 @@ def finish(session: "Session", interruption: Interruption, next_steps: tuple[str
 
 def next_steps(session: "Session") -> tuple[str, ...]:
     """What to type after a session: of another strategy on the same events, and of all sessions."""
-    path = str(session.journal_path)
+    path = _quoted(str(session.journal_path))
     return (
-        "qfkit status    all sessions and their journals",
-        f"qfkit backtest --data {_quoted(path)} --strategy bollinger-reversion    the same market, another strategy",
-        f"in a notebook: import qfkit as qf; qf.backtest(qf.BollingerReversion(), {path!r})",
+        "qfkit status    lists all sessions",
+        f"qfkit backtest --strategy bollinger-reversion --data {path}    tries another strategy on the same events",
+        "import qfkit as qf; qf.sessions()    in a notebook",
     )
 
 

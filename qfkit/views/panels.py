@@ -15,6 +15,7 @@ __all__ = ["Painter"]
 
 _TWO_COLUMNS = 120
 _FEED_LEAST = 28
+_CHART_LEAST = 8
 _BOX = box.Box("╭─┬╮\n│ ││\n├─┼┤\n│ ││\n├─┼┤\n├─┼┤\n│ ││\n╰─┴╯\n")
 _ASCII_BOX = box.Box("+-++\n| ||\n+-++\n| ||\n+-++\n+-++\n| ||\n+-++\n", ascii=True)
 
@@ -51,6 +52,8 @@ class Painter:
             body += self._one_column(room)
         if ending:
             body.append(ending)
+        if height is not None and len(body) > height and all(isinstance(part, Text) for part in body):
+            del body[height:]
         return Group(*body)
 
     def _header(self) -> list[Text]:
@@ -151,6 +154,8 @@ class Painter:
         else:
             size = max(len(low), len(high))
             labels = [high.rjust(size) + " ", *[" " * (size + 1)] * (rows - 2), low.rjust(size) + " "]
+        if self.width - len(labels[0]) < _CHART_LEAST:
+            return []
         chart = bar_chart(values, self.width - len(labels[0]), rows, self.marks.blocks)
         lines = [
             Text.assemble((label, LABEL), (line, style), no_wrap=True)

@@ -1,8 +1,11 @@
 """What each table of the terminal's page says: a snapshot's rows as safe, styled text."""
 
+from collections.abc import Sequence
+
+from msgspec.structs import replace
 from rich.text import Text
 
-from qfkit.core.orders import Order
+from qfkit.core.orders import Fill, Order
 from qfkit.core.snapshot import Snapshot
 from qfkit.views.columns import Column, Section
 from qfkit.views.text import (
@@ -17,7 +20,7 @@ from qfkit.views.text import (
     time_of_day,
 )
 
-__all__ = ["GAIN", "LABEL", "LOSS", "Sections"]
+__all__ = ["GAIN", "LABEL", "LOSS", "Sections", "whole_fills"]
 
 GAIN, LOSS, LABEL = "green", "red", "dim"
 _STATES = {
@@ -32,6 +35,20 @@ _STATES = {
     "failed": ("bad", "bold red"),
 }
 _DAYS_NS = 2 * 86_400 * 1_000_000_000
+
+
+def whole_fills(fills: Sequence[Fill]) -> list[tuple[Fill, int]]:
+    """Fills of an order that follow each other as one, at their mean price, and how many they are."""
+    whole: list[tuple[Fill, int]] = []
+    for fill in fills:
+        before, parts = whole[-1] if whole else (None, 0)
+        if before is None or before.order_id != fill.order_id:
+            whole.append((fill, 1))
+            continue
+        quantity_ = before.quantity + fill.quantity
+        price_ = (before.price * before.quantity + fill.price * fill.quantity) / quantity_
+        whole[-1] = (replace(fill, quantity=quantity_, price=price_, fee=before.fee + fill.fee), parts + 1)
+    return whole
 
 
 class Sections:
@@ -155,10 +172,11 @@ class Sections:
                 Text(quantity(fill.quantity)),
                 self.price(fill.symbol, fill.price),
                 Text(money(fill.fee)),
+                Text("" if parts == 1 else f"{parts} parts"),
                 self.word(fill.strategy if self.has_several_books else ""),
                 self.word(fill.reason),
             ]
-            for fill in reversed(self.snapshot.fills)
+            for fill, parts in reversed(whole_fills(self.snapshot.fills))
         ]
         columns = (
             Column("date" if self.dates else "time", keep=6, right=False),
@@ -167,12 +185,11 @@ class Sections:
             Column("quantity", keep=9),
             Column("price", keep=9),
             Column("fee", keep=3),
+            Column("", keep=1),
             Column("strategy", keep=2, right=False, flexible=True),
             Column("reason", keep=10, right=False, flexible=True),
         )
-        earlier = self.snapshot.fills_count - len(self.snapshot.fills)
-        more = "earlier" if not earlier else f"earlier, {earlier:,} before them"
-        return Section("FILLS", columns, rows, "none yet", least=3, most=50, weight=4, more=more)
+        return Section("FILLS", columns, rows, "none yet", least=3, most=50, weight=4, more="earlier")
 
     def strategies(self) -> Section:
         rows = []

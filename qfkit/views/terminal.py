@@ -19,7 +19,7 @@ from rich.text import Text
 from qfkit.core.orders import Fill
 from qfkit.core.snapshot import Snapshot
 from qfkit.views.panels import Painter
-from qfkit.views.sections import Sections
+from qfkit.views.sections import Sections, whole_fills
 from qfkit.views.summary import summary
 from qfkit.views.text import (
     clean,
@@ -81,11 +81,12 @@ def plain_line(snapshot: Snapshot, encoding: str = "utf-8") -> str:
     return "  ".join(parts)
 
 
-def plain_fill(fill: Fill, decimals: int, encoding: str = "utf-8") -> str:
-    """One fill in one line."""
+def plain_fill(fill: Fill, decimals: int, encoding: str = "utf-8", parts: int = 1) -> str:
+    """One fill in one line, or several of an order as one."""
+    in_parts = "" if parts == 1 else f", in {parts} parts"
     return (
         f"{utc(fill.time_ns)}  fill {fill.side.upper()} {quantity(fill.quantity)} {clean(fill.symbol, encoding)} "
-        f"at {price(fill.price, decimals)}, fee {money(fill.fee)}, "
+        f"at {price(fill.price, decimals)}, fee {money(fill.fee)}{in_parts}, "
         f"{clean(fill.strategy, encoding)}: {clean(fill.reason, encoding) or 'no reason given'}"
     )
 
@@ -181,8 +182,8 @@ class TerminalView:
             return
         if self._last_fill_id >= 0 and (unseen := fresh[0].fill_id - self._last_fill_id - 1) > 0:
             yield f"{utc(fresh[0].time_ns)}  {unseen:,} more fills before this; the journal has them all"
-        for fill in fresh:
-            yield plain_fill(fill, self._decimals.get(fill.symbol, 2), self.console.encoding)
+        for fill, parts in whole_fills(fresh):
+            yield plain_fill(fill, self._decimals.get(fill.symbol, 2), self.console.encoding, parts)
         self._last_fill_id = fresh[-1].fill_id
 
     def _new_messages(self, snapshot: Snapshot) -> Iterator[str]:
