@@ -323,7 +323,8 @@ def test_the_indicators_of_all_symbols_cannot_be_crossed() -> None:
 
 def test_a_price_given_as_a_level_is_refused_in_time() -> None:
     average = SMA(1)
+    for price in range(256):
+        average.update(float(price))
+        average.crossed_above(price + 0.5)
     with pytest.raises(ParameterError, match=r"self\.indicator\(qf\.Price\)"):
-        for price in range(300):
-            average.update(float(price))
-            average.crossed_above(price + 0.5)
+        average.crossed_above(256.5)

@@ -31,12 +31,13 @@ class TalippIndicator(Indicator):
     become ready, which its values do not notice.
     """
 
-    __slots__ = ("_kept", "_lines", "_make", "_source", "output")
+    __slots__ = ("_kept", "_lines", "_made", "_make", "_source", "output")
 
     def __init__(self, make: Callable[[], Any]) -> None:
         super().__init__()
         self._make = make
         self._source = make()
+        self._made = _made(self._source)
         self._kept = 0
         self.output: Any = None
         kind = self._source.output_value_type
@@ -99,6 +100,7 @@ class TalippIndicator(Indicator):
     def _own_state(self) -> dict[str, Any]:
         return {
             "indicator": f"{self._name()} of talipp",
+            "made": self._made,
             "numbers": [self.count, self.ready, self._kept, self.value, self.previous],
             "lines": [[line.value, line.previous] for line in self._lines.values()],
             "source": _source_state(self._source),
@@ -108,6 +110,11 @@ class TalippIndicator(Indicator):
         name = state.get("indicator")
         if name != f"{self._name()} of talipp":
             raise DataError(f"the state is of {name!r}, not of {self._name()} of talipp: restore it into a {name}")
+        if state["made"] != self._made:
+            raise DataError(
+                f"the state is of {name} made as {state['made']}, this one is made as {self._made}: "
+                "make it with the same arguments"
+            )
         self.count, self.ready, self._kept, self.value, self.previous = state["numbers"]
         for line, (value, previous) in zip(self._lines.values(), state["lines"], strict=True):
             line.value, line.previous = value, previous
@@ -132,7 +139,7 @@ class TalippBarIndicator(TalippIndicator):
             volume = 0.0
         self._add(self._record(bar.open, bar.high, bar.low, bar.close, volume))
 
-    def over(self, open: Any, high: Any, low: Any, close: Any, volume: Any = None) -> Any:  # noqa: A002
+    def over(self, open: Any, high: Any, low: Any, close: Any, volume: Any = None) -> Any:
         columns = {
             "open": read_series(open, "open"),
             "high": read_series(high, "high"),
@@ -213,6 +220,19 @@ def _number(field: Any) -> float:
     return float(field)
 
 
+def _made(source: Any) -> dict[str, Any]:
+    """How a new indicator of talipp was made: its numbers and what it is made of."""
+    found: dict[str, Any] = {}
+    for name, value in vars(source).items():
+        if is_talipp(value):
+            found[name] = type(value).__name__
+        elif isinstance(value, (bool, int, float, str)):
+            found[name] = value
+        elif isinstance(value, Enum):
+            found[name] = value.name
+    return found
+
+
 def _source_state(source: Any) -> dict[str, Any]:
     return {name: _plain(value) for name, value in vars(source).items() if _is_data(name, value)}
 
@@ -256,7 +276,9 @@ def _revived(saved: Any) -> Any:
     module = saved["module"]
     if module != "talipp" and not module.startswith("talipp."):
         raise DataError(f"the state names {module}.{saved['class']}: only classes of talipp are taken from a state")
-    kind = getattr(import_module(module), saved["class"])
-    if "name" in saved:
+    kind = getattr(import_module(module), saved["class"], None)
+    if not isinstance(kind, type) or not (issubclass(kind, Enum) or is_dataclass(kind)):
+        raise DataError(f"the state names {module}.{saved['class']}: only classes of talipp are taken from a state")
+    if issubclass(kind, Enum):
         return kind[saved["name"]]
     return kind(*(_revived(item) for item in saved["fields"]))
