@@ -266,7 +266,8 @@ def _check_prices(columns: BarColumns) -> None:
         _refuse(columns, "high", high < upper, high, f"it is below the open or the close; {_SWAPPED}", upper)
         _refuse(columns, "low", low > lower, low, f"it is above the open or the close; {_SWAPPED}", lower)
     volume = columns.volume
-    if (volume < 0.0).any() or (volume == inf).any():
+    # An unknown volume makes both of these false, and the rows are looked at one by one.
+    if not (volume.min() >= 0.0 and volume.max() < inf):
         _refuse(columns, "volume", volume < 0.0, volume, "a volume is zero or more, NaN where it is unknown")
         _refuse(columns, "volume", np.isinf(volume), volume, "a volume is finite, NaN where it is unknown")
 
@@ -294,7 +295,7 @@ def _read_timeframe(open_ns: Times, symbol: str) -> str:
         raise TimeframeError(f'{symbol}: one row does not say how long its bar is: pass timeframe=, such as timeframe="1d"')
     steps = np.diff(open_ns)
     smallest = int(steps.min())
-    if not (steps % smallest).any():
+    if smallest == int(steps.max()) or not (steps % smallest).any():
         common = smallest
     else:
         lengths, counts = np.unique(steps, return_counts=True)
