@@ -4,7 +4,6 @@ Runs in the peers' environment: ``python -m bench.peers backtesting|nautilus|vec
 """
 
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -84,7 +83,10 @@ def backtesting_jobs() -> dict[str, Any]:
 
 
 def vectorbt_jobs() -> dict[str, Any]:
-    """vectorbt: from a DataFrame to orders and equity. The first call compiles; ask for it before."""
+    """vectorbt: from a DataFrame to orders and equity. The first call compiles; ask for it before.
+
+    The frame has no times: with a datetime index vectorbt takes many times as long.
+    """
     import pandas as pd
     import vectorbt as vbt
 
@@ -93,21 +95,20 @@ def vectorbt_jobs() -> dict[str, Any]:
     def bars(folder: str, save_to: str | None = None) -> dict[str, Any]:
         if folder not in frames:
             data = load(Path(folder))
-            index = pd.to_datetime(data["open_ns"], utc=True)
-            frames[folder] = pd.DataFrame({name: data[name] for name in ("open", "high", "low", "close", "volume")}, index)
+            frames[folder] = pd.DataFrame({name: data[name] for name in ("open", "high", "low", "close", "volume", "open_ns")})
         frame = frames[folder]
 
         def work() -> Any:
             fast = vbt.MA.run(frame["close"], FAST).ma
             slow = vbt.MA.run(frame["close"], SLOW).ma
-            entries, exits = (fast > slow).vbt.fshift(1), (fast < slow).vbt.fshift(1)
+            entries, exits = (fast > slow).vbt.signals.fshift(1), (fast < slow).vbt.signals.fshift(1)
             portfolio = vbt.Portfolio.from_signals(
                 frame["close"], entries, exits, price=frame["open"], size=SHARES, init_cash=CASH, freq="1min"
             )
             return portfolio.orders.records, portfolio.value().to_numpy()
 
         seconds, (records, value) = timed(work)
-        times = frame.index.as_unit("ns").asi8
+        times = frame["open_ns"].to_numpy()
         fills = Fills(
             times[records["idx"].to_numpy()],
             np.where(records["side"].to_numpy() == 0, 1, -1),
@@ -126,7 +127,10 @@ def nautilus_jobs() -> dict[str, Any]:
     """nautilus_trader: BacktestEngine.run() alone, on ready objects; no log, no analysis.
 
     Its market orders fill at the close of the bar, or at the trade, on which they are decided.
+    Its own record of closed positions copies a pandas series for each, so that many trades cost
+    their square: measured without, to its advantage, unless ``as_shipped``.
     """
+    from nautilus_trader.analysis.analyzer import PortfolioAnalyzer
     from nautilus_trader.backtest.config import BacktestEngineConfig
     from nautilus_trader.backtest.engine import BacktestEngine
     from nautilus_trader.config import LoggingConfig, RiskEngineConfig
@@ -140,6 +144,10 @@ def nautilus_jobs() -> dict[str, Any]:
     from nautilus_trader.trading.strategy import Strategy
 
     venue = Venue("SIM")
+    record_trade = PortfolioAnalyzer.record_trade
+
+    def skip(*_: Any, **__: Any) -> None:
+        """Instead of ``record_trade``."""
 
     def instrument(name: str) -> Equity:
         return Equity(
@@ -206,7 +214,8 @@ def nautilus_jobs() -> dict[str, Any]:
         def on_order_filled(self, event: Any) -> None:
             self.fills.append(event)
 
-    def run(instruments: list[Equity], data: list[Any], lengths: tuple[int, int], bar_type: BarType | None, save_to: str | None) -> Any:
+    def run(instruments: list[Equity], data: list[Any], lengths: tuple[int, int], bar_type: BarType | None, save_to: str | None, as_shipped: bool) -> Any:
+        PortfolioAnalyzer.record_trade = record_trade if as_shipped else skip
         engine = BacktestEngine(
             BacktestEngineConfig(
                 trader_id=TraderId("BENCH-001"),
@@ -233,7 +242,7 @@ def nautilus_jobs() -> dict[str, Any]:
 
     kept: dict[str, Any] = {}
 
-    def bars(folder: str, save_to: str | None = None) -> dict[str, Any]:
+    def bars(folder: str, save_to: str | None = None, as_shipped: bool = False) -> dict[str, Any]:
         one = instrument("COIN")
         bar_type = BarType.from_str("COIN.SIM-1-MINUTE-LAST-EXTERNAL")
         if folder not in kept:
@@ -243,10 +252,10 @@ def nautilus_jobs() -> dict[str, Any]:
                 Bar(bar_type, Price(o, 2), Price(h, 2), Price(low, 2), Price(c, 2), Quantity(v, 0), t + MINUTE_NS, t + MINUTE_NS)
                 for o, h, low, c, v, t in rows
             ]
-        answer: dict[str, Any] = run([one], kept[folder], (FAST, SLOW), bar_type, save_to)
+        answer: dict[str, Any] = run([one], kept[folder], (FAST, SLOW), bar_type, save_to, as_shipped)
         return answer
 
-    def ticks(folder: str, count: int, lengths: tuple[int, int], save_to: str | None = None) -> dict[str, Any]:
+    def ticks(folder: str, count: int, lengths: tuple[int, int], save_to: str | None = None, as_shipped: bool = False) -> dict[str, Any]:
         key = f"{folder} {count}"
         if key not in kept:
             kept.clear()
@@ -257,12 +266,11 @@ def nautilus_jobs() -> dict[str, Any]:
                 TradeTick(names[s].id, Price(p, 2), Quantity(z, 0), AggressorSide.BUYER, TradeId(str(n)), t, t)
                 for n, (s, p, z, t) in enumerate(rows)
             ]
-        answer: dict[str, Any] = run(*kept[key], tuple(lengths), None, save_to)
+        answer: dict[str, Any] = run(*kept[key], tuple(lengths), None, save_to, as_shipped)
         return answer
 
     return {"bars": bars, "ticks": ticks, "versions": lambda: _versions("nautilus_trader", "numpy")}
 
 
 if __name__ == "__main__":
-    _began = time.perf_counter()
     serve({"backtesting": backtesting_jobs, "vectorbt": vectorbt_jobs, "nautilus": nautilus_jobs}[sys.argv[1]]())
