@@ -38,11 +38,12 @@ from qfkit.core.risk import RiskLimits
 from qfkit.core.seats import Seat
 from qfkit.core.sizing import FractionOfEquity, Sizer
 from qfkit.core.snapshot import Snapshot
+from qfkit.core.steering import Steering
 from qfkit.core.strategy import Strategy
 from qfkit.core.survey import take_snapshot
 from qfkit.core.timeframes import timeframe_ns
 from qfkit.core.working import WorkingOrder
-from qfkit.errors import ParameterError, StrategyError, TimeframeError, did_you_mean
+from qfkit.errors import ParameterError, TimeframeError
 
 __all__ = ["Engine"]
 
@@ -94,7 +95,6 @@ class Engine:
         self.exceptions: dict[str, Exception] = {}
         self.equity_curve: deque[tuple[int, float]] = deque(maxlen=_CURVE_POINTS)
         self._declared = tuple(symbols)
-        self._resolve = resolve
         self._commission = self.costs.commission_of()
         self._slippage = self.costs.slippage_of()
         self._step_ns = timeframe_ns(timeframe or "1m")
@@ -103,18 +103,19 @@ class Engine:
         self.metrics = RunningMetrics(cash)
         self._unmeasured: list[tuple[float, ...]] = []
         self.last_fills: deque[Fill] = deque(maxlen=_SHOWN_FILLS)
-        self._pending: list[SetParameters | SwapStrategy] = []
+        self.steering = Steering(self, resolve)
+        self._pending = self.steering.pending
         self._handlers: dict[type, Callable[..., None]] = {
             Tick: self._on_tick,
             Quote: self._on_quote,
             Bar: self._on_bar,
             Heartbeat: self._on_heartbeat,
             Gap: self._on_gap,
-            SetParameters: self._on_change,
-            SwapStrategy: self._on_change,
-            Pause: self._on_pause,
-            Resume: self._on_resume,
-            Flatten: self._on_flatten,
+            SetParameters: self.steering.change,
+            SwapStrategy: self.steering.change,
+            Pause: self.steering.pause,
+            Resume: self.steering.resume,
+            Flatten: self.steering.flatten,
             Stop: self._on_stop,
         }
         self.desks = self._open_desks(strategies, _shares(strategies, shares), cash)
@@ -210,7 +211,7 @@ class Engine:
         builder = track.base.builder
         if time_ns < builder.open_ns:
             self.late_events += 1
-            self._advance(tick.received_ns)
+            self.advance(tick.received_ns)
             return
         clock_ns = tick.received_ns
         if clock_ns >= self._mark_ns:
@@ -247,7 +248,7 @@ class Engine:
         if track is None:
             track = self._open_track(quote.symbol, self.timeframe or "1m")
         self._mark_grid(quote.received_ns)
-        self._advance(quote.received_ns)
+        self.advance(quote.received_ns)
         market = track.market
         if quote.ask != market.ask:
             market.taken_ask = 0.0
@@ -274,7 +275,7 @@ class Engine:
 
     def _on_heartbeat(self, heartbeat: Heartbeat) -> None:
         self._mark_grid(heartbeat.received_ns)
-        self._advance(heartbeat.received_ns)
+        self.advance(heartbeat.received_ns)
         time_ns = heartbeat.time_ns
         for track in self.tracks.values():
             if track.source_timeframe:
@@ -285,7 +286,7 @@ class Engine:
             self._close_higher(track, time_ns)
 
     def _on_gap(self, gap: Gap) -> None:
-        self._advance(gap.received_ns)
+        self.advance(gap.received_ns)
 
     def _mark_grid(self, clock_ns: int) -> None:
         """Record the equity of the interval that is over, where no bars come in to say when."""
@@ -293,7 +294,7 @@ class Engine:
             self._mark(self._mark_ns)
             self._mark_ns = (clock_ns // self._step_ns + 1) * self._step_ns
 
-    def _advance(self, clock_ns: int) -> None:
+    def advance(self, clock_ns: int) -> None:
         """Move the clock; whoever's time is over by then goes."""
         if clock_ns > self.clock_ns:
             self.clock_ns = clock_ns
@@ -305,7 +306,7 @@ class Engine:
     def _close_bar(self, track: Track, bar: Bar) -> None:
         """A base bar closed: higher bars, indicators, then the strategies."""
         if self._pending:
-            self._apply_changes()
+            self.steering.apply()
         self.records.bars.append(bar)
         base = track.base
         base.kept.append(bar)
@@ -361,7 +362,7 @@ class Engine:
         if not self._started:
             self._started = True
             for desk in self.desks.values():
-                self._call(desk, desk.strategy.on_start, None)
+                self.call(desk, desk.strategy.on_start, None)
             return
         book = self._only_book
         if book is not None:
@@ -401,7 +402,7 @@ class Engine:
             except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
                 self._fail(desk, error, fill)
 
-    def _call(self, desk: Desk, hook: Callable[[], None], event: object) -> None:
+    def call(self, desk: Desk, hook: Callable[[], None], event: object) -> None:
         try:
             hook()
         except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
@@ -418,78 +419,8 @@ class Engine:
         text = "".join(traceback.format_exception(error))
         self.records.faults.append(Fault(desk.name, self.clock_ns, desk.error, text, str(event)))
 
-    # -- commands ----------------------------------------------------------------------------
-
-    def _addressed(self, event: SetParameters | SwapStrategy | Pause | Resume | Flatten | Stop) -> list[Desk]:
-        if event.strategy is None:
-            return list(self.desks.values())
-        if event.strategy not in self.desks:
-            raise StrategyError(f"no strategy {event.strategy!r} here.{did_you_mean(event.strategy, self.desks)}")
-        return [self.desks[event.strategy]]
-
-    def _on_change(self, event: SetParameters | SwapStrategy) -> None:
-        self._addressed(event)
-        self._advance(event.received_ns)
-        self._pending.append(event)
-
-    def _apply_changes(self) -> None:
-        changes, self._pending = self._pending, []
-        for change in changes:
-            for desk in self._addressed(change):
-                if isinstance(change, SwapStrategy):
-                    if self._resolve is None:
-                        raise StrategyError(f"cannot swap to {change.to!r}: this engine was given no way to find classes")
-                    desk.state, desk.error = "running", ""
-                    self._reseat(desk, self._resolve(change.to)(**change.parameters))
-                    if desk.state == "running":
-                        self._call(desk, desk.strategy.on_start, change)
-                elif desk.state in ("running", "paused"):
-                    known = type(desk.strategy).parameters_of_class
-                    mine = {name: value for name, value in change.parameters.items() if name in known}
-                    vars(desk.strategy).update(desk.strategy.check_parameters(mine))
-                    self._reseat(desk, desk.strategy)
-
-    def _reseat(self, desk: Desk, strategy: Strategy) -> None:
-        """Set a strategy up (again), with indicators warmed from the kept bars."""
-        for track in self.tracks.values():
-            track.remove(desk)
-        desk.strategy = strategy
-        strategy._desk = desk
-        desk.sets, desk.follows = [], set()
-        self._call(desk, strategy.setup, None)
-        desk.name_sets()
-        for track in self.tracks.values():
-            if desk.state in ("running", "paused"):
-                self._call(desk, lambda track=track: track.put(Seat(desk, track)), None)  # type: ignore[misc]
-
-    def _on_pause(self, event: Pause) -> None:
-        self._advance(event.received_ns)
-        for desk in self._addressed(event):
-            if desk.state == "running":
-                desk.state = "paused"
-
-    def _on_resume(self, event: Resume) -> None:
-        self._advance(event.received_ns)
-        for desk in self._addressed(event):
-            if desk.state == "paused":
-                desk.state = "running"
-
-    def _on_flatten(self, event: Flatten) -> None:
-        self._advance(event.received_ns)
-        for desk in self._addressed(event):
-            desk.close_all("flattened by the user")
-            if desk.state == "running":
-                desk.state = "paused"
-
     def _on_stop(self, event: Stop) -> None:
-        for desk in self._addressed(event):
-            if desk.state in ("running", "paused"):
-                self._call(desk, desk.strategy.on_stop, event)
-            desk.cancel_all("the run ended")
-            if desk.state in ("running", "paused"):
-                desk.state = "stopped"
-            for track in self.tracks.values():
-                track.remove(desk)
+        self.steering.stop(event)
         if event.received_ns > self.clock_ns:
             self.clock_ns = event.received_ns
         if event.strategy is None and self._started:

@@ -1,0 +1,104 @@
+"""What a user's commands do to a running engine."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from qfkit.core.desk import Desk
+from qfkit.core.events import Command, Flatten, Pause, Resume, SetParameters, Stop, SwapStrategy
+from qfkit.core.seats import Seat
+from qfkit.core.strategy import Strategy
+from qfkit.errors import StrategyError, did_you_mean
+
+if TYPE_CHECKING:
+    from qfkit.core.engine import Engine
+
+__all__ = ["Steering"]
+
+
+class Steering:
+    """Applies commands to an engine: parameters and code at the next bar, the rest at once.
+
+    ``pending`` holds the changes that wait for a bar. ``resolve`` finds the class that a
+    ``SwapStrategy`` names.
+    """
+
+    def __init__(self, engine: "Engine", resolve: Callable[[str], type[Strategy]] | None) -> None:
+        self.pending: list[SetParameters | SwapStrategy] = []
+        self._engine = engine
+        self._resolve = resolve
+
+    def _addressed(self, event: Command) -> list[Desk]:
+        desks = self._engine.desks
+        if event.strategy is None:
+            return list(desks.values())
+        if event.strategy not in desks:
+            raise StrategyError(f"no strategy {event.strategy!r} here.{did_you_mean(event.strategy, desks)}")
+        return [desks[event.strategy]]
+
+    def change(self, event: SetParameters | SwapStrategy) -> None:
+        self._addressed(event)
+        self._engine.advance(event.received_ns)
+        self.pending.append(event)
+
+    def apply(self) -> None:
+        """Make the changes that wait; called before a bar is seen by anyone."""
+        changes = self.pending[:]
+        self.pending.clear()
+        for change in changes:
+            for desk in self._addressed(change):
+                if isinstance(change, SwapStrategy):
+                    if self._resolve is None:
+                        raise StrategyError(f"cannot swap to {change.to!r}: this engine was given no way to find classes")
+                    desk.state, desk.error = "running", ""
+                    self._reseat(desk, self._resolve(change.to)(**change.parameters))
+                    if desk.state == "running":
+                        self._engine.call(desk, desk.strategy.on_start, change)
+                elif desk.state in ("running", "paused"):
+                    known = type(desk.strategy).parameters_of_class
+                    mine = {name: value for name, value in change.parameters.items() if name in known}
+                    vars(desk.strategy).update(desk.strategy.check_parameters(mine))
+                    self._reseat(desk, desk.strategy)
+
+    def _reseat(self, desk: Desk, strategy: Strategy) -> None:
+        """Set a strategy up (again), with indicators warmed from the kept bars."""
+        engine = self._engine
+        for track in engine.tracks.values():
+            track.remove(desk)
+        desk.strategy = strategy
+        strategy._desk = desk
+        desk.sets, desk.follows = [], set()
+        engine.call(desk, strategy.setup, None)
+        desk.name_sets()
+        for track in engine.tracks.values():
+            if desk.state in ("running", "paused"):
+                engine.call(desk, lambda track=track: track.put(Seat(desk, track)), None)  # type: ignore[misc]
+
+    def pause(self, event: Pause) -> None:
+        self._engine.advance(event.received_ns)
+        for desk in self._addressed(event):
+            if desk.state == "running":
+                desk.state = "paused"
+
+    def resume(self, event: Resume) -> None:
+        self._engine.advance(event.received_ns)
+        for desk in self._addressed(event):
+            if desk.state == "paused":
+                desk.state = "running"
+
+    def flatten(self, event: Flatten) -> None:
+        self._engine.advance(event.received_ns)
+        for desk in self._addressed(event):
+            desk.close_all("flattened by the user")
+            if desk.state == "running":
+                desk.state = "paused"
+
+    def stop(self, event: Stop) -> None:
+        """Have strategies end and cancel their orders; positions stay as they are."""
+        for desk in self._addressed(event):
+            if desk.state in ("running", "paused"):
+                self._engine.call(desk, desk.strategy.on_stop, event)
+            desk.cancel_all("the run ended")
+            if desk.state in ("running", "paused"):
+                desk.state = "stopped"
+            for track in self._engine.tracks.values():
+                track.remove(desk)
