@@ -52,9 +52,10 @@ if TYPE_CHECKING:
     from qfkit.feeds.binance import BinanceFeed, BinanceWebSocket
     from qfkit.feeds.replay import ReplayFeed
     from qfkit.feeds.synthetic import SyntheticFeed
+    from qfkit.live.paper import paper, resume
     from qfkit.live.registry import sessions
     from qfkit.live.runner import allow_nested_loops, run
-    from qfkit.live.session import Session, paper, resume
+    from qfkit.live.session import Session
     from qfkit.research.backtest import backtest
     from qfkit.research.signal import signal
     from qfkit.result import Result
@@ -181,7 +182,8 @@ _NAMES = {
     "qfkit.feeds.synthetic": ("SyntheticFeed",),
     "qfkit.live.registry": ("sessions",),
     "qfkit.live.runner": ("allow_nested_loops", "run"),
-    "qfkit.live.session": ("Session", "paper", "resume"),
+    "qfkit.live.paper": ("paper", "resume"),
+    "qfkit.live.session": ("Session",),
     "qfkit.research.backtest": ("backtest",),
     "qfkit.research.signal": ("signal",),
     "qfkit.result": ("Result",),

@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_Positive("a pace"),
         default=20.0,
         metavar="DAYS",
-        help="trading days a second, of the sample (default: 20)",
+        help="calendar days a second, of the sample (default: 20)",
     )
     _add_strategy_arguments(realtime)
     realtime.add_argument("--name", help="the session's name (default: of its strategies)")
@@ -214,7 +214,7 @@ def _demo(given: argparse.Namespace) -> int:
 def _realtime(given: argparse.Namespace) -> int:
     strategies = _strategies(given)
     from qfkit.feed_names import named_feed
-    from qfkit.live.session import paper
+    from qfkit.live.paper import paper
     from qfkit.watch import Interruption, finish, next_steps, say, watch
 
     with Interruption().listening() as interruption:

@@ -9,7 +9,7 @@ from qfkit.core.strategy import Strategy
 from qfkit.errors import ParameterError
 from qfkit.feed_names import BINANCE_URL, PROBE_S, answers, binance_feed, recording_feed, sample_feed, synthetic_feed
 from qfkit.feeds.base import Feed
-from qfkit.live.session import paper
+from qfkit.live.paper import paper
 from qfkit.strategies import MomentumRebalance, MovingAverageCrossover
 from qfkit.watch import Interruption, finish, next_steps, say, watch
 
@@ -17,7 +17,7 @@ __all__ = ["run_demo"]
 
 _SECONDS = 60.0
 _DAILY_SECONDS = 38.0
-_DAYS_PER_SECOND = 90.0
+_DAYS_PER_SECOND = 130.0
 _COINS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 
 
@@ -74,7 +74,7 @@ def _parts(seconds: float | None) -> Iterator[_Part]:
     daily_s = _DAILY_SECONDS if seconds is None else seconds * _DAILY_SECONDS / (_DAILY_SECONDS + _SECONDS)
     why = (
         f"{server} does not answer and QFKIT_DEMO_DATA is not set: first real daily bars of four stocks, "
-        f"{_DAYS_PER_SECOND:g} trading days a second"
+        f"{_DAYS_PER_SECOND:g} days a second"
     )
     yield _Part("demo-daily", sample_feed(days_per_second=_DAYS_PER_SECOND), why, _daily(), None, daily_s)
     quick_s = _SECONDS if seconds is None else seconds - daily_s

@@ -40,8 +40,8 @@ class Desk:
         self.book = book
         self.state = "running"
         self.error = ""
-        self.sets: list[IndicatorSet] = []
-        self.named_sets: list[tuple[str, IndicatorSet]] = []
+        self.sets: list[IndicatorSet[Any]] = []
+        self.named_sets: list[tuple[str, IndicatorSet[Any]]] = []
         self.follows: set[str] = set()
 
     # -- what the strategy sees ------------------------------------------------------------
@@ -84,8 +84,8 @@ class Desk:
 
     def declare(
         self, factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any], timeframe: str | None, source: str
-    ) -> IndicatorSet:
-        indicators = IndicatorSet(factory, args, kwargs, timeframe, source)
+    ) -> IndicatorSet[Any]:
+        indicators: IndicatorSet[Any] = IndicatorSet(factory, args, kwargs, timeframe, source)
         self.sets.append(indicators)
         return indicators
 

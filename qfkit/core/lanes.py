@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from qfkit.core.bars import BarBuilder
 from qfkit.core.events import Bar
@@ -19,10 +19,12 @@ __all__ = ["KEPT_BARS", "IndicatorSet", "Lane", "Series", "Track"]
 KEPT_BARS = 1_000
 """Closed bars kept for each symbol and timeframe: what new indicators are warmed from."""
 
+Kind = TypeVar("Kind", bound=Indicator)
+
 _SOURCES = ("open", "high", "low", "close", "volume")
 
 
-class IndicatorSet(dict[str, Indicator]):
+class IndicatorSet(dict[str, Kind]):
     """One indicator for each symbol: ``self.average[bar.symbol]``. Made by ``Strategy.indicator``."""
 
     __slots__ = ("args", "factory", "kwargs", "source", "timeframe")
@@ -43,12 +45,13 @@ class IndicatorSet(dict[str, Indicator]):
         # A wrong argument is an error where it was written, not at the first event.
         make_indicator(factory, *args, **kwargs)
 
-    def make(self, symbol: str) -> Indicator:
+    def make(self, symbol: str) -> Kind:
         """Make the indicator of a symbol anew."""
-        indicator = self[symbol] = make_indicator(self.factory, *self.args, **self.kwargs)
+        indicator = cast("Kind", make_indicator(self.factory, *self.args, **self.kwargs))
+        self[symbol] = indicator
         return indicator
 
-    def __missing__(self, symbol: str) -> Indicator:
+    def __missing__(self, symbol: str) -> Kind:
         raise StrategyError(f"no indicator for the symbol {symbol!r}.{did_you_mean(symbol, self)}")
 
 

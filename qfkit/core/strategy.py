@@ -9,12 +9,14 @@ from qfkit.errors import ParameterError, StrategyError, did_you_mean
 
 if TYPE_CHECKING:
     from qfkit.core.desk import Desk
+    from qfkit.core.indicators import Indicator
     from qfkit.core.lanes import IndicatorSet
     from qfkit.core.portfolio import Book, Position
 
 __all__ = ["Param", "Strategy", "as_strategy", "named_strategies"]
 
 Value = TypeVar("Value")
+Kind = TypeVar("Kind", bound="Indicator")
 
 
 class Param(Generic[Value]):
@@ -205,9 +207,17 @@ class Strategy:
         """This strategy's open orders, oldest first."""
         return self._at.open_orders()
 
+    @overload
+    def indicator(
+        self, factory: type[Kind], *args: Any, timeframe: str | None = None, source: str = "close", **kwargs: Any
+    ) -> "IndicatorSet[Kind]": ...
+    @overload
     def indicator(
         self, factory: Any, *args: Any, timeframe: str | None = None, source: str = "close", **kwargs: Any
-    ) -> "IndicatorSet":
+    ) -> "IndicatorSet[Any]": ...
+    def indicator(
+        self, factory: Any, *args: Any, timeframe: str | None = None, source: str = "close", **kwargs: Any
+    ) -> "IndicatorSet[Any]":
         """Make an indicator for every symbol, fed with closed bars: ``self.indicator(qf.SMA, 20)[symbol]``.
 
         ``timeframe`` feeds it with bars of a higher timeframe (``"15m"``), or with each trade

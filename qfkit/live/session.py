@@ -6,11 +6,9 @@ import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qfkit.core.costs import Costs
 from qfkit.core.engine import Engine
 from qfkit.core.events import (
     Command,
@@ -23,19 +21,17 @@ from qfkit.core.events import (
     Stop,
     SwapStrategy,
 )
-from qfkit.core.risk import RiskLimits
-from qfkit.core.sizing import Sizer
 from qfkit.core.snapshot import Snapshot
 from qfkit.core.strategy import Strategy
 from qfkit.errors import ParameterError, QfkitError, SessionError, did_you_mean
 from qfkit.feeds.base import Feed
-from qfkit.feeds.recipes import feed_of
 from qfkit.journal.reader import JournalReader
+from qfkit.journal.recorded import Recorded
 from qfkit.journal.schema import BadEvent
 from qfkit.journal.writer import JournalWriter
 from qfkit.live.pipeline import Pipeline
-from qfkit.live.plan import SessionPlan, check_storable, named_strategies
-from qfkit.live.registry import find_journal, new_journal_path, running, session_record, start_lock
+from qfkit.live.plan import SessionPlan, check_storable
+from qfkit.live.registry import new_journal_path, running, start_lock
 from qfkit.live.replaying import Verdict, replay
 from qfkit.live.runner import keep_interrupt_working, run, runner
 from qfkit.live.sources import as_strategy
@@ -44,104 +40,13 @@ from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, Result
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Session", "paper", "resume"]
+__all__ = ["Session"]
 
 _logger = logging.getLogger("qfkit.session")
 
 _TEND_S = 0.25
 _LOOK_S = 0.1
 _STOP_S = 30.0
-
-
-def paper(
-    strategies: object,
-    feed: Feed,
-    *,
-    cash: float = 100_000.0,
-    timeframe: str | None = None,
-    costs: Costs | None = None,
-    risk: RiskLimits | None = None,
-    sizer: Sizer | None = None,
-    shares: Mapping[str, float] | None = None,
-    name: str | None = None,
-    journal: Path | str | None = None,
-) -> "Session":
-    """Make a paper-trading session; ``start()`` begins it.
-
-    - ``strategies``: one, a list, or a dict of names. Each trades its own share of ``cash``:
-      ``shares`` by name, equal without.
-    - ``feed`` gives the events: ``qf.feeds.BinanceFeed(["BTCUSDT"])``, ``qf.feeds.sample("AAPL")``.
-    - ``timeframe`` of ``on_bar``; None takes the feed's own bars, or "1m" where it gives ticks.
-    - ``costs`` None is the sober ``qf.Costs()``; ``risk``, ``sizer`` as in ``qf.backtest``.
-    - ``name`` is by default made of the strategies' names. Starting a second session of a name
-      stops the first.
-    - ``journal`` is a folder or file for the journal, instead of the user's data folder.
-
-    Raises :class:`ParameterError`, :class:`StrategyError` or :class:`TimeframeError` for what
-    does not fit.
-    """
-    if not isinstance(feed, Feed):
-        raise SessionError(
-            f"feed={type(feed).__name__}: a session needs a feed, such as qf.feeds.sample('AAPL'), "
-            "qf.ReplayFeed(data) for a DataFrame or file, or qf.BinanceFeed(['BTCUSDT'])"
-        )
-    plan = SessionPlan.of(
-        named_strategies(strategies),
-        name,
-        cash=cash,
-        shares=shares,
-        costs=Costs() if costs is None else costs,
-        risk=RiskLimits() if risk is None else risk,
-        sizer=sizer,
-        timeframe=timeframe,
-        symbols=feed.symbols,
-    )
-    return Session(plan, feed, journal=journal)
-
-
-def resume(
-    name_or_path: Path | str,
-    *,
-    feed: Feed | None = None,
-    strategies: object = None,
-    costs: Costs | None = None,
-    risk: RiskLimits | None = None,
-    sizer: Sizer | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> "Session":
-    """Continue a session whose process ended or was killed; ``start()`` goes on with it.
-
-    Its journal is replayed, so positions, working orders and indicators are those it had; a
-    recording goes on where it stood, a live feed with a :class:`Gap` over the time between.
-    ``strategies`` (classes) are needed only where the classes cannot be found by their names;
-    ``feed``, ``costs``, ``risk`` and ``sizer`` where the journal could not hold the original.
-
-    Raises :class:`SessionError` where there is nothing to resume, and :class:`JournalError` for a
-    journal that is damaged, or whose replay does not equal what was recorded.
-    """
-    path = find_journal(name_or_path)
-    with JournalReader(path) as reader:
-        meta = reader.meta
-        if meta.get("state") == "stopped":
-            raise SessionError(f"the session of {path} ended as it should: start a new one with qf.paper(...).start()")
-        if session_record(path).state in ("running", "paused"):
-            raise SessionError(f"the session of {path} is still running: stop that one first")
-        plan, warnings = SessionPlan.from_meta(meta, strategies=strategies, costs=costs, risk=risk, sizer=sizer)
-        engine = plan.engine()
-        verdict = replay(reader, engine, on_progress)
-        if not verdict:
-            raise SessionError(
-                f"the session cannot be continued, for its replay is {verdict.text}\n"
-                "The strategy's code, the costs or qfkit itself may have changed since it ran."
-            )
-        if feed is None:
-            feed = feed_of(meta["feed"].get("recipe"), meta["feed"].get("label", ""))
-        session = Session(plan, feed, engine=engine, resumed=path, skip=reader.feed_events)
-    for text in warnings:
-        _logger.warning("%s", text)
-        session._pipeline.say(engine.clock_ns, "warning", text)
-    session._pipeline.show()
-    return session
 
 
 class Session:
@@ -276,6 +181,12 @@ class Session:
         while True:
             self._pipeline.show(self.feed.view())
             await asyncio.sleep(_TEND_S)
+
+    def warn(self, text: str) -> None:
+        """Put a warning in the log, the journal and on the dashboard; before the start."""
+        _logger.warning("%s: %s", self.name, text)
+        self._pipeline.say(self._pipeline.engine.clock_ns, "warning", text)
+        self._pipeline.show()
 
     def wait(self, timeout_s: float | None = None) -> "Session":
         """Wait until the session has ended (a live one never does by itself), or for ``timeout_s``.
@@ -426,7 +337,7 @@ class Session:
         path = self._journal_file()
         timeframe = self._plan.timeframe or self.feed.timeframe or "1m"
         return Result(
-            _Recorded(path),
+            Recorded(path),
             strategy_names=tuple(self._plan.strategies),
             parameters={view.name: view.parameters for view in self.snapshot.strategies},
             starting_cash=self._plan.cash,
@@ -480,42 +391,3 @@ class Session:
         from qfkit.views.terminal import plain_line
 
         return f"Session {self.name!r}: {plain_line(self.snapshot)}"
-
-
-class _Recorded:
-    """A journal's records, each kind read when it is first asked for."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def _read(self, kind: str) -> Any:
-        with JournalReader(self._path) as reader:
-            return getattr(reader, kind)()
-
-    @cached_property
-    def orders(self) -> Any:
-        return self._read("orders")
-
-    @cached_property
-    def fills(self) -> Any:
-        return self._read("fills")
-
-    @cached_property
-    def signals(self) -> Any:
-        return self._read("signals")
-
-    @cached_property
-    def trades(self) -> Any:
-        return self._read("trades")
-
-    @cached_property
-    def bars(self) -> Any:
-        return self._read("bars")
-
-    @cached_property
-    def equity(self) -> Any:
-        return self._read("equity")
-
-    @cached_property
-    def faults(self) -> Any:
-        return self._read("faults")

@@ -1,0 +1,108 @@
+"""Paper trading begins here: a new session, or one whose process ended."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from qfkit.core.costs import Costs
+from qfkit.core.risk import RiskLimits
+from qfkit.core.sizing import Sizer
+from qfkit.core.strategy import named_strategies
+from qfkit.errors import SessionError
+from qfkit.feeds.base import Feed
+from qfkit.feeds.recipes import feed_of
+from qfkit.journal.reader import JournalReader
+from qfkit.live.plan import SessionPlan
+from qfkit.live.registry import find_journal, session_record
+from qfkit.live.replaying import replay
+from qfkit.live.session import Session
+
+__all__ = ["paper", "resume"]
+
+
+def paper(
+    strategies: object,
+    feed: Feed,
+    *,
+    cash: float = 100_000.0,
+    timeframe: str | None = None,
+    costs: Costs | None = None,
+    risk: RiskLimits | None = None,
+    sizer: Sizer | None = None,
+    shares: Mapping[str, float] | None = None,
+    name: str | None = None,
+    journal: Path | str | None = None,
+) -> Session:
+    """Make a paper-trading session; ``start()`` begins it.
+
+    - ``strategies``: one, a list, or a dict of names. Each trades its own share of ``cash``:
+      ``shares`` by name, equal without.
+    - ``feed`` gives the events: ``qf.feeds.BinanceFeed(["BTCUSDT"])``, ``qf.feeds.sample("AAPL")``.
+    - ``timeframe`` of ``on_bar``; None takes the feed's own bars, or "1m" where it gives ticks.
+    - ``costs`` None is the sober ``qf.Costs()``; ``risk``, ``sizer`` as in ``qf.backtest``.
+    - ``name`` is by default made of the strategies' names. Starting a second session of a name
+      stops the first.
+    - ``journal`` is a folder or file for the journal, instead of the user's data folder.
+
+    Raises :class:`ParameterError`, :class:`StrategyError` or :class:`TimeframeError` for what
+    does not fit.
+    """
+    if not isinstance(feed, Feed):
+        raise SessionError(
+            f"feed={type(feed).__name__}: a session needs a feed, such as qf.feeds.sample('AAPL'), "
+            "qf.ReplayFeed(data) for a DataFrame or file, or qf.BinanceFeed(['BTCUSDT'])"
+        )
+    plan = SessionPlan.of(
+        named_strategies(strategies),
+        name,
+        cash=cash,
+        shares=shares,
+        costs=Costs() if costs is None else costs,
+        risk=RiskLimits() if risk is None else risk,
+        sizer=sizer,
+        timeframe=timeframe,
+        symbols=feed.symbols,
+    )
+    return Session(plan, feed, journal=journal)
+
+
+def resume(
+    name_or_path: Path | str,
+    *,
+    feed: Feed | None = None,
+    strategies: object = None,
+    costs: Costs | None = None,
+    risk: RiskLimits | None = None,
+    sizer: Sizer | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Session:
+    """Continue a session whose process ended or was killed; ``start()`` goes on with it.
+
+    Its journal is replayed, so positions, working orders and indicators are those it had; a
+    recording goes on where it stood, a live feed with a :class:`Gap` over the time between.
+    ``strategies`` (classes) are needed only where the classes cannot be found by their names;
+    ``feed``, ``costs``, ``risk`` and ``sizer`` where the journal could not hold the original.
+
+    Raises :class:`SessionError` where there is nothing to resume, and :class:`JournalError` for a
+    journal that is damaged, or whose replay does not equal what was recorded.
+    """
+    path = find_journal(name_or_path)
+    with JournalReader(path) as reader:
+        meta = reader.meta
+        if meta.get("state") == "stopped":
+            raise SessionError(f"the session of {path} ended as it should: start a new one with qf.paper(...).start()")
+        if session_record(path).state in ("running", "paused"):
+            raise SessionError(f"the session of {path} is still running: stop that one first")
+        plan, warnings = SessionPlan.from_meta(meta, strategies=strategies, costs=costs, risk=risk, sizer=sizer)
+        engine = plan.engine()
+        verdict = replay(reader, engine, on_progress)
+        if not verdict:
+            raise SessionError(
+                f"the session cannot be continued, for its replay is {verdict.text}\n"
+                "The strategy's code, the costs or qfkit itself may have changed since it ran."
+            )
+        if feed is None:
+            feed = feed_of(meta["feed"].get("recipe"), meta["feed"].get("label", ""))
+        session = Session(plan, feed, engine=engine, resumed=path, skip=reader.feed_events)
+    for text in warnings:
+        session.warn(text)
+    return session
