@@ -84,5 +84,5 @@ class MomentumRebalance(Strategy):
             return
         rise = {symbol: indicator.value for symbol, indicator in self.momentum.items() if indicator.value > 0.0}
         best = sorted(rise, key=lambda symbol: -rise[symbol])[: self.hold]
-        weights = {symbol: self.weight / self.hold for symbol in best}
+        weights = dict.fromkeys(best, self.weight / self.hold)
         self.rebalance(weights, reason=f"the {self.hold} strongest over {self.lookback} bars")

@@ -63,11 +63,12 @@ def plot(series: RunSeries, title: str = "") -> Plot:
     if len(series.equity):
         panes.append((_caption("equity"), _equity(series), 150))
         panes.append((_caption("drawdown"), _drawdown(series), 110))
-    for index, (caption, figure, height) in enumerate(panes):
+    for index, (caption, figure, pane_height) in enumerate(panes):
+        height = pane_height
         if index == len(panes) - 1:
             figure.axes[0].tick_labels = {_key(place): name for place, name in series.ticks}
             figure.fig_margin = {**_MARGIN, "bottom": _FOOT}
-            height += _FOOT
+            height = pane_height + _FOOT
         figure.layout = ipywidgets.Layout(width="100%", height=f"{height}px", min_width="0")
         children += [ipywidgets.HTML(caption), figure]
     if not panes:
