@@ -277,6 +277,15 @@ def test_a_commission_that_raises_ends_the_session_and_its_journal_still_verifie
     assert session.snapshot.fills_count == 3
     verdict = session.verify()
     assert verdict, verdict
+    with pytest.raises(SessionError, match="pass costs= again"):
+        qf.resume("tariff", feed=HandFeed())
+    feed = HandFeed()
+    again = qf.resume("tariff", feed=feed, costs=costs).start()
+    feed.give(bar(10, 110.0))
+    with pytest.raises(SessionError, match="no tariff above 104"):
+        again.wait(20)
+    third = qf.resume("tariff", feed=HandFeed(), costs=costs).start().stop()
+    assert third.verify()
 
 
 def test_a_quiet_market_closes_its_bar_by_a_heartbeat() -> None:

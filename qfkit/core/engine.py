@@ -139,9 +139,9 @@ class Engine:
         return self._declared + tuple(symbol for symbol in self.tracks if symbol not in self._declared)
 
     def process(self, event: Event) -> None:
-        """Apply one event. Raises only for what the strategies are not to blame for."""
-        self._handlers[type(event)](event)
+        """Apply one event. Raises only for what the strategies are not to blame for; it counts then too."""
         self.events += 1
+        self._handlers[type(event)](event)
 
     def process_all(self, events: Iterable[Event]) -> None:
         """Apply events one after the other; the same as ``process`` on each, with less overhead."""
@@ -149,8 +149,8 @@ class Engine:
         count = 0
         try:
             for event in events:
-                handlers[type(event)](event)
                 count += 1
+                handlers[type(event)](event)
         finally:
             self.events += count
 

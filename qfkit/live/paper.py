@@ -93,8 +93,7 @@ def resume(
         if session_record(path).state in ("running", "paused"):
             raise SessionError(f"the session of {path} is still running: stop that one first")
         plan, warnings = SessionPlan.from_meta(meta, strategies=strategies, costs=costs, risk=risk, sizer=sizer)
-        engine = plan.engine()
-        verdict = replay(reader, engine, on_progress)
+        verdict, engine = replay(reader, plan.engine, on_progress)
         if not verdict:
             raise SessionError(
                 f"the session cannot be continued, for its replay is {verdict.text}\n"
@@ -103,6 +102,7 @@ def resume(
         if feed is None:
             feed = feed_of(meta["feed"].get("recipe"), meta["feed"].get("label", ""))
         session = Session(plan, feed, engine=engine, resumed=path, skip=reader.feed_events)
+    session._pipeline.failed_seqs = meta.get("failed_seqs", [])
     for text in warnings:
         session.warn(text)
     return session

@@ -36,6 +36,7 @@ class Pipeline:
         self.engine = engine
         self.writer: JournalWriter | None = None
         self.bad_events = 0
+        self.failed_seqs: list[int] = []
         self.messages: deque[tuple[int, str]] = deque(maxlen=_SHOWN_MESSAGES)
         self._log: list[LogEntry] = []
         self._is_committed = True
@@ -82,10 +83,10 @@ class Pipeline:
             engine.process_all(events)
         except Exception as error:  # noqa: BLE001 - the engine lets through what a user's commission or sizer raises: kept, shown
             failure = error
-            done = engine.events - before
             # The event that raised is part of the journal too: a replay must come to the same place.
-            events = events[: done + 1]
-            meta = {**(meta or {}), "failed_seq": writer.next_seq + done}
+            events = events[: engine.events - before]
+            self.failed_seqs.append(writer.next_seq + len(events) - 1)
+            meta = {**(meta or {}), "failed_seqs": self.failed_seqs}
         for fault in engine.records.faults:
             self.say(fault.time_ns, "error", f"{fault.strategy} was stopped by {fault.error} on {fault.event}")
             _logger.error("the strategy %s was stopped by its exception\n%s", fault.strategy, fault.traceback)

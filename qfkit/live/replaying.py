@@ -17,7 +17,6 @@ _STREAMS: tuple[Table[Any], ...] = (SIGNALS, FILLS, TRADES, BARS, FAULTS)
 _EQUITY_COLUMNS = ("time_ns", "strategy", "equity")
 # A traceback names files and lines and an error's text may name addresses: neither is the engine's.
 _FAULT_COLUMNS = 2
-_SAY_EVERY = 20_000
 
 Row = Sequence[Any]
 
@@ -46,39 +45,56 @@ class Verdict(msgspec.Struct, frozen=True):
     __str__ = __repr__
 
 
-def replay(reader: JournalReader, engine: Engine, on_progress: Callable[[int, int], None] | None = None) -> Verdict:
+def replay(
+    reader: JournalReader, make_engine: Callable[[], Engine], on_progress: Callable[[int, int], None] | None = None
+) -> tuple[Verdict, Engine]:
     """Process all events of a journal with a fresh engine, and compare its records with the journal's.
 
     A running session's journal is read as it stood at the start. When the verdict is true, the
     engine stands where the session stood, its records cleared.
     """
-    seq, event = -1, None
     with reader.frozen():
-        total = reader.event_count
-        failed_seq = reader.meta.get("failed_seq")
-        comparison = _Comparison(reader, engine.records, tuple(engine.desks))
-        try:
-            for seq, event in enumerate(_each(reader)):
-                try:
-                    engine.process(event)
-                except (Exception, SystemExit) as error:  # a user's callable may raise what it likes
-                    if seq != failed_seq:
-                        raise _Difference(f"the replay raised {type(error).__name__}: {error}") from error
-                comparison.take(seq)
-                if on_progress is not None and seq % _SAY_EVERY == 0:
-                    on_progress(seq, total)
-            event = None
-            comparison.end()
-        except _Difference as difference:
-            seq = seq if difference.seq is None else difference.seq
-            where = f"event {seq:,}" if event is None else f"event {seq:,}, {event}"
-            return Verdict(False, f"not equal from {where}: {difference}", events=seq + 1, difference_seq=seq)
-    return comparison.verdict(events=seq + 1)
+        engine = make_engine()
+        verdict = _pass(reader, engine, on_progress, one_by_one=False)
+        if not verdict:
+            # A second time in single events, to name the one after which they part.
+            engine = make_engine()
+            verdict = _pass(reader, engine, on_progress, one_by_one=True)
+    return verdict, engine
 
 
-def _each(reader: JournalReader) -> Iterator[Event]:
+def _pass(
+    reader: JournalReader, engine: Engine, on_progress: Callable[[int, int], None] | None, *, one_by_one: bool
+) -> Verdict:
+    total, failed_seqs = reader.event_count, reader.meta.get("failed_seqs", [])
+    comparison = _Comparison(reader, engine.records, tuple(engine.desks))
+    batch: list[Event] = []
+    try:
+        for batch in _portions(reader, one_by_one):
+            try:
+                engine.process_all(batch)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's callable may raise what it likes
+                # A session ends at the event that raised: it is the last of its batch.
+                if engine.events - 1 not in failed_seqs:
+                    raise _Difference(f"the replay raised {type(error).__name__}: {error}") from error
+            comparison.take(engine.events - 1)
+            if on_progress is not None:
+                on_progress(engine.events, total)
+        batch = []
+        comparison.end()
+    except _Difference as difference:
+        seq = engine.events - 1 if difference.seq is None else difference.seq
+        where = f"event {seq:,}, {batch[0]}" if batch else f"event {seq:,}"
+        return Verdict(False, f"not equal from {where}: {difference}", events=seq + 1, difference_seq=seq)
+    return comparison.verdict(engine.events)
+
+
+def _portions(reader: JournalReader, one_by_one: bool) -> Iterator[list[Event]]:
     for batch in reader.events():
-        yield from batch
+        if one_by_one:
+            yield from ([event] for event in batch)
+        else:
+            yield batch
 
 
 class _Difference(Exception):

@@ -380,7 +380,7 @@ class Session:
     def verify(self, on_progress: Callable[[int, int], None] | None = None) -> Verdict:
         """Replay the journal with a fresh engine: equal to the last bit, or the first event that differs."""
         with JournalReader(self._journal_file()) as reader:
-            return replay(reader, self._plan.engine(), on_progress)
+            return replay(reader, self._plan.engine, on_progress)[0]
 
     def _journal_file(self) -> Path:
         if self.journal_path is None:
