@@ -191,9 +191,14 @@ class _Version(argparse.Action):
     """Reads the version only when it is asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        parser.exit(0, f"qfkit {version('qfkit')}\n")
+        try:
+            text = version("qfkit")
+        except PackageNotFoundError:
+            text = "from a source folder, not installed"
+        sys.stdout.write(f"qfkit {text}\n")
+        parser.exit(0)
 
 
 # -- commands --------------------------------------------------------------------------------

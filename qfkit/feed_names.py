@@ -53,7 +53,7 @@ def named_feed(
                 from qfkit.samples import SAMPLE_SYMBOLS
 
                 return sample(*(symbols or SAMPLE_SYMBOLS), speed=None), "real daily bars, as fast as it goes"
-            why = f"real daily bars, {days_per_second:g} trading days a second"
+            why = f"real daily bars, {days_per_second:g} days a second"
             return sample_feed(symbols, days_per_second=days_per_second), why
         case "synthetic":
             feed = synthetic_feed(symbols, speed=speed, duration_s=duration_s)
@@ -91,7 +91,7 @@ def recording_feed(path: str, symbols: Sequence[str] = (), *, speed: float | Non
 
 
 def sample_feed(symbols: Sequence[str] = (), *, days_per_second: float) -> Feed:
-    """Real daily bars at a pace of trading days."""
+    """Real daily bars at a pace of calendar days."""
     from qfkit.feeds.replay import sample
     from qfkit.samples import SAMPLE_SYMBOLS
 

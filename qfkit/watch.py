@@ -84,7 +84,7 @@ def finish(session: "Session", interruption: Interruption, next_steps: tuple[str
     equal, text = _verify(session, interruption) if verify else (True, "left out; session.verify() does it")
     console = Console(file=sys.stdout)
     console.file.write("\n")
-    console.print(summary(session.snapshot, text, next_steps), soft_wrap=True)
+    console.print(summary(session.snapshot, text, next_steps, _start_ns(session)), soft_wrap=True)
     console.file.flush()
     return equal
 
@@ -101,6 +101,14 @@ def next_steps(session: "Session") -> tuple[str, ...]:
 
 def _quoted(path: str) -> str:
     return shlex.quote(path) if os.name == "posix" else f'"{path}"'
+
+
+def _start_ns(session: "Session") -> int:
+    """The time of the first event: the snapshot remembers the newest part only."""
+    from qfkit.journal.reader import read_events
+
+    assert session.journal_path is not None
+    return next((batch[0].received_ns for batch in read_events(session.journal_path)), 0)
 
 
 class _LeftOut(QfkitError):

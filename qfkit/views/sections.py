@@ -76,9 +76,11 @@ class Sections:
 
     def moved(self, value: float, text: str) -> Text:
         """A gain or loss: shape, sign and colour."""
-        if value > 0.0:
-            return Text(f"{self.marks.up} {text}", style=GAIN)
-        return Text(f"{self.marks.down} {text}", style=LOSS) if value < 0.0 else Text(f"{self.marks.flat} {text}")
+        # What rounds to zero has no direction.
+        if value == 0.0 or not any(digit in text for digit in "123456789"):
+            return Text(f"{self.marks.flat} {text}")
+        up = value > 0.0
+        return Text(f"{self.marks.up if up else self.marks.down} {text}", style=GAIN if up else LOSS)
 
     def price(self, symbol: str, value: float | None) -> Text:
         return Text("" if value is None else price(value, self.decimals.get(symbol, 2)))

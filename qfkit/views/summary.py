@@ -10,25 +10,28 @@ from qfkit.views.text import duration, money, percent, signed_money, signed_perc
 __all__ = ["summary"]
 
 
-def summary(snapshot: Snapshot, verify_text: str = "", next_steps: tuple[str, ...] = ()) -> RenderableType:
+def summary(
+    snapshot: Snapshot, verify_text: str = "", next_steps: tuple[str, ...] = (), start_ns: int = 0
+) -> RenderableType:
     """The end of a session: what came of it, whether the replay agrees, where the journal is, what to type next.
 
-    Print it with ``soft_wrap=True``, so that the journal's path stays in one piece.
+    ``start_ns`` is the time of the first event, where it is known. Print it with ``soft_wrap=True``, so that the journal's path stays in one piece.
     """
-    return _Summary(snapshot, verify_text, next_steps)
+    return _Summary(snapshot, verify_text, next_steps, start_ns)
 
 
 class _Summary:
-    def __init__(self, snapshot: Snapshot, verify_text: str, next_steps: tuple[str, ...]) -> None:
+    def __init__(self, snapshot: Snapshot, verify_text: str, next_steps: tuple[str, ...], start_ns: int) -> None:
         self.snapshot = snapshot
         self.verify_text = verify_text
         self.next_steps = next_steps
+        self.start_ns = start_ns
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         sections = Sections(self.snapshot, options.encoding)
         rows = [*_figures(sections), *self._ending(sections)]
         labelled = [Text.assemble((f"  {label:<15}", LABEL), value) for label, value in rows]
-        yield Group(_title(sections), *labelled)
+        yield Group(_title(sections, self.start_ns), *labelled)
 
     def _ending(self, sections: Sections) -> list[tuple[str, Text]]:
         rows = [("verify", sections.word(self.verify_text))] if self.verify_text else []
@@ -38,13 +41,12 @@ class _Summary:
         return [*rows, *_labelled("next", steps)]
 
 
-def _title(sections: Sections) -> Text:
+def _title(sections: Sections, start_ns: int) -> Text:
     snapshot = sections.snapshot
     title = Text.assemble(
         sections.word(snapshot.name or "session", "bold"), "  ", sections.state(snapshot.state or "stopped")
     )
-    if snapshot.equity_curve:
-        start_ns = snapshot.equity_curve[0][0]
+    if start_ns:
         span = duration((snapshot.time_ns - start_ns) / 1e9)
         title.append(f"  {utc(start_ns)} to {utc(snapshot.time_ns)} ({span})", style=LABEL)
     return title
