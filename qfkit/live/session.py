@@ -137,6 +137,8 @@ class Session:
                 pipeline.take(batch, self._rejected())
                 if self._is_stopping:
                     break
+            if left_over := self._rejected():
+                pipeline.take((), left_over)
             if not self._is_leaving:
                 pipeline.command(Stop(received_ns=self._now_ns()))
                 state = "stopped"

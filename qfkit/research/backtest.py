@@ -144,8 +144,11 @@ def _on_recording(
     progress: bool | None,
     settings: dict[str, Any],
 ) -> Result:
-    from qfkit.feeds.replay import open_recording
+    from qfkit.feeds.recordings import open_recording
 
+    if isinstance(data, Iterator):
+        # It gives its events once, and signal functions look at them twice.
+        data = list(data)
     wanted = (symbols,) if isinstance(symbols, str) else symbols
     recording = open_recording(data, symbols=wanted)
     engine = Engine(named, symbols=recording.symbols, **settings)
