@@ -91,12 +91,12 @@ def finish(session: "Session", interruption: Interruption, next_steps: tuple[str
 
 def next_steps(session: "Session") -> tuple[str, ...]:
     """What to type after a session: of another strategy on the same events, and of all sessions."""
-    path = _quoted(str(session.journal_path))
-    return (
-        "qfkit status    lists all sessions",
-        f"qfkit backtest --strategy bollinger-reversion --data {path}    tries another strategy on the same events",
-        "import qfkit as qf; qf.sessions()    in a notebook",
-    )
+    steps = ["qfkit status    lists all sessions"]
+    if session.snapshot.events:
+        path = _quoted(str(session.journal_path))
+        another = f"qfkit backtest --strategy bollinger-reversion --data {path}"
+        steps.append(f"{another}    tries another strategy on the same events")
+    return (*steps, "import qfkit as qf; qf.sessions()    in a notebook")
 
 
 def _quoted(path: str) -> str:
