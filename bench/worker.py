@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 __all__ = ["Worker", "serve", "timed"]
 
@@ -45,7 +45,7 @@ def serve(jobs: Mapping[str, Job]) -> None:
 class Worker:
     """The other end of :func:`serve`."""
 
-    def __init__(self, python: Path | str, module: str, *arguments: str) -> None:
+    def __init__(self, python: Path | str, module: str, *arguments: str, log: IO[bytes] | None = None) -> None:
         self.module = module
         root = Path(__file__).parent.parent
         environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -53,6 +53,7 @@ class Worker:
             [str(python), "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=log,
             text=True,
             cwd=root,
             env=environment,
