@@ -75,7 +75,8 @@ def parse_frame(payload: bytes | str, received_ns: int) -> Tick | Quote | None:
         stream = envelope.stream
         if stream is None:
             if envelope.e is None:
-                return _no_event(envelope, payload)
+                _check_reply(envelope, payload)
+                return None
             kind, data = envelope.e, payload
         else:
             kind, data = stream[stream.find("@") + 1 :], envelope.data
@@ -87,9 +88,7 @@ def parse_frame(payload: bytes | str, received_ns: int) -> Tick | Quote | None:
             return Tick(trade.s, trade.p, trade.q, _time_ns(trade.T), received_ns, trade.t, _side(trade.m))
         if kind == "aggTrade":
             several = _decode_aggregate_trade(data)
-            return Tick(
-                several.s, several.p, several.q, _time_ns(several.T), received_ns, several.a, _side(several.m)
-            )
+            return Tick(several.s, several.p, several.q, _time_ns(several.T), received_ns, several.a, _side(several.m))
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise MalformedFrameError(f"Binance's frame cannot be decoded ({error}): {_beginning(payload)}") from None
     return None
@@ -122,7 +121,7 @@ class CaptureParser:
         return parse_frame(payload, received_ns)
 
 
-def _no_event(envelope: _Envelope, payload: bytes | str) -> None:
+def _check_reply(envelope: _Envelope, payload: bytes | str) -> None:
     if envelope.msg is not None or envelope.error is not msgspec.UNSET:
         raise MalformedFrameError(f"Binance reports an error: {_beginning(payload)}")
     if envelope.id is msgspec.UNSET and envelope.last_update_id is msgspec.UNSET:

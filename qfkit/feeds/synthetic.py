@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import count
 from math import inf, isfinite
 from operator import attrgetter
+from typing import Any
 
 from qfkit.core.events import Gap, Heartbeat, MarketEvent, Tick
 from qfkit.errors import ParameterError, SymbolError, did_you_mean
@@ -40,7 +41,7 @@ class SyntheticFeed(Feed):
     - ``volatility``: a fraction a year of 365 days (0.73 is 73 %), the mean over all regimes.
     - ``spread_bps``: the standing spread in basis points of the start price, in whole ticks and one at
       least. It is wider for some milliseconds after a sweep.
-    - ``regimes``: calm, trending up, trending down and turbulent markets of about 20 s each; False for
+    - ``regimes``: calm, trending up, trending down and turbulent markets of about 12 s each; False for
       one market without a trend.
     - ``gaps``: ``(start, length)`` in seconds: connection losses. Nothing arrives in between; after
       each, a Gap a symbol tells how many trades are missing.
@@ -82,7 +83,9 @@ class SyntheticFeed(Feed):
         if not 0.0 <= volatility <= 100.0:
             raise ParameterError(f"volatility={volatility!r}: a fraction a year from 0 to 100; 0.73 is 73 %")
         if not 0.0 <= spread_bps < 10_000.0:
-            raise ParameterError(f"spread_bps={spread_bps!r}: basis points from 0 to below 10,000, which are the whole price")
+            raise ParameterError(
+                f"spread_bps={spread_bps!r}: basis points from 0 to below 10,000, which are the whole price"
+            )
         self.duration_s = duration_s
         self.speed = speed
         self._prices = self._check_prices(prices or {})
@@ -90,6 +93,23 @@ class SyntheticFeed(Feed):
         self._end_ns = None if duration_s is None else start_ns + round(duration_s * _SECOND_NS)
         self._losses = self._check_gaps(gaps)
         self._stands_ns = start_ns
+        self._arguments = {
+            "symbols": list(self.symbols),
+            "seed": seed,
+            "duration_s": duration_s,
+            "speed": speed,
+            "start_ns": start_ns,
+            "prices": dict(self._prices),
+            "trades_per_s": trades_per_s,
+            "volatility": volatility,
+            "spread_bps": spread_bps,
+            "quotes": quotes,
+            "regimes": regimes,
+            "gaps": [list(pair) for pair in gaps],
+        }
+
+    def recipe(self) -> dict[str, Any] | None:
+        return {"class": "SyntheticFeed", "arguments": dict(self._arguments)}
 
     def _check_prices(self, prices: Mapping[str, float]) -> dict[str, float]:
         for symbol, price in prices.items():
@@ -162,8 +182,8 @@ class SyntheticFeed(Feed):
             for market in markets:
                 for made in market.make():
                     pending.extend(made)
-            for beat_ns in range(start_ns + _SECOND_NS, until_ns + 1, _SECOND_NS):
-                pending.append(Heartbeat(beat_ns, beat_ns + _HEARTBEAT_DELAY_NS))
+            beats_ns = range(start_ns + _SECOND_NS, until_ns + 1, _SECOND_NS)
+            pending.extend(Heartbeat(beat_ns, beat_ns + _HEARTBEAT_DELAY_NS) for beat_ns in beats_ns)
             is_last = self._end_ns is not None and until_ns >= self._end_ns
             if is_last:
                 pending = [event for event in pending if _is_before(event, self._end_ns)]

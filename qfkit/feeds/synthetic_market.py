@@ -16,7 +16,7 @@ quotes) and are used as plain numbers:
 
 from dataclasses import dataclass
 from itertools import repeat
-from math import ceil, exp, floor, log, log10, sqrt
+from math import ceil, exp, floor, log, log10, pi, sqrt
 from typing import Any, TypeAlias
 from zlib import crc32
 
@@ -37,20 +37,22 @@ _YEAR_S = 365 * 86_400
 _QUOTES_PER_TRADE = 28_040 / 9_757
 _CHUNK_EVENTS = 1_500
 
-# Executions come in flurries: 4 each on the average, spread over some hundredths of a second.
-_FLURRY = 4.0
-_FLURRY_S = 0.05
+# Two fifths of the executions come alone, the others in flurries spread over some hundredths of a second.
+_ALONE = 0.4
+_FLURRY = 7.0
+_FLURRY_S = 0.03
 # What changes the activity from second to second: a lognormal factor with a memory of seconds.
-_ACTIVITY_DEVIATION = 0.7
+_ACTIVITY_DEVIATION = 0.5
 _ACTIVITY_MEMORY = 0.6
 _ACTIVITY_FRESH = sqrt(1.0 - _ACTIVITY_MEMORY**2)
 
 # Trades of an execution: 1 in 70 % of all, else 1 + a Lomax variable.
 _SWEEP_SHARE = 0.3
-_SWEEP_TAIL = 1.8
-_SWEEP_SCALE = 5.0
+_SWEEP_TAIL = 1.6
+_SWEEP_SCALE = 4.0
 _SWEEP_MOST = 1_000
 _SWEEP_MEAN = sum((1.0 + k / _SWEEP_SCALE) ** -_SWEEP_TAIL for k in range(_SWEEP_MOST))
+_SWEEP_ROOT_MEAN = sum((sqrt(k + 1) - sqrt(k)) * (1.0 + k / _SWEEP_SCALE) ** -_SWEEP_TAIL for k in range(_SWEEP_MOST))
 _EXECUTION_MEAN = 1.0 + _SWEEP_SHARE * _SWEEP_MEAN
 
 # Quantiles of the sizes, times the price then: money.
@@ -78,21 +80,35 @@ class _Regime:
 
 _REGIMES = (
     _Regime("calm", 0.5, 0.8, 50),
-    _Regime("trending up", 1.0, 0.8, 72),
-    _Regime("trending down", 1.0, 0.8, 28),
+    _Regime("trending up", 1.0, 0.8, 78),
+    _Regime("trending down", 1.0, 0.8, 22),
     _Regime("turbulent", 1.8, 1.2, 50),
 )
 # The next regime: a trend is mostly followed by the opposite one, so that averages cross.
-_NEXT = np.array([
-    [0.0, 0.4, 0.4, 0.2],
-    [0.15, 0.0, 0.7, 0.15],
-    [0.15, 0.7, 0.0, 0.15],
-    [0.2, 0.4, 0.4, 0.0],
-])
+_NEXT = np.array(
+    [
+        [0.0, 0.45, 0.45, 0.1],
+        [0.1, 0.0, 0.8, 0.1],
+        [0.1, 0.8, 0.0, 0.1],
+        [0.1, 0.45, 0.45, 0.0],
+    ]
+)
 _NEXT_SUMS = np.cumsum(_NEXT, axis=1)
 _SHARES = np.linalg.matrix_power(_NEXT, 64)[0]
-_REGIME_S = 20.0
-"""The mean length of a regime."""
+# A regime stays so long at the least, and so much longer in the mean.
+_REGIME_LEAST_S = 8.0
+_REGIME_FURTHER_S = 4.0
+
+
+def _variance(regime: _Regime, executions_per_s: float) -> float:
+    """Of the log price over a second, where a sweep of n trades moves it by a normal times the root of n - 1.
+
+    Executions of a second that lean to one side add up, the more so the more they burst.
+    """
+    lean = (2.0 * regime.buys / 100 - 1.0) * sqrt(2.0 / pi) * _SWEEP_SHARE * _SWEEP_ROOT_MEAN
+    burst = _ALONE + (1.0 - _ALONE) * (2.0 * _FLURRY - 1.0)
+    spread = _EXECUTION_MEAN - 1.0 + lean**2 * (burst - 1.0 + executions_per_s)
+    return regime.move**2 * executions_per_s * spread
 
 
 @dataclass(frozen=True)
@@ -140,21 +156,22 @@ class SyntheticMarket:
         self._received_ns = 0
         self._activity = float(self._chance.normal())
         self._regime = int(self._chance.choice(4, p=_SHARES)) if settings.regimes else 0
+        self._regime_left_s = _REGIME_LEAST_S + _REGIME_FURTHER_S * float(self._chance.random())
         self._late: _Array = np.empty(0)
         regimes = _REGIMES if settings.regimes else (_Regime("steady", 1.0, 1.0, 50),) * 4
         mean = float(np.dot(_SHARES, [regime.activity for regime in regimes]))
         self._factors = [regime.activity / mean for regime in regimes]
-        moves = [regime.move for regime in regimes]
-        square = float(np.dot(_SHARES, [a * m * m for a, m in zip(self._factors, moves, strict=True)]))
         executions_per_s = settings.trades_per_s / _EXECUTION_MEAN
-        self._flurries_per_s = executions_per_s / _FLURRY
+        self._alone_per_s = executions_per_s * _ALONE
+        self._flurries_per_s = executions_per_s * (1.0 - _ALONE) / _FLURRY
         # An execution gives a quote, and another one if it is a sweep: the rest come between.
         self._quotes_per_s = executions_per_s * (_QUOTES_PER_TRADE * _EXECUTION_MEAN - 1.0 - _SWEEP_SHARE)
-        per_second = settings.volatility / sqrt(_YEAR_S)
-        # A sweep over n trades moves the price by the square root of n - 1; all of them together
-        # make the volatility asked for.
-        step = per_second / sqrt(executions_per_s * square * (_EXECUTION_MEAN - 1.0))
-        self._moves = np.array([step * move for move in moves])
+        variances = [
+            _variance(regime, executions_per_s * (_ALONE + (1.0 - _ALONE) * factor))
+            for regime, factor in zip(regimes, self._factors, strict=True)
+        ]
+        step = settings.volatility / sqrt(_YEAR_S * float(np.dot(_SHARES, variances)))
+        self._moves = np.array([step * regime.move for regime in regimes])
         self._buys = np.array([regime.buys / 100 for regime in regimes])
 
     def make(self) -> tuple[list[Tick], list[Quote]]:
@@ -184,23 +201,27 @@ class SyntheticMarket:
         normals = self._chance.standard_normal(seconds).tolist()
         uniforms = self._chance.random((2, seconds)).tolist()
         activity, regime = [], []
-        for normal, switch, following in zip(normals, *uniforms, strict=True):
+        for normal, following, length in zip(normals, *uniforms, strict=True):
             self._activity = _ACTIVITY_MEMORY * self._activity + _ACTIVITY_FRESH * normal
-            if self.settings.regimes and switch * _REGIME_S < 1.0:
+            self._regime_left_s -= 1.0
+            if self._regime_left_s <= 0.0 and self.settings.regimes:
                 self._regime = int(np.searchsorted(_NEXT_SUMS[self._regime], following, side="right"))
+                self._regime_left_s = _REGIME_LEAST_S - _REGIME_FURTHER_S * log(1.0 - length)
             factor = exp(_ACTIVITY_DEVIATION * self._activity - _ACTIVITY_DEVIATION**2 / 2)
             activity.append(factor * self._factors[self._regime])
             regime.append(self._regime)
         return np.array(activity), np.array(regime)
 
     def _draw_executions(self, activity: _Array) -> _Array:
-        """Seconds after the chunk's start, sorted: flurries at random times, each of several executions."""
+        """Seconds after the chunk's start, sorted: some alone at random times, the others in flurries."""
         chance, seconds = self._chance, len(activity)
         counts = chance.poisson(self._flurries_per_s * activity)
         begins = np.repeat(np.arange(seconds), counts) + chance.random(int(counts.sum()))
         members = chance.geometric(1.0 / _FLURRY, len(begins))
         times = np.repeat(begins, members) + chance.exponential(_FLURRY_S, int(members.sum()))
-        times = np.sort(np.concatenate((self._late, times)))
+        alone = chance.poisson(self._alone_per_s, seconds)
+        single = np.repeat(np.arange(seconds), alone) + chance.random(int(alone.sum()))
+        times = np.sort(np.concatenate((self._late, single, times)))
         inside = int(np.searchsorted(times, seconds))
         self._late = times[inside:] - seconds
         return times[:inside]
@@ -227,7 +248,8 @@ class SyntheticMarket:
         """Sizes in whole lots by the measured quantiles of their value."""
         money = np.exp(np.interp(chance.random(count), shares, logs) - self._log_price)
         lots = np.rint(money * (self._ticks_per_unit * self._lots_per_unit))
-        return np.maximum(lots, 1.0) / self._lots_per_unit
+        sizes: _Array = np.maximum(lots, 1.0) / self._lots_per_unit
+        return sizes
 
     def _ticks(self, executions: "_Executions") -> list[Tick]:
         of, place, buys = executions.of, executions.place, executions.buys
