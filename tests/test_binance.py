@@ -5,6 +5,7 @@ import gzip
 import json
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -106,10 +107,8 @@ def test_malformed_frames_are_named_with_their_beginning(payload: bytes | str) -
 
 @given(st.one_of(st.binary(max_size=80), st.text(max_size=80), st.integers(0, len(TRADE)).map(lambda n: TRADE[:n])))
 def test_nothing_but_malformed_comes_of_noise(payload: bytes | str) -> None:
-    try:
+    with suppress(MalformedFrameError):
         parse_frame(payload, 1)
-    except MalformedFrameError:
-        pass
 
 
 def test_a_capture_line_with_no_time_is_named() -> None:
@@ -139,7 +138,7 @@ def test_symbols_that_cannot_be(symbols, fix: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ws://example.com", "http://127.0.0.1", "wss://", "wss://u:p@host", "wss://host?key=1", "wss://[", "host"]
+    "url", ["ws://example.com", "http://example.com", "wss://", "wss://u:p@host", "wss://host?key=1", "wss://[", "host"]
 )
 def test_addresses_that_are_refused(url: str) -> None:
     with pytest.raises(FeedError):
@@ -297,7 +296,7 @@ async def test_trades_of_two_symbols_are_numbered_apart() -> None:
 
 async def test_garbage_is_counted_and_the_feed_goes_on() -> None:
     plans = [Plan(garbage=b'{"stream":"btcusdt@trade","data":{"p":', count=2, end="close"),
-             Plan(garbage=b'{"code":2,"msg":"no"}'), ]  # fmt: skip
+             Plan(garbage=b'{"code":2,"msg":"no"}')]  # fmt: skip
     async with BinanceServer([trade_frame(1), quote_frame(1, 9.0, 10.0), trade_frame(2)], plans=plans) as server:
         feed = feed_of(server)
         assert ids(await read(feed, 2)) == [1, 2]

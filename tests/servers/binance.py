@@ -11,9 +11,11 @@ import json
 import re
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -115,7 +117,7 @@ class BinanceServer:
     def rest_url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
-    async def __aenter__(self) -> "BinanceServer":
+    async def __aenter__(self) -> Self:
         self._server = await serve(
             self._serve, "127.0.0.1", self._port, process_request=self._request, compression=None, close_timeout=0.2
         )
@@ -231,7 +233,5 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with suppress(KeyboardInterrupt):
         asyncio.run(_main())
-    except KeyboardInterrupt:
-        pass
