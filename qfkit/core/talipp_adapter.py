@@ -195,7 +195,7 @@ def adapt(indicator: Any, *args: Any, **kwargs: Any) -> TalippIndicator:
         raise ParameterError(
             f'{name} of talipp with input_sampling: give timeframe="5m" (say) to self.indicator instead'
         )
-    if not any("purge_oldest" in vars(kind) and kind.purge_oldest is type(probe).purge_oldest for kind in _base(probe)):
+    if not any(vars(kind).get("purge_oldest") is type(probe).purge_oldest for kind in _base(probe)):
         raise ParameterError(f"{name} of talipp rewrites values it gave before, so it cannot be used bar by bar")
     return TalippBarIndicator(make) if _takes_bar(probe) else TalippIndicator(make)
 
