@@ -53,7 +53,9 @@ def test_symbols_do_not_touch_each_other():
     alone = events_of(["BTCUSDT"], duration_s=20)
     many = events_of(["XRPUSDT", "ETHUSDT", "BTCUSDT"], duration_s=20)
     assert of_symbol(alone, "BTCUSDT") == of_symbol(many, "BTCUSDT")
-    sides = [[tick.side for tick in of_symbol(many, symbol) if type(tick) is Tick][:200] for symbol in ("BTCUSDT", "ETHUSDT")]
+    sides = [
+        [tick.side for tick in of_symbol(many, symbol) if type(tick) is Tick][:200] for symbol in ("BTCUSDT", "ETHUSDT")
+    ]
     assert sides[0] != sides[1]
 
 
@@ -211,7 +213,9 @@ def test_the_long_run_has_the_rate_and_the_volatility_asked_for():
     for seed in range(4):
         ticks = [
             event
-            for event in events_of(["X"], seed=seed, duration_s=1800.0, trades_per_s=40.0, volatility=0.3, quotes=False)
+            for event in events_of(
+                ["X"], seed=seed, prices={"X": 5e4}, duration_s=1800.0, trades_per_s=40.0, volatility=0.3, quotes=False
+            )
             if type(event) is Tick
         ]
         counts.append(len(ticks) / 1800)
@@ -252,8 +256,16 @@ def test_a_connection_loss_leaves_a_counted_gap():
     assert len(gaps) == 4
     for gap in gaps:
         check_event(gap)
-        ids = [event.trade_id for event in of_symbol(cut, gap.symbol) if type(event) is Tick and event.received_ns < gap.received_ns]
-        after = [event.trade_id for event in of_symbol(cut, gap.symbol) if type(event) is Tick and event.received_ns >= gap.received_ns]
+        ids = [
+            event.trade_id
+            for event in of_symbol(cut, gap.symbol)
+            if type(event) is Tick and event.received_ns < gap.received_ns
+        ]
+        after = [
+            event.trade_id
+            for event in of_symbol(cut, gap.symbol)
+            if type(event) is Tick and event.received_ns >= gap.received_ns
+        ]
         assert after[0] - ids[-1] - 1 == gap.missing
     assert gaps[0].missing > 10
     received = [event.received_ns for event in cut]
@@ -268,7 +280,10 @@ def test_a_connection_loss_leaves_a_counted_gap():
 
 def test_a_loss_longer_than_what_is_made_at_once():
     cut = events_of(duration_s=100, gaps=[(10, 60)])
-    assert [type(event) for event in cut if START + 10 * SECOND <= event.received_ns <= START + 70 * SECOND] == [Gap, Gap]
+    assert [type(event) for event in cut if START + 10 * SECOND <= event.received_ns <= START + 70 * SECOND] == [
+        Gap,
+        Gap,
+    ]
 
 
 async def test_losses_are_counted_by_the_feed():

@@ -108,7 +108,7 @@ def _variance(regime: _Regime, executions_per_s: float) -> float:
     lean = (2.0 * regime.buys / 100 - 1.0) * sqrt(2.0 / pi) * _SWEEP_SHARE * _SWEEP_ROOT_MEAN
     burst = _ALONE + (1.0 - _ALONE) * (2.0 * _FLURRY - 1.0)
     spread = _EXECUTION_MEAN - 1.0 + lean**2 * (burst - 1.0 + executions_per_s)
-    return regime.move**2 * executions_per_s * spread
+    return float(regime.move**2 * executions_per_s * spread)
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,7 @@ class SyntheticMarket:
         self._second = 0
         self._next_id = 1
         self._received_ns = 0
+        self._quoted_ns = 0
         self._activity = float(self._chance.normal())
         self._regime = int(self._chance.choice(4, p=_SHARES)) if settings.regimes else 0
         self._regime_left_s = _REGIME_LEAST_S + _REGIME_FURTHER_S * float(self._chance.random())
@@ -296,7 +297,9 @@ class SyntheticMarket:
         bought = np.concatenate(([False], buys))[after]
         bid = bids[np.where(bought, old, after)]
         ask = bids[np.where(bought, after, old)] + self._spread
-        received = executions.receive(times, after, end_ns)
+        received = np.maximum(executions.receive(times, after, end_ns), self._quoted_ns)
+        if len(received):
+            self._quoted_ns = int(received[-1])
         amounts = self._draw_amounts(chance, _DEPTH_SHARES, _DEPTH_LOGS, len(times))
         is_bid = chance.random(len(times)) < 0.5
         return list(
