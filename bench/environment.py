@@ -38,7 +38,15 @@ def peers_python() -> Path | str:
     print(f"setting up {_FOLDER.name} for the peers; the first time this takes some minutes", flush=True)
     try:
         subprocess.run([base, "-m", "venv", "--clear", str(_FOLDER)], check=True)
-        install = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--requirement", str(_REQUIREMENTS)]
+        install = [
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "install",
+            "--quiet",
+            "--requirement",
+            str(_REQUIREMENTS),
+        ]
         subprocess.run([str(python), *install], check=True)
     except subprocess.CalledProcessError as error:
         return f"the peers could not be installed ({error}); name an interpreter that has them with {_NAMED_BY}"

@@ -55,7 +55,9 @@ def backtesting_jobs() -> dict[str, Any]:
         if folder not in frames:
             data = load(Path(folder))
             index = pd.to_datetime(data["open_ns"])
-            frames[folder] = pd.DataFrame({name.title(): data[name] for name in ("open", "high", "low", "close", "volume")}, index)
+            frames[folder] = pd.DataFrame(
+                {name.title(): data[name] for name in ("open", "high", "low", "close", "volume")}, index
+            )
         frame = frames[folder]
         seconds, stats = timed(lambda: Backtest(frame, Crossover, cash=CASH, commission=0.0).run())
         trades = stats["_trades"]
@@ -71,7 +73,9 @@ def backtesting_jobs() -> dict[str, Any]:
         fills = [times[number][order], side[order], size[order], price[order]]
         if open_:
             last = open_[0]
-            for values, value in zip(fills, (times[last.entry_bar], 1, float(last.size), last.entry_price), strict=True):
+            for values, value in zip(
+                fills, (times[last.entry_bar], 1, float(last.size), last.entry_price), strict=True
+            ):
                 values.resize(len(values) + 1, refcheck=False)
                 values[-1] = value
         return _answer(seconds, Fills(*fills), save_to)
@@ -95,7 +99,9 @@ def vectorbt_jobs() -> dict[str, Any]:
     def bars(folder: str, save_to: str | None = None) -> dict[str, Any]:
         if folder not in frames:
             data = load(Path(folder))
-            frames[folder] = pd.DataFrame({name: data[name] for name in ("open", "high", "low", "close", "volume", "open_ns")})
+            frames[folder] = pd.DataFrame(
+                {name: data[name] for name in ("open", "high", "low", "close", "volume", "open_ns")}
+            )
         frame = frames[folder]
 
         def work() -> Any:
@@ -214,7 +220,14 @@ def nautilus_jobs() -> dict[str, Any]:
         def on_order_filled(self, event: Any) -> None:
             self.fills.append(event)
 
-    def run(instruments: list[Equity], data: list[Any], lengths: tuple[int, int], bar_type: BarType | None, save_to: str | None, as_shipped: bool) -> Any:
+    def run(
+        instruments: list[Equity],
+        data: list[Any],
+        lengths: tuple[int, int],
+        bar_type: BarType | None,
+        save_to: str | None,
+        as_shipped: bool,
+    ) -> Any:
         PortfolioAnalyzer.record_trade = record_trade if as_shipped else skip
         engine = BacktestEngine(
             BacktestEngineConfig(
@@ -247,25 +260,41 @@ def nautilus_jobs() -> dict[str, Any]:
         bar_type = BarType.from_str("COIN.SIM-1-MINUTE-LAST-EXTERNAL")
         if folder not in kept:
             data = load(Path(folder))
-            rows = zip(*(data[name].tolist() for name in ("open", "high", "low", "close", "volume", "open_ns")), strict=True)
+            rows = zip(
+                *(data[name].tolist() for name in ("open", "high", "low", "close", "volume", "open_ns")), strict=True
+            )
             kept[folder] = [
-                Bar(bar_type, Price(o, 2), Price(h, 2), Price(low, 2), Price(c, 2), Quantity(v, 0), t + MINUTE_NS, t + MINUTE_NS)
+                Bar(
+                    bar_type,
+                    Price(o, 2),
+                    Price(h, 2),
+                    Price(low, 2),
+                    Price(c, 2),
+                    Quantity(v, 0),
+                    t + MINUTE_NS,
+                    t + MINUTE_NS,
+                )
                 for o, h, low, c, v, t in rows
             ]
         answer: dict[str, Any] = run([one], kept[folder], (FAST, SLOW), bar_type, save_to, as_shipped)
         return answer
 
-    def ticks(folder: str, count: int, lengths: tuple[int, int], save_to: str | None = None, as_shipped: bool = False) -> dict[str, Any]:
+    def ticks(
+        folder: str, count: int, lengths: tuple[int, int], save_to: str | None = None, as_shipped: bool = False
+    ) -> dict[str, Any]:
         key = f"{folder} {count}"
         if key not in kept:
             kept.clear()
             data = load(Path(folder))
             names = [instrument(symbol_name(number)) for number in range(int(data["symbol"].max()) + 1)]
             rows = zip(*(data[name][:count].tolist() for name in ("symbol", "price", "size", "time_ns")), strict=True)
-            kept[key] = names, [
-                TradeTick(names[s].id, Price(p, 2), Quantity(z, 0), AggressorSide.BUYER, TradeId(str(n)), t, t)
-                for n, (s, p, z, t) in enumerate(rows)
-            ]
+            kept[key] = (
+                names,
+                [
+                    TradeTick(names[s].id, Price(p, 2), Quantity(z, 0), AggressorSide.BUYER, TradeId(str(n)), t, t)
+                    for n, (s, p, z, t) in enumerate(rows)
+                ],
+            )
         answer: dict[str, Any] = run(*kept[key], tuple(lengths), None, save_to, as_shipped)
         return answer
 

@@ -70,7 +70,9 @@ def table(rows: Sequence[Row]) -> Any:
     return shown
 
 
-def write(folder: Path, rows: Sequence[Row], notes: Sequence[str], about: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+def write(
+    folder: Path, rows: Sequence[Row], notes: Sequence[str], about: Mapping[str, Any], details: Mapping[str, Any]
+) -> None:
     """Write results.md and results.json into a folder."""
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     lines = [
@@ -91,5 +93,11 @@ def write(folder: Path, rows: Sequence[Row], notes: Sequence[str], about: Mappin
         "",
     ]
     (folder / "results.md").write_text("\n".join(lines), encoding="utf-8")
-    everything = {"when": when, **about, "rows": [row._asdict() for row in rows], "notes": list(notes), "details": details}
+    everything = {
+        "when": when,
+        **about,
+        "rows": [row._asdict() for row in rows],
+        "notes": list(notes),
+        "details": details,
+    }
     (folder / "results.json").write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")

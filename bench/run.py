@@ -75,7 +75,14 @@ class Bench:
     def ratio(self, case: str, ours: Timing, theirs: Timing, counts: tuple[int, int], unit: str, target: float) -> None:
         value = (counts[0] / ours.middle) / (counts[1] / theirs.middle)
         verdict = at_least(value, target)
-        self.add(case, rate(ours, counts[0], unit), rate(theirs, counts[1], unit), f"{value:.2f} x", f">= {target:g} x", verdict)
+        self.add(
+            case,
+            rate(ours, counts[0], unit),
+            rate(theirs, counts[1], unit),
+            f"{value:.2f} x",
+            f">= {target:g} x",
+            verdict,
+        )
         self.details[case] = {"qfkit_s": ours.seconds, "peer_s": theirs.seconds, "counts": counts, "ratio": value}
 
     def add(self, case: str, ours: str, theirs: str, figure: str, target: str, verdict: str) -> None:
@@ -99,7 +106,9 @@ def bars(bench: Bench) -> None:
     if peer is not None:
         peer.ask("bars", folder=folder, save_to=str(bench.folder / "backtesting"))
         bench.same("backtesting.py", mine, bench.fills("backtesting"))
-        ours, theirs = bench.turns(7, lambda: bench.ours.ask("bars", folder=folder), lambda: peer.ask("bars", folder=folder))
+        ours, theirs = bench.turns(
+            7, lambda: bench.ours.ask("bars", folder=folder), lambda: peer.ask("bars", folder=folder)
+        )
         bench.ratio("Strategy on bars / backtesting.py", ours, theirs, (count, count), "bars", 2.5)
         peer.close()
     peer = bench.peer("nautilus")
@@ -111,7 +120,9 @@ def bars(bench: Bench) -> None:
         kept = Fills(*(values[theirs_fills.time_ns <= data["open_ns"][-1]] for values in theirs_fills))
         place = np.searchsorted(data["open_ns"], mine.time_ns)
         bench.same("nautilus_trader on bars", mine._replace(price=data["close"][place - 1]), kept)
-        ours, theirs = bench.turns(3, lambda: bench.ours.ask("bars", folder=folder), lambda: peer.ask("bars", folder=folder))
+        ours, theirs = bench.turns(
+            3, lambda: bench.ours.ask("bars", folder=folder), lambda: peer.ask("bars", folder=folder)
+        )
         bench.ratio("Strategy on bars / nautilus_trader", ours, theirs, (count, count), "bars", 10.0)
         shipped = peer.ask("bars", folder=folder, as_shipped=True)["seconds"]
         bench.notes.append(
@@ -127,7 +138,9 @@ def bars(bench: Bench) -> None:
         bench.same("vectorbt", bench.fills("signal"), bench.fills("vectorbt"))
         for _ in range(2):
             peer.ask("bars", folder=folder)
-        ours, theirs = bench.turns(11, lambda: bench.ours.ask("signal", folder=folder), lambda: peer.ask("bars", folder=folder))
+        ours, theirs = bench.turns(
+            11, lambda: bench.ours.ask("signal", folder=folder), lambda: peer.ask("bars", folder=folder)
+        )
         bench.ratio("signal function on bars / vectorbt (warm)", ours, theirs, (count, count), "bars", 3.0)
         longer = count * 10
         folder_10 = str(bench.folder / "bars10")
@@ -163,7 +176,9 @@ def ticks(bench: Bench) -> None:
         theirs_fills = bench.fills(theirs_name)
         # What is decided on a symbol's last tick has no next one to fill at here.
         place = np.searchsorted(data["time_ns"], theirs_fills.time_ns)
-        last = [np.flatnonzero(data["symbol"][:fewer] == number).max() for number in range(int(data["symbol"].max()) + 1)]
+        last = [
+            np.flatnonzero(data["symbol"][:fewer] == number).max() for number in range(int(data["symbol"].max()) + 1)
+        ]
         kept = Fills(*(values[~np.isin(place, last)] for values in theirs_fills))
         order = np.argsort(decided, kind="stable")
         at_decision = data["price"][np.searchsorted(data["time_ns"], decided[order])]
@@ -174,7 +189,9 @@ def ticks(bench: Bench) -> None:
             lambda lengths=lengths: bench.ours.ask("ticks", folder=folder, count=count, lengths=lengths),
             lambda lengths=lengths, fewer=fewer: peer.ask("ticks", folder=folder, count=fewer, lengths=lengths),
         )
-        bench.ratio(f"Strategy on ticks, SMA {fast}/{slow} / nautilus_trader", ours, theirs, (count, fewer), "ticks", 10.0)
+        bench.ratio(
+            f"Strategy on ticks, SMA {fast}/{slow} / nautilus_trader", ours, theirs, (count, fewer), "ticks", 10.0
+        )
         bench.notes.append(
             f"Ticks, SMA {fast}/{slow}: qfkit on {count:,} of 10 symbols, nautilus_trader on the first {fewer:,} "
             f"({len(mine.side):,} fills on those, compared); more are slower for it, for its cost grows with its fills."
@@ -213,7 +230,14 @@ def replay(bench: Bench) -> None:
         raise SystemExit(f"replay: the journal holds {answers[0]['events']:,} of {count:,} events")
     timing = Timing(tuple(answer["seconds"] for answer in answers))
     speed = count / timing.middle
-    bench.add("session with journal, decoded ticks", rate(timing, count, "ticks"), "", f"{speed:,.0f}/s", ">= 100,000/s", at_least(speed, 1e5))
+    bench.add(
+        "session with journal, decoded ticks",
+        rate(timing, count, "ticks"),
+        "",
+        f"{speed:,.0f}/s",
+        ">= 100,000/s",
+        at_least(speed, 1e5),
+    )
     bench.notes.append(f"Session on {count:,} ticks: a journal of {answers[0]['journal_mb']:.0f} MB.")
     path = capture_path()
     case = "session with journal, raw Binance capture with decoding"
@@ -222,7 +246,14 @@ def replay(bench: Bench) -> None:
         return
     answers = [bench.ours.ask("capture", path=str(path)) for _ in range(4)][1:]
     timing = Timing(tuple(answer["seconds"] for answer in answers))
-    bench.add(case, rate(timing, answers[0]["events"], "events"), "", f"{answers[0]['events'] / timing.middle:,.0f}/s", "stated", "")
+    bench.add(
+        case,
+        rate(timing, answers[0]["events"], "events"),
+        "",
+        f"{answers[0]['events'] / timing.middle:,.0f}/s",
+        "stated",
+        "",
+    )
 
 
 def capture_path() -> Path | None:
@@ -253,7 +284,9 @@ def scaling(bench: Bench) -> None:
         values = [middle[name] for name in names]
         spread = max(values) / min(values)
         shown = ", ".join(f"{value / 1000:.2f}" for value in values)
-        bench.add(title, f"{shown} us", "", f"largest / smallest {spread:.2f}", f"flat (<= {_FLAT:g})", at_most(spread, _FLAT))
+        bench.add(
+            title, f"{shown} us", "", f"largest / smallest {spread:.2f}", f"flat (<= {_FLAT:g})", at_most(spread, _FLAT)
+        )
     with Worker(sys.executable, "bench.ours") as worker:
         count, after = 5_000_000 // bench.scale, 500_000 // bench.scale
         answer = worker.ask("memory", count=count, after=max(after, 100_000))
@@ -262,7 +295,14 @@ def scaling(bench: Bench) -> None:
         raise SystemExit(f"memory: the journal holds {answer['events']:,} of {count:,} events")
     grown = answer["most_grown_mb"]
     text = f"{answer['start_mb']:.0f} MB, then at most {grown:+.1f} MB"
-    bench.add(f"memory of a session of {count:,} events after the first {after:,}", text, "", f"{grown:.1f} MB", "< 5 MB", at_most(grown, 5.0))
+    bench.add(
+        f"memory of a session of {count:,} events after the first {after:,}",
+        text,
+        "",
+        f"{grown:.1f} MB",
+        "< 5 MB",
+        at_most(grown, 5.0),
+    )
 
 
 def processes(bench: Bench) -> None:
@@ -283,11 +323,28 @@ def processes(bench: Bench) -> None:
             raise SystemExit(f"{' '.join(arguments)} ended with {ended.code}:\n{ended.printed}")
         peak = ended.peak_bytes / 1e6
         bench.add(case, f"{peak:.0f} MB", "", f"{peak:.0f} MB", "< 100 MB", at_most(peak, 100.0))
-    nothing, numpy_s, qfkit_s, help_s = best_seconds(
-        [[python, "-c", "pass"], [python, "-c", "import numpy"], [python, "-c", "import qfkit"], [*command, "--help"]], 7
+    every_name = "import qfkit; [getattr(qfkit, name) for name in qfkit.__all__]"
+    programs = ("pass", "import numpy", "import qfkit", every_name)
+    nothing, numpy_s, qfkit_s, every_s, help_s = best_seconds(
+        [*([python, "-c", program] for program in programs), [*command, "--help"]], 7
     )
     more = qfkit_s - numpy_s
-    bench.add("`import qfkit` beyond `import numpy`", f"{qfkit_s:.3f} s", f"numpy {numpy_s:.3f} s", f"{more:+.3f} s", "< 0.2 s", at_most(more, 0.2))
+    bench.add(
+        "`import qfkit` beyond `import numpy`",
+        f"{qfkit_s:.3f} s",
+        f"numpy {numpy_s:.3f} s",
+        f"{more:+.3f} s",
+        "< 0.2 s",
+        at_most(more, 0.2),
+    )
+    bench.add(
+        "... and every public name used",
+        f"{every_s:.3f} s",
+        f"numpy {numpy_s:.3f} s",
+        f"{every_s - numpy_s:+.3f} s",
+        "stated",
+        "",
+    )
     bench.add("`qfkit --help`", f"{help_s:.3f} s", "", f"{help_s:.3f} s", "< 0.4 s", at_most(help_s, 0.4))
     bench.notes.append(f"Processes: best of 7, the start of Python itself ({nothing:.3f} s) included.")
 
@@ -319,7 +376,7 @@ def main() -> None:
         write(chosen.to, bench.rows, bench.notes, about, bench.details)
     from rich.console import Console
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 180)
     console.print(table(bench.rows))
     for note in bench.notes:
         console.print(f"- {note}", highlight=False)

@@ -36,7 +36,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Fills(NamedTuple):
-    """Fills as arrays: the number of the bar or tick decided on, the side (1, -1), quantity and price."""
+    """Fills as arrays: the market's time, the side (1 or -1), quantity and price."""
 
     time_ns: np.ndarray
     side: np.ndarray
@@ -97,7 +97,9 @@ def bar_data(count: int, *, seed: int = 7) -> dict[str, np.ndarray]:
     open_ = before + generator.integers(-150, 151, count)
     high = np.maximum(open_, close) + generator.integers(0, 2_000, count)
     low = np.minimum(open_, close) - generator.integers(0, 2_000, count)
-    columns = {name: values / CENT for name, values in (("open", open_), ("high", high), ("low", low), ("close", close))}
+    columns = {
+        name: values / CENT for name, values in (("open", open_), ("high", high), ("low", low), ("close", close))
+    }
     volume = generator.integers(1_000, 100_000, count).astype(float)
     return {**columns, "volume": volume, "open_ns": START_NS + MINUTE_NS * np.arange(count, dtype=np.int64)}
 

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 __all__ = ["Worker", "serve", "timed"]
 
@@ -80,7 +80,7 @@ class Worker:
                 self.process.stdin.close()
         self.process.wait(timeout=30)
 
-    def __enter__(self) -> "Worker":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,91 @@
+"""The benchmark's pure parts: its data, its comparison of fills and its verdicts."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bench.report import Row, at_least, at_most, rate, write
+from bench.work import FAST, SLOW, Fills, Timing, bar_data, difference, load, save, tick_data, ties
+
+
+def _fills(**changed):
+    fills = {
+        "time_ns": np.array([1, 2]),
+        "side": np.array([1, -1]),
+        "quantity": np.array([100.0, 100.0]),
+        "price": np.array([10.5, 11.25]),
+    }
+    return Fills(**{**fills, **changed})
+
+
+def test_averages_are_never_equal_in_the_data():
+    close = bar_data(3_000)["close"]
+    cents = [round(price * 100) for price in close]
+    equal = [
+        end
+        for end in range(SLOW, len(cents) + 1)
+        if sum(cents[end - FAST : end]) * SLOW == sum(cents[end - SLOW : end]) * FAST
+    ]
+    assert equal == []
+    assert (np.abs(close * 100 - np.rint(close * 100)) < 1e-6).all()
+
+
+def test_ties_are_found_where_they_are():
+    assert ties(np.array([5, 5, 5, 5, 5, 9]), 2, 4).tolist() == [3, 4]
+
+
+def test_bars_are_possible_and_the_same_every_time():
+    one, again = bar_data(500), bar_data(500)
+    assert all((one[name] == again[name]).all() for name in one)
+    assert (one["high"] >= np.maximum(one["open"], one["close"])).all()
+    assert (one["low"] <= np.minimum(one["open"], one["close"])).all()
+    assert (one["low"] > 0).all()
+    assert (one["open"][1:] != one["close"][:-1]).any()
+
+
+def test_ticks_are_ordered_in_time_and_of_all_symbols():
+    data = tick_data(20_000, symbols=10)
+    assert (np.diff(data["time_ns"]) > 0).all()
+    assert set(data["symbol"]) == set(range(10))
+    assert (data["price"] > 0).all()
+
+
+def test_equal_fills_have_no_difference_and_others_are_named():
+    assert difference(_fills(), _fills()) is None
+    assert difference(_fills(), _fills(price=np.array([10.5, 11.26]))) == (
+        "fill 2 of 2: price np.float64(11.25) against np.float64(11.26)"
+    )
+    assert difference(_fills(), Fills(*(values[:1] for values in _fills()))) == "2 fills against 1"
+
+
+def test_arrays_come_back_from_a_folder(tmp_path):
+    save(tmp_path / "fills", _fills()._asdict())
+    assert difference(_fills(), Fills(**load(tmp_path / "fills"))) is None
+
+
+@pytest.mark.parametrize(
+    ("verdict", "text"),
+    [
+        (at_least(2.6, 2.5), "PASS"),
+        (at_least(2.0, 2.5), "short by 20%"),
+        (at_most(90.0, 100.0), "PASS"),
+        (at_most(125.0, 100.0), "over by 25%"),
+    ],
+)
+def test_verdicts(verdict, text):
+    assert verdict == text
+
+
+def test_rates_are_the_median_with_lowest_and_highest():
+    assert rate(Timing((0.5, 0.25, 1.0)), 100_000, "bars") == "200 k bars/s (100 k..400 k)"
+
+
+def test_results_are_written_as_markdown_and_json(tmp_path):
+    row = Row("case", "1 s", "2 s", "2.00 x", ">= 3 x", "short by 33%")
+    about = {"machine": "a machine", "versions": {"qfkit's side": {"python": "3.11"}}}
+    write(tmp_path, [row], ["a note"], about, {"case": [1.0]})
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "| case | 1 s | 2 s | 2.00 x | >= 3 x | short by 33% |" in text
+    assert "- a note" in text
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["rows"][0]["verdict"] == "short by 33%"
