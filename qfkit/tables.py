@@ -153,7 +153,7 @@ def equity_frame(
     if values.shape[1] == 1 and (len(strategy_names) == 1 or not len(values)):
         values = np.repeat(values, 1 + len(strategy_names), axis=1)
     names = ["account", *strategy_names]
-    return pandas.DataFrame(values, index=_index(columns.times_ns), columns=names, dtype=_NUMBER)
+    return pandas.DataFrame(values, index=_index(columns.times_ns), columns=names, dtype=_NUMBER, copy=True)
 
 
 def bars_frame(bars: Iterable[Bar] | Mapping[str, BarColumns]) -> "pandas.DataFrame":
