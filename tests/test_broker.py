@@ -97,6 +97,16 @@ def test_bracket_target_already_passed_at_the_open_counts_before_the_stop():
     assert fills(engine) == [("buy", 10, 100.0), ("sell", 10, 112.0)]
 
 
+def test_bracket_target_beyond_the_whole_bar_of_its_entry_fills_within_it():
+    # Sold short at the open of 90: the target of 99 lies above all that traded, so it is met at the worst of it.
+    rows = [(100, 101, 99, 100), (90, 92, 88, 91), (91, 92, 90, 91)]
+
+    def short(strategy):
+        return strategy.sell("A", quantity=10, stop_loss=120.0, take_profit=99.0)
+
+    assert fills(run(bars(rows), {0: short}, costs=THROUGH)) == [("sell", 10, 90.0), ("buy", 10, 92.0)]
+
+
 def test_bracket_stopped_in_the_bar_of_its_own_entry():
     rows = [(100, 100, 100, 100), (100, 101, 94, 96), (96, 97, 95, 96)]
     engine = run(bars(rows), {0: buy(stop_loss=95.0, take_profit=110.0)}, costs=THROUGH)

@@ -25,7 +25,23 @@ from qfkit.core.costs import Costs
 from qfkit.core.events import Bar, Quote, Tick
 from qfkit.core.fill_rules import at_open, late_leg, limit_inside, on_quote, on_trade, stop_inside
 from qfkit.core.market import Market
-from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, TimeInForce
+from qfkit.core.orders import (
+    CANCELLED,
+    DAY,
+    EXPIRED,
+    FILLED,
+    FOK,
+    HELD,
+    IOC,
+    LIMIT,
+    MARKET,
+    PARTIALLY_FILLED,
+    TRAILING_STOP,
+    WORKING,
+    Fill,
+    Order,
+    OrderStatus,
+)
 from qfkit.core.portfolio import Book
 from qfkit.core.records import Records
 from qfkit.core.working import WorkingOrder
@@ -35,7 +51,6 @@ __all__ = ["Broker"]
 
 _DAY_NS = 86_400_000_000_000
 _DUST = 1e-12
-_AT_ONCE = (TimeInForce.IOC, TimeInForce.FOK)
 
 
 class Broker:
@@ -69,7 +84,7 @@ class Broker:
         market.working.append(working)
         if working.expires_ns is not None and working.expires_ns < self.next_expiry_ns:
             self.next_expiry_ns = working.expires_ns
-        if order.type == OrderType.TRAILING_STOP:
+        if order.type is TRAILING_STOP:
             working.extreme = market.price
         self._records.orders.append(order)
         return working
@@ -96,7 +111,7 @@ class Broker:
     def cancel(self, working: WorkingOrder, reason: str, clock_ns: int) -> None:
         """Take an order off the market at once; what is filled stays, held legs go with an unfilled entry."""
         self._clock_ns = clock_ns
-        self._close(working, OrderStatus.CANCELLED, reason)
+        self._close(working, CANCELLED, reason)
 
     def modify(
         self,
@@ -115,7 +130,7 @@ class Broker:
                     f"order {order.order_id}: quantity {quantity!r} is not above the {order.filled!r} already filled; "
                     "cancel it instead"
                 )
-            if working.order.status != OrderStatus.HELD:
+            if working.order.status is not HELD:
                 working.remaining = quantity - order.filled
         if limit_price is not None:
             working.limit_price = limit_price
@@ -142,7 +157,7 @@ class Broker:
             if working.expires_ns is None or not working.is_open:
                 continue
             if working.expires_ns <= clock_ns:
-                self._close(working, OrderStatus.EXPIRED, f"time in force {working.order.time_in_force} is over")
+                self._close(working, EXPIRED, f"time in force {working.order.time_in_force} is over")
             elif working.expires_ns < self.next_expiry_ns:
                 self.next_expiry_ns = working.expires_ns
 
@@ -154,9 +169,10 @@ class Broker:
         self._forget(working)
         for leg in working.legs:
             if working.order.filled == 0.0:
-                self._close(leg, OrderStatus.CANCELLED, "its entry was not filled")
+                self._close(leg, CANCELLED, "its entry was not filled")
 
     def _forget(self, working: WorkingOrder) -> None:
+        working.is_open = False
         del self.open[working.order.order_id]
         if working in working.market.working:
             working.market.working.remove(working)
@@ -169,7 +185,7 @@ class Broker:
         for working in market.working:
             if received_ns < working.sent_ns or (opened_ns is not None and opened_ns < working.order.decided_ns):
                 continue
-            if working.expires_ns is None and working.order.time_in_force == TimeInForce.DAY:
+            if working.expires_ns is None and working.order.time_in_force is DAY:
                 # The day is that of the first event it could fill on.
                 working.expires_ns = (time_ns // _DAY_NS + 1) * _DAY_NS
                 self.next_expiry_ns = min(self.next_expiry_ns, working.expires_ns)
@@ -180,8 +196,9 @@ class Broker:
     def _finish(self, eligible: list[WorkingOrder]) -> None:
         for working in eligible:
             working.seen = True
-            if working.order.time_in_force in _AT_ONCE and working.is_open:
-                self._close(working, OrderStatus.CANCELLED, "not filled at once")
+            in_force = working.order.time_in_force
+            if (in_force is IOC or in_force is FOK) and working.is_open:
+                self._close(working, CANCELLED, "not filled at once")
 
     def match_bar(self, market: Market, bar: Bar) -> None:
         """Match a symbol's orders against a closed bar: the open, then stops, then limits."""
@@ -210,7 +227,7 @@ class Broker:
                 if working.is_open:
                     self._fill(working, stop_inside(working, bar, touch))
             for working in inside:
-                if working.is_open and working.type == OrderType.LIMIT and not working.fired_inside:
+                if working.is_open and working.type is LIMIT and not working.fired_inside:
                     self._fill(working, limit_inside(working, bar, touch))
             for working in list(market.working):
                 working.fired_inside = False
@@ -273,19 +290,19 @@ class Broker:
             held = working.book.position(working.market).quantity
             closable = -held if working.is_buy else held
             if closable <= 0.0:
-                self._close(working, OrderStatus.CANCELLED, "the position is closed already")
+                self._close(working, CANCELLED, "the position is closed already")
                 return
             wanted = min(wanted, closable)
         offer = self._buyable if working.is_buy else self._sellable
         available = offer[0]
-        if available < wanted and order.time_in_force == TimeInForce.FOK:
+        if available < wanted and order.time_in_force is FOK:
             return
         quantity = wanted if wanted <= available else available
         if quantity <= _DUST * order.quantity:
             return
         offer[0] -= quantity
         price = market_price
-        if self._slippage is not None and working.type == OrderType.MARKET:
+        if self._slippage is not None and working.type is MARKET:
             slipped = self._slippage(order.side, quantity, market_price)
             price = self.costs.checked_price(order.side, market_price, slipped)
         fee = 0.0 if self._commission is None else self._commission(quantity, price)
@@ -300,7 +317,7 @@ class Broker:
         )
         working.order = replace(
             order,
-            status=OrderStatus.FILLED if working.remaining == 0.0 else OrderStatus.PARTIALLY_FILLED,
+            status=FILLED if working.remaining == 0.0 else PARTIALLY_FILLED,
             filled=filled,
             average_price=average,
             updated_ns=self._clock_ns,
@@ -327,7 +344,7 @@ class Broker:
         if working.group:
             self._reduce_group(working, quantity / before)
         if working.parent is not None and working.remaining == 0.0:
-            self._close(working.parent, OrderStatus.CANCELLED, "its stop-loss or take-profit filled")
+            self._close(working.parent, CANCELLED, "its stop-loss or take-profit filled")
         if working.legs:
             self._activate_legs(working, quantity)
         self._on_fill(working, fill)
@@ -337,8 +354,8 @@ class Broker:
             if not other.is_open:
                 continue
             if filled.remaining == 0.0:
-                self._close(other, OrderStatus.CANCELLED, f"order {filled.order.order_id} of its group filled")
-            elif other.order.status != OrderStatus.HELD:
+                self._close(other, CANCELLED, f"order {filled.order.order_id} of its group filled")
+            elif other.order.status is not HELD:
                 other.remaining -= other.remaining * fraction
                 other.order = replace(
                     other.order,
@@ -353,10 +370,10 @@ class Broker:
             if not leg.is_open:
                 continue
             leg.remaining += quantity
-            first = leg.order.status == OrderStatus.HELD
+            first = leg.order.status is HELD
             leg.order = replace(
                 leg.order,
-                status=OrderStatus.WORKING if first else leg.order.status,
+                status=WORKING if first else leg.order.status,
                 quantity=leg.order.filled + leg.remaining,
                 updated_ns=self._clock_ns,
             )
@@ -365,5 +382,5 @@ class Broker:
                 leg.market.working.append(leg)
                 leg.seen = True
                 leg.activated_inside = self._inside
-                if leg.type == OrderType.TRAILING_STOP:
+                if leg.type is TRAILING_STOP:
                     leg.extreme = entry.order.average_price or leg.market.price

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from qfkit.core.orders import Side
+from qfkit.core.orders import BUY, Side
 from qfkit.errors import ParameterError
 
 __all__ = ["Commission", "CommissionCallable", "Costs", "SlippageCallable"]
@@ -105,7 +105,7 @@ class Costs(msgspec.Struct, frozen=True):
         fraction = self.slippage_bps / 10_000
 
         def slip(side: Side, quantity: float, price: float) -> float:
-            return price * (1.0 + fraction) if side == Side.BUY else price * (1.0 - fraction)
+            return price * (1.0 + fraction) if side is BUY else price * (1.0 - fraction)
 
         return slip
 
@@ -132,7 +132,7 @@ class Costs(msgspec.Struct, frozen=True):
 
     def checked_price(self, side: Side, price: float, slipped: float) -> float:
         """Guard a slippage callable: a price better than the market's, or no price, is an error."""
-        better = slipped < price if side == Side.BUY else slipped > price
+        better = slipped < price if side is BUY else slipped > price
         if better or not isfinite(slipped) or slipped <= 0.0:
             raise ParameterError(
                 f"the slippage callable gave {slipped!r} for a {side} at {price!r}: it may only make the price worse"

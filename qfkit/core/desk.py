@@ -7,7 +7,23 @@ from typing import TYPE_CHECKING, Any
 from qfkit.core.events import Bar
 from qfkit.core.lanes import IndicatorSet
 from qfkit.core.market import Market
-from qfkit.core.orders import Check, Order, OrderStatus, OrderType, Side, Signal, TimeInForce
+from qfkit.core.orders import (
+    BUY,
+    GTC,
+    GTD,
+    HELD,
+    LIMIT,
+    MARKET,
+    SELL,
+    STOP,
+    STOP_LIMIT,
+    TRAILING_STOP,
+    Check,
+    Order,
+    OrderType,
+    Signal,
+    TimeInForce,
+)
 from qfkit.core.portfolio import Book, Position
 from qfkit.core.risk import Exposure, gate
 from qfkit.core.sizing import SizingContext
@@ -23,6 +39,7 @@ __all__ = ["Desk"]
 
 # A target this near to the position, as a fraction of the larger, is met already.
 _NEAR = 1e-9
+_PRICES = ("limit_price", "stop_price", "trail", "trail_fraction", "stop_loss", "take_profit")
 
 
 class Desk:
@@ -123,26 +140,21 @@ class Desk:
         if size <= 0.0:
             raise OrderError(f"{action} {symbol}: a size of {size!r} is not above zero")
         buy = action == "buy"
-        for name, price in (("limit_price", limit_price), ("stop_price", stop_price), ("trail", trail),
-                            ("trail_fraction", trail_fraction), ("stop_loss", stop_loss), ("take_profit", take_profit)):  # fmt: skip
+        for place, price in enumerate((limit_price, stop_price, trail, trail_fraction, stop_loss, take_profit)):
             if price is not None and not 0.0 < price < inf:
-                raise OrderError(f"{action} {symbol}: {name}={price!r} is not above zero and finite")
-        try:
-            in_force = TimeInForce(time_in_force)
-        except ValueError:
-            known = ", ".join(TimeInForce)
-            raise OrderError(f"{action} {symbol}: time_in_force={time_in_force!r} is none of {known}") from None
-        if (in_force == TimeInForce.GTD) != (expires_ns is not None):
+                raise OrderError(f"{action} {symbol}: {_PRICES[place]}={price!r} is not above zero and finite")
+        in_force = time_in_force if type(time_in_force) is TimeInForce else _time_in_force(time_in_force, action, symbol)
+        if (in_force is GTD) != (expires_ns is not None):
             raise OrderError(f"{action} {symbol}: time_in_force='gtd' and expires_ns= go together")
-        kind = OrderType.MARKET
+        kind = MARKET
         if trail is not None or trail_fraction is not None:
             if limit_price is not None or stop_price is not None or (trail is not None and trail_fraction is not None):
                 raise OrderError(f"{action} {symbol}: a trailing stop takes trail= or trail_fraction= and no other price")
-            kind = OrderType.TRAILING_STOP
+            kind = TRAILING_STOP
         elif stop_price is not None:
-            kind = OrderType.STOP if limit_price is None else OrderType.STOP_LIMIT
+            kind = STOP if limit_price is None else STOP_LIMIT
         elif limit_price is not None:
-            kind = OrderType.LIMIT
+            kind = LIMIT
         expected = limit_price if limit_price is not None else stop_price if stop_price is not None else market.price
         for name, level, above in (("stop_loss", stop_loss, not buy), ("take_profit", take_profit, buy)):
             if level is not None and (level <= expected if above else level >= expected):
@@ -165,9 +177,9 @@ class Desk:
         if working is None:
             return None
         if stop_loss is not None:
-            self._attach(working, OrderType.STOP, stop_loss, "stop-loss")
+            self._attach(working, STOP, stop_loss, "stop-loss")
         if take_profit is not None:
-            self._attach(working, OrderType.LIMIT, take_profit, "take-profit")
+            self._attach(working, LIMIT, take_profit, "take-profit")
         return working.order.order_id
 
     def order_target(
@@ -187,7 +199,7 @@ class Desk:
         target = self._size(market, quantity, notional, weight)
         if market.working:
             for working in [one for one in market.working if one.owner is self]:
-                if working.order.type == OrderType.MARKET:
+                if working.order.type is MARKET:
                     self._engine.broker.cancel(working, "replaced by a new target", self.clock_ns)
         position = self.book.positions.get(symbol)
         held = 0.0 if position is None else position.quantity
@@ -303,7 +315,7 @@ class Desk:
             symbol = working.order.symbol
             held = quantities.get(symbol, 0.0)
             signed = working.remaining if working.is_buy else -working.remaining
-            if working.type == OrderType.MARKET or held * signed >= 0.0:
+            if working.type is MARKET or held * signed >= 0.0:
                 quantities[symbol] = held + signed
         position = quantities.pop(market.symbol, 0.0)
         gross = 0.0
@@ -318,12 +330,12 @@ class Desk:
         signed: float,
         expected: float,
         *,
-        kind: OrderType = OrderType.MARKET,
+        kind: OrderType = MARKET,
         limit_price: float | None = None,
         stop_price: float | None = None,
         trail: float | None = None,
         trail_is_fraction: bool = False,
-        time_in_force: TimeInForce = TimeInForce.GTC,
+        time_in_force: TimeInForce = GTC,
         expires_ns: int | None = None,
         reason: str,
         forced: bool = False,
@@ -339,7 +351,7 @@ class Desk:
             allowed, checks = gate(
                 engine.risk, signed, expected, market.price, self._exposure(market), engine.cost_at(expected, signed)
             )
-            refusal = "; ".join(f"{check.name} {check.value:.6g} over {check.limit:.6g}" for check in checks if not check.passed)
+            refusal = "" if allowed == wanted else _refusal(checks)
         engine.signals_count += 1
         signal_id = engine.signals_count
         order_id = None
@@ -368,7 +380,7 @@ class Desk:
         order = Order(
             order_id,
             market.symbol,
-            Side.BUY if signed > 0.0 else Side.SELL,
+            BUY if signed > 0.0 else SELL,
             kind,
             allowed,
             self.name,
@@ -394,7 +406,7 @@ class Desk:
         leg = Order(
             engine.orders_count,
             parent.symbol,
-            Side.SELL if entry.is_buy else Side.BUY,
+            SELL if entry.is_buy else BUY,
             kind,
             parent.quantity,
             self.name,
@@ -402,11 +414,24 @@ class Desk:
             engine.clock_ns,
             parent.sent_ns,
             parent.decision_price,
-            limit_price=price if kind == OrderType.LIMIT else None,
-            stop_price=price if kind == OrderType.STOP else None,
-            status=OrderStatus.HELD,
+            limit_price=price if kind is LIMIT else None,
+            stop_price=price if kind is STOP else None,
+            status=HELD,
             parent_id=parent.order_id,
             signal_id=parent.signal_id,
             updated_ns=engine.clock_ns,
         )
         engine.broker.submit_leg(leg, entry)
+
+
+def _time_in_force(given: str, action: str, symbol: str) -> TimeInForce:
+    try:
+        return TimeInForce(given)
+    except ValueError:
+        known = ", ".join(TimeInForce)
+        raise OrderError(f"{action} {symbol}: time_in_force={given!r} is none of {known}") from None
+
+
+def _refusal(checks: Iterable[Check]) -> str:
+    """The checks that were not passed, in words."""
+    return "; ".join(f"{check.name} {check.value:.6g} over {check.limit:.6g}" for check in checks if not check.passed)

@@ -31,7 +31,7 @@ from qfkit.core.events import (
 )
 from qfkit.core.lanes import Series, Track
 from qfkit.core.metrics import RunningMetrics
-from qfkit.core.orders import Fill, Side
+from qfkit.core.orders import BUY, SELL, Fill
 from qfkit.core.portfolio import Book
 from qfkit.core.records import Fault, Records
 from qfkit.core.risk import RiskLimits
@@ -85,6 +85,9 @@ class Engine:
         self.starting_cash = cash
         self.latency_ns = self.costs.latency_ns
         self.records = Records()
+        # These lists are emptied but never replaced.
+        self._keep_bar = self.records.bars.append
+        self._keep_equity = self.records.equity.append
         self.broker = Broker(self.costs, self.records, self._on_fill)
         self.tracks: dict[str, Track] = {}
         self.clock_ns = 0
@@ -307,17 +310,10 @@ class Engine:
         """A base bar closed: higher bars, indicators, then the strategies."""
         if self._pending:
             self.steering.apply()
-        self.records.bars.append(bar)
+        self._keep_bar(bar)
         base = track.base
         base.kept.append(bar)
-        finished: list[tuple[Series, Bar]] = []
-        if track.higher:
-            for series in track.higher.values():
-                series.forget_crossings()
-            self._close_higher(track, bar.open_ns)
-            finished = [(series, up) for series in track.higher.values() for up in track.raise_bar(series, bar)]
-            for series, closed in finished:
-                series.feed(closed)
+        finished = self._raise_higher(track, bar) if track.higher else ()
         for lane in base.lanes:
             lane.feed(bar)
         for seat in track.seats:
@@ -326,10 +322,21 @@ class Engine:
                     seat.on_bar(bar)
                 except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
                     self._fail(seat.desk, error, bar)
-        for series, closed in finished:
-            self._tell_followers(track, series, closed)
+        if track.higher:
+            for series, closed in finished:
+                self._tell_followers(track, series, closed)
+            for series in track.higher.values():
+                series.is_told = True
+
+    def _raise_higher(self, track: Track, bar: Bar) -> list[tuple[Series, Bar]]:
+        """Close the higher bars that end before or with a base bar; return the latter."""
         for series in track.higher.values():
-            series.is_told = True
+            series.forget_crossings()
+        self._close_higher(track, bar.open_ns)
+        finished = [(series, up) for series in track.higher.values() for up in track.raise_bar(series, bar)]
+        for series, closed in finished:
+            series.feed(closed)
+        return finished
 
     def _close_higher(self, track: Track, time_ns: int) -> None:
         """Close the higher bars whose end lies before the next base bar (or in a quiet market)."""
@@ -376,15 +383,16 @@ class Engine:
             for value in each:
                 equity += value
             row = (mark_ns, equity, *each)
-        self.records.equity.append(row)
-        self._unmeasured.append(row)
-        if len(self._unmeasured) >= _CURVE_POINTS:
+        self._keep_equity(row)
+        unmeasured = self._unmeasured
+        unmeasured.append(row)
+        if len(unmeasured) >= _CURVE_POINTS:
             self.measure()
 
     def measure(self) -> None:
         """Bring :attr:`metrics` and :attr:`equity_curve` up to the last equity point."""
         self.metrics.update_all(self._unmeasured)
-        self.equity_curve.extend([(int(row[0]), row[1]) for row in self._unmeasured])
+        self.equity_curve.extend([(int(row[0]), row[1]) for row in self._unmeasured[-_CURVE_POINTS:]])
         self._unmeasured.clear()
 
     # -- fills and faults --------------------------------------------------------------------
@@ -434,7 +442,7 @@ class Engine:
         commission, slippage = self._commission, self._slippage
         if commission is None and slippage is None:
             return _free
-        side = Side.BUY if signed > 0.0 else Side.SELL
+        side = BUY if signed > 0.0 else SELL
 
         def cost(quantity: float) -> float:
             if quantity <= 0.0:

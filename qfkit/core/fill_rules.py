@@ -7,7 +7,7 @@ the strict side wherever the data leave a doubt; :mod:`qfkit.core.broker` applie
 
 from qfkit.core.events import Bar, Quote, Tick
 from qfkit.core.market import Market
-from qfkit.core.orders import OrderType
+from qfkit.core.orders import LIMIT, MARKET, STOP, STOP_LIMIT, TRAILING_STOP, OrderType
 from qfkit.core.working import WorkingOrder
 
 __all__ = ["at_open", "late_leg", "limit_inside", "on_quote", "on_trade", "stop_inside"]
@@ -26,16 +26,16 @@ def at_open(working: WorkingOrder, bar: Bar, touch: bool) -> float | None:
     """What the bar's first price decides."""
     price, buy = bar.open, working.is_buy
     kind: OrderType = working.type
-    if kind == OrderType.MARKET:
+    if kind is MARKET:
         return price
-    if kind == OrderType.LIMIT:
+    if kind is LIMIT:
         return price if beyond(price, working.limit_price, buy, touch) else None
     level = working.stop_level()
     if level is not None and (price >= level if buy else price <= level):
         working.trigger()
-        if kind != OrderType.STOP_LIMIT or beyond(price, working.limit_price, buy, touch):
+        if kind is not STOP_LIMIT or beyond(price, working.limit_price, buy, touch):
             return price
-    elif kind == OrderType.TRAILING_STOP:
+    elif kind is TRAILING_STOP:
         working.follow(price)
     return None
 
@@ -47,7 +47,7 @@ def stop_inside(working: WorkingOrder, bar: Bar, touch: bool) -> float | None:
         return None
     if bar.high >= level if buy else bar.low <= level:
         price = max(bar.open, level) if buy else min(bar.open, level)
-    elif working.type == OrderType.TRAILING_STOP:
+    elif working.type is TRAILING_STOP:
         # The best price came at some time within the bar. Only the close is surely after it.
         working.follow(bar.low if buy else bar.high)
         price = working.trail_stop()
@@ -56,7 +56,7 @@ def stop_inside(working: WorkingOrder, bar: Bar, touch: bool) -> float | None:
     else:
         return None
     working.trigger()
-    if working.type == OrderType.MARKET or beyond(price, working.limit_price, buy, touch):
+    if working.type is MARKET or beyond(price, working.limit_price, buy, touch):
         return price
     # Whether the bar came back to the limit after the stop is unknown: wait for the next.
     working.fired_inside = True
@@ -64,16 +64,18 @@ def stop_inside(working: WorkingOrder, bar: Bar, touch: bool) -> float | None:
 
 
 def limit_inside(working: WorkingOrder, bar: Bar, touch: bool) -> float | None:
-    """A limit that the bar traded through after its open."""
-    extreme = bar.low if working.is_buy else bar.high
-    return working.limit_price if beyond(extreme, working.limit_price, working.is_buy, touch) else None
+    """A limit that the bar traded through after its open; one beyond the bar's range at the range's worse end."""
+    limit = working.limit_price
+    if limit is None or not beyond(bar.low if working.is_buy else bar.high, limit, working.is_buy, touch):
+        return None
+    return min(limit, bar.high) if working.is_buy else max(limit, bar.low)
 
 
 def late_leg(working: WorkingOrder, bar: Bar) -> float | None:
     """A leg whose entry filled inside this bar: the order of prices is unknown, so a stop that
     the bar touched counts (unless only the way to the entry passed it) and a target does not."""
     level = working.stop_price
-    if working.type != OrderType.STOP or level is None:
+    if working.type is not STOP or level is None:
         return None
     if working.is_buy:
         reached = bar.high >= level and (level >= bar.open or bar.close >= level)
@@ -82,7 +84,7 @@ def late_leg(working: WorkingOrder, bar: Bar) -> float | None:
     if not reached:
         return None
     working.trigger()
-    return level
+    return max(level, bar.low) if working.is_buy else min(level, bar.high)
 
 
 def on_trade(working: WorkingOrder, tick: Tick, market: Market, touch: bool) -> float | None:
@@ -92,10 +94,10 @@ def on_trade(working: WorkingOrder, tick: Tick, market: Market, touch: bool) -> 
     # Nobody sells to a buyer below the ask: a trade at the bid is no offer to us.
     quote = market.ask if buy else market.bid
     worse = price if quote != quote else max(price, quote) if buy else min(price, quote)
-    if working.type == OrderType.MARKET:
+    if working.type is MARKET:
         return worse
     limit = working.limit_price
-    if working.type != OrderType.LIMIT or limit is None or not beyond(price, limit, buy, touch):
+    if working.type is not LIMIT or limit is None or not beyond(price, limit, buy, touch):
         return None
     # An order that was marketable when it came gets the market's price, a resting one its own.
     if working.seen:
@@ -109,10 +111,10 @@ def on_quote(working: WorkingOrder, quote: Quote, market: Market) -> float | Non
     price = quote.ask if buy else quote.bid
     if not market.has_trades:
         _watch(working, price)
-    if working.type == OrderType.MARKET:
+    if working.type is MARKET:
         return price
     limit = working.limit_price
-    if working.type != OrderType.LIMIT or limit is None or (price > limit if buy else price < limit):
+    if working.type is not LIMIT or limit is None or (price > limit if buy else price < limit):
         return None
     return limit if working.seen else price
 
@@ -124,5 +126,5 @@ def _watch(working: WorkingOrder, price: float) -> None:
         return
     if price >= level if working.is_buy else price <= level:
         working.trigger()
-    elif working.type == OrderType.TRAILING_STOP:
+    elif working.type is TRAILING_STOP:
         working.follow(price)

@@ -4,7 +4,36 @@ from enum import StrEnum
 
 import msgspec
 
-__all__ = ["Check", "Fill", "Order", "OrderStatus", "OrderType", "Side", "Signal", "TimeInForce", "Trade"]
+__all__ = [
+    "BUY",
+    "CANCELLED",
+    "DAY",
+    "EXPIRED",
+    "FILLED",
+    "FOK",
+    "GTC",
+    "GTD",
+    "HELD",
+    "IOC",
+    "LIMIT",
+    "MARKET",
+    "PARTIALLY_FILLED",
+    "REJECTED",
+    "SELL",
+    "STOP",
+    "STOP_LIMIT",
+    "TRAILING_STOP",
+    "WORKING",
+    "Check",
+    "Fill",
+    "Order",
+    "OrderStatus",
+    "OrderType",
+    "Side",
+    "Signal",
+    "TimeInForce",
+    "Trade",
+]
 
 
 class Side(StrEnum):
@@ -50,7 +79,14 @@ class OrderStatus(StrEnum):
         return self in _OPEN
 
 
-_OPEN = frozenset({OrderStatus.HELD, OrderStatus.WORKING, OrderStatus.PARTIALLY_FILLED})
+# The members by themselves, for the engine: on Python 3.11 a look-up such as Side.BUY takes as
+# long as a function call.
+BUY, SELL = Side
+MARKET, LIMIT, STOP, STOP_LIMIT, TRAILING_STOP = OrderType
+GTC, DAY, IOC, FOK, GTD = TimeInForce
+HELD, WORKING, PARTIALLY_FILLED, FILLED, CANCELLED, EXPIRED, REJECTED = OrderStatus
+
+_OPEN = frozenset({HELD, WORKING, PARTIALLY_FILLED})
 
 
 class Check(msgspec.Struct, frozen=True, gc=False, array_like=True):

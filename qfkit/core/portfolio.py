@@ -7,7 +7,7 @@ unrealised - fees.
 from collections.abc import Iterable
 
 from qfkit.core.market import Market
-from qfkit.core.orders import Fill, Side, Trade
+from qfkit.core.orders import BUY, Fill, Trade
 
 __all__ = ["Book", "Portfolio", "Position", "total"]
 
@@ -81,7 +81,7 @@ class Position:
 
     def apply(self, fill: Fill) -> Trade | None:
         """Take a fill in; return the round trip that it ended, if it ended one."""
-        signed = fill.quantity if fill.side == Side.BUY else -fill.quantity
+        signed = fill.quantity if fill.side is BUY else -fill.quantity
         before = self.quantity
         after = before + signed
         if abs(after) <= _DUST * fill.quantity:
@@ -161,7 +161,7 @@ class Book:
         before = position.realised
         trade = position.apply(fill)
         notional = fill.quantity * fill.price
-        self.cash += (-notional if fill.side == Side.BUY else notional) - fill.fee
+        self.cash += (-notional if fill.side is BUY else notional) - fill.fee
         self.realised += position.realised - before
         self.fees += fill.fee
         if position.quantity:

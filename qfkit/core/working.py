@@ -3,7 +3,7 @@
 from math import nan
 
 from qfkit.core.market import Market
-from qfkit.core.orders import Order, OrderType, Side
+from qfkit.core.orders import BUY, LIMIT, MARKET, STOP_LIMIT, TRAILING_STOP, Order
 from qfkit.core.portfolio import Book
 
 __all__ = ["WorkingOrder"]
@@ -26,6 +26,7 @@ class WorkingOrder:
         "group",
         "is_buy",
         "is_leg",
+        "is_open",
         "legs",
         "limit_price",
         "market",
@@ -44,7 +45,7 @@ class WorkingOrder:
         self.owner = owner
         self.book = book
         self.market = market
-        self.is_buy = order.side == Side.BUY
+        self.is_buy = order.side is BUY
         self.type = order.type
         self.remaining = order.quantity
         self.sent_ns = order.sent_ns
@@ -54,21 +55,19 @@ class WorkingOrder:
         self.extreme = nan
         self.seen = False
         self.is_leg = False
+        self.is_open = True
         self.activated_inside = False
         self.fired_inside = False
         self.parent: WorkingOrder | None = None
         self.legs: list[WorkingOrder] = []
         self.group: list[WorkingOrder] = []
 
-    @property
-    def is_open(self) -> bool:
-        return self.order.status.is_open
-
     def stop_level(self) -> float | None:
         """Where an unfired stop fires; None for orders that are no stop (any more)."""
-        if self.type in (OrderType.MARKET, OrderType.LIMIT):
+        kind = self.type
+        if kind is MARKET or kind is LIMIT:
             return None
-        return self.trail_stop() if self.type == OrderType.TRAILING_STOP else self.stop_price
+        return self.trail_stop() if kind is TRAILING_STOP else self.stop_price
 
     def trail_stop(self) -> float:
         """The level of a trailing stop under (over, for a buy) the best price since it works."""
@@ -83,4 +82,4 @@ class WorkingOrder:
 
     def trigger(self) -> None:
         """A stop fires: it goes on as a market or limit order."""
-        self.type = OrderType.LIMIT if self.type == OrderType.STOP_LIMIT else OrderType.MARKET
+        self.type = LIMIT if self.type is STOP_LIMIT else MARKET
