@@ -16,6 +16,7 @@ from qfkit.errors import ParameterError, did_you_mean
 from qfkit.tables import (
     BarColumns,
     EquityColumns,
+    FillColumns,
     bar_columns,
     bars_frame,
     equity_columns,
@@ -69,7 +70,7 @@ class Result:
     - ``order_timing`` is the first of the assumptions; ``assumptions`` are further ones;
     - ``data_span`` is the time of the first and the last event, UTC ns; None takes the equity's;
     - ``periods_per_year`` None infers it from the times (see ``metrics.assumption``);
-    - ``equity_arrays`` and ``bar_arrays`` are the same as the records' lists, for whoever has
+    - ``equity_arrays``, ``bar_arrays`` and ``fill_arrays`` are the same as the records' lists, for whoever has
       arrays already: the lists are not touched then.
 
     The records are read late: they must not change any more.
@@ -91,6 +92,7 @@ class Result:
         periods_per_year: float | None = None,
         equity_arrays: EquityColumns | None = None,
         bar_arrays: Mapping[str, BarColumns] | None = None,
+        fill_arrays: FillColumns | None = None,
     ) -> None:
         self.records = records
         self.strategy_names = tuple(strategy_names)
@@ -105,6 +107,7 @@ class Result:
         self._periods_per_year = periods_per_year
         self._equity_arrays = equity_arrays
         self._bar_arrays = bar_arrays
+        self._fill_arrays = fill_arrays
 
     # -- frames ------------------------------------------------------------------------------
 
@@ -116,7 +119,7 @@ class Result:
     @cached_property
     def fills(self) -> "pandas.DataFrame":
         """Every (partial) fill, indexed by the market's time."""
-        return fills_frame(self.records.fills)
+        return fills_frame(self.records.fills if self._fill_arrays is None else self._fill_arrays)
 
     @cached_property
     def orders(self) -> "pandas.DataFrame":
@@ -238,10 +241,14 @@ class Result:
         ]
 
     def __repr__(self) -> str:
+        from qfkit.views.text import clean
+
         rows = self.metrics.lines()
         half = (len(rows) + 1) // 2
         left, right = rows[:half], rows[half:]
-        lines = [self._heading, self._subject, *self._fault_lines, ""]
+        # A name may come from outside: in a terminal its control characters would act.
+        lines = [clean(line) for line in (self._heading, self._subject, *self._fault_lines)]
+        lines.append("")
         for first, second in zip_longest(left, right, fillvalue=("", "")):
             lines.append(f"{_pair(left, first)}    {_pair(right, second)}".rstrip())
         return "\n".join([*lines, "", "assumptions", *(f"- {line}" for line in self.assumptions)])
@@ -296,7 +303,9 @@ def _cells(label: str, value: str) -> str:
 
 
 def _tile(label: str, value: str) -> str:
-    colour = {"+": "#1a9e88", "-": "#cf432f"}.get(value[0], "inherit") if value.endswith("%") else "inherit"
+    # What rounds to zero is neither a gain nor a loss.
+    moved = value.endswith("%") and any(digit in value for digit in "123456789")
+    colour = {"+": "#1a9e88", "-": "#cf432f"}.get(value[0], "inherit") if moved else "inherit"
     return (
         '<td style="text-align:left;padding:4px 28px 4px 0;vertical-align:top">'
         f'<span style="opacity:.75">{escape(label)}</span><br>'

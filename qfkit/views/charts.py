@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qfkit.core.orders import Side
 from qfkit.views.picture import BLUE, GREY, ORANGE, TEAL, VERMILION, data_uri, describe, legend, run_svg
-from qfkit.views.series import Floats, RunSeries, round_ticks
+from qfkit.views.series import Floats, RunSeries, around, round_ticks
 
 __all__ = ["Plot", "plot"]
 
@@ -127,7 +127,8 @@ def _equity(series: RunSeries) -> bqplot.Figure:
 
 def _drawdown(series: RunSeries) -> bqplot.Figure:
     deepest = min(float(np.min(series.drawdown)), -1e-4) * 100.0
-    scales = _scales(series, deepest, 0.0, margin=0.0)
+    scales = _scales(series, deepest, 0.0)
+    scales["y"].min, scales["y"].max = deepest * 1.1, 0.0
     line = _line(series.drawdown_x, series.drawdown * 100.0, scales, VERMILION, 1.2)
     line.fill, line.fill_colors, line.fill_opacities = "top", [VERMILION], [0.18]
     return _figure(series, [line], scales, 2, " %")
@@ -137,12 +138,11 @@ def _line(x: Floats, y: Floats, scales: dict[str, bqplot.Scale], colour: str, wi
     return bqplot.Lines(x=_short(x), y=_short(y), scales=scales, colors=[colour], stroke_width=width)
 
 
-def _scales(series: RunSeries, low: float, high: float, margin: float = 0.06) -> dict[str, bqplot.Scale]:
-    around = (high - low) * margin or (0.0 if high > low else abs(high) * 0.01 or 1.0)
-    edge = 0.6 if series.candles is not None else 0.0
+def _scales(series: RunSeries, low: float, high: float) -> dict[str, bqplot.Scale]:
+    bottom, top = around(low, high)
     return {
-        "x": bqplot.LinearScale(min=-edge, max=series.last + edge),
-        "y": bqplot.LinearScale(min=low - around, max=high + around),
+        "x": bqplot.LinearScale(min=-series.edge, max=series.last + series.edge),
+        "y": bqplot.LinearScale(min=bottom, max=top),
     }
 
 
@@ -184,6 +184,8 @@ def _short(values: Floats) -> Floats32:
 
 def _key(value: float) -> str:
     """The value as JavaScript writes it, which is how the page looks a tick's label up."""
+    if 0.0 < abs(value) < 1e-6:
+        return np.format_float_scientific(value, trim="-", exp_digits=1)
     return np.format_float_positional(value, trim="-")
 
 

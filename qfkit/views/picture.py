@@ -14,7 +14,7 @@ import numpy as np
 
 from qfkit.core.orders import Side
 from qfkit.core.wording import money, share
-from qfkit.views.series import Floats, Mark, RunSeries, round_ticks, value_text
+from qfkit.views.series import Floats, Mark, RunSeries, around, round_ticks, value_text
 
 __all__ = ["BLUE", "GREY", "ORANGE", "TEAL", "VERMILION", "data_uri", "describe", "legend", "run_svg"]
 
@@ -25,6 +25,9 @@ BLUE, ORANGE, TEAL, VERMILION, GREY = "#2f7fe6", "#d97706", "#1a9e88", "#cf432f"
 _WIDTH, _LEFT, _RIGHT = 960.0, 1.0, 84.0
 _HEAD, _GAP, _FOOT = 28.0, 10.0, 26.0
 _PLOT_RIGHT = _WIDTH - _RIGHT
+_LABEL_ROOM = _RIGHT - 14.0
+# A wide font's advance; the page's own may be narrower, never by much wider.
+_LETTER, _BOLD_LETTER = 7.0, 8.0
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
 _FORBIDDEN_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
@@ -39,7 +42,10 @@ def run_svg(series: RunSeries, title: str = "") -> str:
     top, parts = 0.0, []
     if title:
         top = _HEAD
-        parts = [_text(_LEFT, 18, title, size=14, weight=600), _text(_PLOT_RIGHT, 18, series.dates, anchor="end")]
+        room = _PLOT_RIGHT - _LEFT - _LETTER * len(series.dates) - 20.0
+        most = int(room / (_BOLD_LETTER * 14 / 12))
+        shown = title if len(title) <= most else title[: most - 1].rstrip() + "…"
+        parts = [_text(_LEFT, 18, shown, size=14, weight=600), _text(_PLOT_RIGHT, 18, series.dates, anchor="end")]
     if not panes:
         parts.append(_text(_LEFT, top + 24, "nothing to draw: fewer than two equity points and no bars"))
         panes_end = top + 30.0
@@ -98,16 +104,14 @@ class _Pane:
         self.low = 0.0
         self.high = 1.0
 
-    def fit(self, low: float, high: float, margin: float = 0.06) -> None:
-        """Take in these values, with a margin; values all the same lie in the middle."""
-        around = (high - low) * margin or abs(high) * 0.01 or 1.0
-        self.low, self.high = low - around, high + around
+    def fit(self, low: float, high: float) -> None:
+        self.low, self.high = around(low, high)
 
     def y(self, value: float) -> float:
         return self.bottom - (value - self.low) / (self.high - self.low) * (self.bottom - self.top)
 
     def path(self, x: Floats, y: Floats) -> str:
-        across = _LEFT + x / self.series.last * (_PLOT_RIGHT - _LEFT)
+        across = _across(self.series, x)
         down = self.bottom - (y - self.low) / (self.high - self.low) * (self.bottom - self.top)
         return "L".join(f"{left:.1f} {up:.1f}" for left, up in zip(across, down, strict=True))
 
@@ -120,14 +124,14 @@ class _Pane:
             if self.top - 0.5 <= at <= self.bottom + 0.5:
                 grid.append(f"M{_LEFT:g} {at:.1f}H{_PLOT_RIGHT:g}")
                 if abs(at - tag_y) > 15.0:
-                    labels.append(_text(_PLOT_RIGHT + 8, at + 4, name))
+                    labels.append(_text(_PLOT_RIGHT + 8, at + 4, name, room=_LABEL_ROOM))
         grid += [f"M{_x(self.series, x):.1f} {self.top:g}V{self.bottom:g}" for x, _ in self.series.ticks if x]
         left, width = _PLOT_RIGHT + 3, _RIGHT - 5
         return [
             f'<path d="{"".join(grid)}" stroke="{GREY}" stroke-opacity=".22" fill="none"/>',
             *labels,
             f'<rect x="{left:g}" y="{tag_y - 9:.1f}" width="{width:g}" height="18" rx="3" fill="{tag[2]}"/>',
-            _text(_PLOT_RIGHT + 8, tag_y + 4, tag[1], fill="#fff", weight=600),
+            _text(_PLOT_RIGHT + 8, tag_y + 4, tag[1], fill="#fff", weight=600, room=_LABEL_ROOM),
         ]
 
 
@@ -161,10 +165,10 @@ def _draw_price(series: RunSeries, pane: _Pane) -> list[str]:
         parts.append(_triangle(_x(series, mark.position), pane.y(mark.price), mark.side, mark.opens, size))
     right = _PLOT_RIGHT
     for side, opens, name in reversed(legend(series.marks)):
-        parts.append(_text(right, pane.top - 9, name, anchor="end"))
-        right -= 7.0 * len(name) + 10.0
-        parts.append(_triangle(right, pane.top - 13, side, opens, 5.0))
-        right -= 18.0
+        right -= _LETTER * len(name)
+        parts.append(_text(right, pane.top - 9, name))
+        parts.append(_triangle(right - 11.0, pane.top - 13, side, opens, 5.0))
+        right -= 34.0
     return parts
 
 
@@ -173,14 +177,14 @@ def _candles(series: RunSeries, pane: _Pane) -> list[str]:
     candles = series.candles
     if candles is None:
         return []
-    room = (_PLOT_RIGHT - _LEFT) / max(len(candles), 1)
-    half = max(min(room * 0.35, 8.0), 0.6)
+    apart = float(np.median(np.diff(series.price_x))) if len(candles) > 1 else 1.0
+    half = max(min(apart * (_x(series, 1.0) - _x(series, 0.0)) * 0.35, 8.0), 0.6)
     rose = candles.close >= candles.open
     parts = []
     for colour, which in ((TEAL, rose), (VERMILION, ~rose)):
         wicks, bodies = [], []
         for index in np.flatnonzero(which):
-            x = min(max(_x(series, float(series.price_x[index])), _LEFT + half), _PLOT_RIGHT - half)
+            x = _x(series, float(series.price_x[index]))
             high, low = pane.y(float(candles.high[index])), pane.y(float(candles.low[index]))
             top = pane.y(max(float(candles.open[index]), float(candles.close[index])))
             bottom = max(pane.y(min(float(candles.open[index]), float(candles.close[index]))), top + 0.8)
@@ -224,8 +228,12 @@ def _draw_drawdown(series: RunSeries, pane: _Pane) -> list[str]:
     ]
 
 
+def _across(series: RunSeries, positions: Floats) -> Floats:
+    return _LEFT + (positions + series.edge) / (series.last + 2.0 * series.edge) * (_PLOT_RIGHT - _LEFT)
+
+
 def _x(series: RunSeries, position: float) -> float:
-    return _LEFT + position / series.last * (_PLOT_RIGHT - _LEFT)
+    return _LEFT + (position + series.edge) / (series.last + 2.0 * series.edge) * (_PLOT_RIGHT - _LEFT)
 
 
 def _triangle(x: float, y: float, side: Side, opens: bool, size: float) -> str:
@@ -248,12 +256,23 @@ def _title(text: str, pane: _Pane) -> str:
 
 
 def _text(
-    x: float, y: float, text: str, *, size: int = 12, anchor: str = "start", weight: int = 400, fill: str = ""
+    x: float,
+    y: float,
+    text: str,
+    *,
+    size: int = 12,
+    anchor: str = "start",
+    weight: int = 400,
+    fill: str = "",
+    room: float = 0.0,
 ) -> str:
+    """A line of text. One that may be wider than ``room`` is pressed to it; 0 is any width."""
     if not text:
         return ""
     more = (f' font-size="{size}"' if size != 12 else "") + (f' text-anchor="{anchor}"' if anchor != "start" else "")
     more += (f' font-weight="{weight}"' if weight != 400 else "") + (f' fill="{fill}"' if fill else "")
+    if room and len(text) * (_BOLD_LETTER if weight > 400 else _LETTER) > room:
+        more += f' textLength="{room:g}" lengthAdjust="spacingAndGlyphs"'
     return f'<text x="{x:.1f}" y="{y:.1f}"{more}>{_clean(text)}</text>'
 
 

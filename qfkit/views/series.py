@@ -18,7 +18,17 @@ from qfkit.core.orders import Fill, Side
 from qfkit.core.wording import span_text, utc_time
 from qfkit.tables import BarColumns, EquityColumns
 
-__all__ = ["MOST_CANDLES", "MOST_POINTS", "Mark", "RunSeries", "round_ticks", "run_series", "thin", "value_text"]
+__all__ = [
+    "MOST_CANDLES",
+    "MOST_POINTS",
+    "Mark",
+    "RunSeries",
+    "around",
+    "round_ticks",
+    "run_series",
+    "thin",
+    "value_text",
+]
 
 Floats: TypeAlias = NDArray[np.float64]
 Times: TypeAlias = NDArray[np.int64]
@@ -31,6 +41,8 @@ _SECOND_NS = 1_000_000_000
 _DAY_S = 86_400
 # A position this small against the fill that left it is rounding, not a position.
 _DUST = 1e-12
+# Values that differ by less than this share of themselves are the same but for rounding.
+_ALIKE = 1e-9
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200)
 _STEPS_DAYS = (1, 2, 7, 14)
@@ -38,7 +50,7 @@ _STEPS_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120, 240)
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """A fill on the chart. ``opens``: it began or enlarged a position; else it reduced one."""
+    """A fill on the chart. ``opens``: it began, enlarged or turned round a position; else it reduced one."""
 
     position: float
     price: float
@@ -71,8 +83,9 @@ class RunSeries(msgspec.Struct, frozen=True):
     starting_equity: float
 
     @property
-    def is_empty(self) -> bool:
-        return not len(self.price) and not len(self.equity)
+    def edge(self) -> float:
+        """How far the x axis goes past the first and the last position, so that no candle is cut."""
+        return 0.0 if self.candles is None else 0.6
 
 
 def run_series(
@@ -154,7 +167,7 @@ def _marks(fills: Sequence[Fill], positions: Floats, last: float) -> tuple[Mark,
         if abs(after) <= _DUST * fill.quantity:
             after = 0.0
         held[fill.strategy] = after
-        marks.append(Mark(float(place), fill.price, fill.side, opens=after * signed > 0.0 and abs(after) > abs(before)))
+        marks.append(Mark(float(place), fill.price, fill.side, opens=after * signed > 0.0))
     slots = 150
     while len(marks) > _MOST_MARKS:
         prices = [mark.price for mark in marks]
@@ -166,6 +179,13 @@ def _marks(fills: Sequence[Fill], positions: Floats, last: float) -> tuple[Mark,
         marks = list(apart.values())
         slots //= 2
     return tuple(marks)
+
+
+def around(low: float, high: float, margin: float = 0.06) -> tuple[float, float]:
+    """The ends of an axis that takes in these values; values all the same lie in its middle."""
+    size = max(abs(low), abs(high))
+    more = (high - low) * margin if high - low > _ALIKE * size else size * 0.01 or 1.0
+    return low - more, high + more
 
 
 def round_ticks(low: float, high: float, about: int = 5, unit: str = "") -> list[tuple[float, str]]:
@@ -182,27 +202,37 @@ def round_ticks(low: float, high: float, about: int = 5, unit: str = "") -> list
 def value_text(value: float, spread: float) -> str:
     """A value with the decimals that tell it apart on a chart that spans ``spread``."""
     decimals = 2
-    if spread > 0.0:
+    if spread > _ALIKE * abs(value):
         decimals = 0 if spread >= 1_000.0 else min(max(2, 2 - floor(log10(spread))), 8)
     return f"{round(value, decimals) + 0.0:,.{decimals}f}"
 
 
 def _time_ticks(times_ns: Times, most: int = 8) -> tuple[tuple[float, str], ...]:
-    """Positions where a round time begins, with its name: of the finest step that fits."""
+    """Positions where a round time begins, with its name: of the finest step that fits.
+
+    Where a gap takes no room two ticks may come to lie close together, and the later one is
+    left out; a step of which many would be left out is too fine.
+    """
     first_s, final_s = int(times_ns[0]) // _SECOND_NS, int(times_ns[-1]) // _SECOND_NS
     apart = len(times_ns) / (1.5 * most)
+    best: list[tuple[float, str]] = []
     for step_s, starts in _steps(first_s, final_s, most):
         ticks: list[tuple[float, str]] = []
+        left_out = 0
         for start in starts:
             place = int(np.searchsorted(times_ns, start * _SECOND_NS))
             # A round time inside a night or weekend has no point of its own; the next one is not it.
             if place == len(times_ns) or int(times_ns[place]) - start * _SECOND_NS >= step_s * _SECOND_NS:
                 continue
-            if not ticks or place - ticks[-1][0] >= apart:
+            if ticks and place - ticks[-1][0] < apart:
+                left_out += 1
+            else:
                 ticks.append((float(place), _tick_text(start, step_s)))
         if 1 < len(ticks) <= most:
-            return tuple(ticks)
-    return ((0.0, utc_time(int(times_ns[0]))[11:]),)
+            best = best or ticks
+            if left_out <= len(ticks) // 4:
+                return tuple(ticks)
+    return tuple(best) or ((0.0, utc_time(int(times_ns[0]))[11:]),)
 
 
 def _steps(first_s: int, final_s: int, most: int) -> Iterator[tuple[int, list[int]]]:
