@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BarColumns",
     "EquityColumns",
+    "FillColumns",
     "bar_columns",
     "bars_frame",
     "equity_columns",
@@ -74,6 +75,20 @@ class BarColumns(msgspec.Struct, frozen=True):
         return len(self.close)
 
 
+class FillColumns(msgspec.Struct, frozen=True):
+    """Fills of one symbol and strategy as arrays, in the order they happened."""
+
+    symbol: str
+    strategy: str
+    side: NDArray[Any]
+    quantity: Floats
+    price: Floats
+    fee: Floats
+    order_id: Times
+    time_ns: Times
+    reason: NDArray[Any]
+
+
 def equity_columns(rows: Sequence[tuple[float, ...]]) -> EquityColumns:
     """Equity rows ``(time_ns, account, each strategy's)`` as arrays."""
     count = len(rows)
@@ -121,7 +136,7 @@ def orders_frame(orders: Sequence[Order]) -> "pandas.DataFrame":
     return _frame([last[order_id] for order_id in sorted(last)], "decided_ns", _ORDERS)
 
 
-def fills_frame(fills: Sequence[Fill]) -> "pandas.DataFrame":
+def fills_frame(fills: Sequence[Fill] | FillColumns) -> "pandas.DataFrame":
     """Fills in the order they happened, indexed by the market's time."""
     return _frame(fills, "time_ns", _FILLS)
 
@@ -151,7 +166,8 @@ def equity_frame(
     columns = equity if isinstance(equity, EquityColumns) else equity_columns(equity)
     values = columns.values  # noqa: PD011 - the array of EquityColumns, not of a frame
     if values.shape[1] == 1 and (len(strategy_names) == 1 or not len(values)):
-        values = np.repeat(values, 1 + len(strategy_names), axis=1)
+        # Row by row in memory is how a frame keeps its columns.
+        values = np.tile(values.T, (1 + len(strategy_names), 1)).T
     names = ["account", *strategy_names]
     return pandas.DataFrame(values, index=_index(columns.times_ns), columns=names, dtype=_NUMBER, copy=True)
 
@@ -237,26 +253,39 @@ _TRADES = {
 }
 
 
-def _frame(records: Sequence[object], time: str, columns: Mapping[str, tuple[str, str]]) -> "pandas.DataFrame":
+def _frame(
+    records: Sequence[object] | FillColumns, time: str, columns: Mapping[str, tuple[str, str]]
+) -> "pandas.DataFrame":
     """A frame with one column an attribute of the records, indexed by the attribute ``time``."""
     import pandas
 
-    index = _index([getattr(record, time) for record in records])
-    data: dict[str, pandas.Series[Any]] = {}
+    def values_of(attribute: str) -> Any:
+        if isinstance(records, FillColumns):
+            return getattr(records, attribute)
+        return [getattr(record, attribute) for record in records]
+
+    index = _index(values_of(time))
+    data: dict[str, Any] = {}
     for name, (attribute, dtype) in columns.items():
-        values = [getattr(record, attribute) for record in records]
+        values = values_of(attribute)
         if dtype == _TIME:
-            data[name] = pandas.Series(_index(values), index=index)
+            data[name] = _index(values)
         elif dtype == _TEXT:
             # str() of an enum member is its value; the member itself is no plain string to pandas.
-            data[name] = pandas.Series([str(value) for value in values], index=index, dtype=_TEXT)
+            texts: Any = [str(value) for value in values] if isinstance(values, list) else values
+            if isinstance(values, str):
+                texts = np.full(len(index), values, dtype=object)
+            data[name] = pandas.array(texts, dtype=_TEXT)
+        elif dtype == _OPTIONAL_ID:
+            data[name] = pandas.array(values, dtype=_OPTIONAL_ID)
         else:
-            data[name] = pandas.Series(values, index=index, dtype=dtype)
+            # None becomes NaN.
+            data[name] = np.asarray(values, dtype=dtype)
     return pandas.DataFrame(data, index=index, columns=list(columns))
 
 
 def _index(times_ns: Sequence[int] | Times) -> "pandas.DatetimeIndex":
     import pandas
 
-    stamps = np.asarray(times_ns, dtype=np.int64).view("datetime64[ns]")
-    return pandas.DatetimeIndex(stamps, name="time").tz_localize("UTC")
+    # Integers with this dtype are taken for UTC; tz_localize would look at each of them.
+    return pandas.DatetimeIndex(np.asarray(times_ns, dtype=np.int64), dtype=_TIME, name="time")

@@ -73,7 +73,7 @@ def _pass(
         for batch in _portions(reader, one_by_one):
             try:
                 engine.process_all(batch)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's callable may raise what it likes
+            except (Exception, SystemExit) as error:
                 # A session ends at the event that raised: it is the last of its batch.
                 if engine.events - 1 not in failed_seqs:
                     raise _Difference(f"the replay raised {type(error).__name__}: {error}") from error

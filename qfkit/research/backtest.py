@@ -16,7 +16,7 @@ from qfkit.research.fast_signal import fast_run
 from qfkit.research.progress import RunProgress
 from qfkit.research.signal import SignalStrategy, targets_of
 from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, RecordLists, Result
-from qfkit.tables import BarColumns, EquityColumns, Floats, bar_columns
+from qfkit.tables import BarColumns, EquityColumns, FillColumns, Floats, bar_columns
 
 __all__ = ["backtest"]
 
@@ -131,7 +131,8 @@ def _on_columns(
             ((symbol, only),) = columns.items()
             records = fast_run(engine, only, targets[next(iter(named))][symbol])
             if records is not None:
-                return _result(engine, records=records, equity_arrays=records.equity_columns(), **about)
+                about |= {"equity_arrays": records.equity_columns(), "fill_arrays": records.fill_columns()}
+                return _result(engine, records=records, **about)
         _hand_out(signals, targets)
     _run(engine, bar_batches(columns, _CHUNK), sum(map(len, columns.values())), progress)
     return _result(engine, **about)
@@ -285,6 +286,7 @@ def _result(
     bar_arrays: Mapping[str, BarColumns] | None = None,
     records: RecordLists | None = None,
     equity_arrays: EquityColumns | None = None,
+    fill_arrays: FillColumns | None = None,
 ) -> Result:
     return Result(
         engine.records if records is None else records,
@@ -299,6 +301,7 @@ def _result(
         data_span=span,
         equity_arrays=equity_arrays,
         bar_arrays=bar_arrays,
+        fill_arrays=fill_arrays,
     )
 
 

@@ -25,7 +25,7 @@ from qfkit.core.risk import Exposure, RiskLimits, gate
 from qfkit.core.sizing import Fixed, FractionOfEquity, SizingContext
 from qfkit.frames import bars_of
 from qfkit.research.signal import changes, why
-from qfkit.tables import BarColumns, EquityColumns, Floats
+from qfkit.tables import BarColumns, EquityColumns, FillColumns, Floats
 
 __all__ = ["FastRecords", "fast_run"]
 
@@ -43,6 +43,7 @@ class _Steps(msgspec.Struct, frozen=True):
 
     rows: Rows
     weights: Floats
+    buys: NDArray[np.bool_]
     sent: Floats
     cash: Floats
     held: Floats
@@ -81,7 +82,7 @@ def fast_run(engine: Engine, columns: BarColumns, targets: Floats) -> "FastRecor
             return None
     if len(steps.cash) and not isfinite(float(steps.cash[-1])):
         return None
-    return FastRecords(engine, columns, steps, cash)
+    return FastRecords(engine, columns, steps, terms, cash)
 
 
 def _terms(costs: Costs, risk: RiskLimits) -> _Terms | None:
@@ -112,6 +113,7 @@ def _one_by_one(
     opens = columns.open[np.minimum(rows + 1, last)].tolist()
     closes = columns.close[rows].tolist()
     kept: list[int] = []
+    all_buys: list[bool] = []
     all_sent: list[float] = []
     all_cash: list[float] = []
     all_held: list[float] = []
@@ -155,6 +157,7 @@ def _one_by_one(
                             room = 0.0
             sent = reduces + (room if room < opening else opening)
         kept.append(number)
+        all_buys.append(buy)
         all_sent.append(sent)
         if sent > 0.0 and row != last:
             if buy:
@@ -173,7 +176,7 @@ def _one_by_one(
     if len(kept) != len(rows):
         taken = np.array(kept, dtype=np.int64)
         rows, weights = rows[taken], weights[taken]
-    return _Steps(rows, weights, np.array(all_sent), np.array(all_cash), np.array(all_held))
+    return _Steps(rows, weights, np.array(all_buys, dtype=bool), np.array(all_sent), np.array(all_cash), np.array(all_held))
 
 
 def _all_at_once(
@@ -212,16 +215,17 @@ def _all_at_once(
     fits = (opening == 0.0) | ((equity > 0.0) & (power > 0.0) & (need <= power * (1.0 + _ROUNDING)))
     if not fits.all():
         return None
-    return _Steps(rows, weights, wanted, after[1:], np.where(fills, target, before))
+    return _Steps(rows, weights, buy, wanted, after[1:], np.where(fills, target, before))
 
 
 class FastRecords:
     """The records of a run without an engine, each list made when it is first asked for."""
 
-    def __init__(self, engine: Engine, columns: BarColumns, steps: _Steps, cash: float) -> None:
+    def __init__(self, engine: Engine, columns: BarColumns, steps: _Steps, terms: _Terms, cash: float) -> None:
         self._engine = engine
         self._columns = columns
         self._steps = steps
+        self._terms = terms
         self._cash = cash
         (self._name,) = engine.desks
         self.faults: list[Fault] = []
@@ -236,6 +240,26 @@ class FastRecords:
         equity *= columns.close
         equity += np.repeat(np.concatenate(([self._cash], steps.cash)), spans)
         return EquityColumns(columns.close_ns, equity.reshape(-1, 1))
+
+    def fill_columns(self) -> FillColumns:
+        """The fills without a record each."""
+        columns, steps, terms = self._columns, self._steps, self._terms
+        filled = (steps.sent > 0.0) & (steps.rows < len(columns) - 1)
+        at, buys, quantity = steps.rows[filled] + 1, steps.buys[filled], steps.sent[filled]
+        price = columns.open[at] * np.where(buys, terms.buy_factor, terms.sell_factor)
+        weights, places = np.unique(steps.weights[filled], return_inverse=True)
+        reasons = np.array([why(weight) for weight in weights.tolist()], dtype=object)
+        return FillColumns(
+            symbol=columns.symbol,
+            strategy=self._name,
+            side=np.where(buys, "buy", "sell").astype(object),
+            quantity=quantity,
+            price=price,
+            fee=np.maximum(terms.minimum, quantity * (terms.rate * price + terms.per_share)),
+            order_id=np.cumsum(steps.sent > 0.0, dtype=np.int64)[filled],
+            time_ns=columns.open_ns[at],
+            reason=reasons[places] if len(reasons) else np.empty(0, dtype=object),
+        )
 
     @property
     def bars(self) -> list[Bar]:
