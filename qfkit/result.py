@@ -276,7 +276,7 @@ class Result:
         series = self._series()
         picture = data_uri(run_svg(series))
         faults = "".join(f'<p style="color:#cf432f;margin:4px 0">{escape(line)}</p>' for line in self._fault_lines)
-        return (
+        page = (
             '<div style="max-width:960px">'
             f'<p style="margin:4px 0"><b>{escape(self._heading)}</b><br>{escape(self._subject)}</p>{faults}'
             f'<table style="border-collapse:collapse;margin:4px 0"><tr{_PLAIN}>{"".join(_tile(*pair) for pair in headline)}</tr></table>'
@@ -284,6 +284,7 @@ class Result:
             f'<table style="border-collapse:collapse;margin:4px 0">{body}</table>'
             f'<p style="margin:4px 0">Assumptions: {escape("; ".join(self.assumptions))}.</p></div>'
         )
+        return page.encode("utf-8", "replace").decode()
 
 
 _PLAIN = ' style="background:transparent"'

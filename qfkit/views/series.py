@@ -39,6 +39,7 @@ _MOST_MARKS = 500
 
 _SECOND_NS = 1_000_000_000
 _DAY_S = 86_400
+_DAY_NS = _DAY_S * _SECOND_NS
 # A position this small against the fill that left it is rounding, not a position.
 _DUST = 1e-12
 # Values that differ by less than this share of themselves are the same but for rounding.
@@ -215,19 +216,29 @@ def _time_ticks(times_ns: Times, most: int = 8) -> tuple[tuple[float, str], ...]
     """
     first_s, final_s = int(times_ns[0]) // _SECOND_NS, int(times_ns[-1]) // _SECOND_NS
     apart = len(times_ns) / (1.5 * most)
+    # A moment is the end of what it stands for: a day's bar closes at the next midnight.
+    ends_ns = times_ns - 1
+    usual_ns = int(np.median(np.diff(times_ns))) if len(times_ns) > 1 else 0
     best: list[tuple[float, str]] = []
     for step_s, starts in _steps(first_s, final_s, most):
         ticks: list[tuple[float, str]] = []
         left_out = 0
         for start in starts:
-            place = int(np.searchsorted(times_ns, start * _SECOND_NS))
-            # A round time inside a night or weekend has no point of its own; the next one is not it.
-            if place == len(times_ns) or int(times_ns[place]) - start * _SECOND_NS >= step_s * _SECOND_NS:
+            begins_day = start % _DAY_S == 0
+            seen_ns = ends_ns if begins_day else times_ns
+            place = int(np.searchsorted(seen_ns, start * _SECOND_NS))
+            if place == len(seen_ns):
                 continue
+            # A day begins with its first point. Another round time inside a night has no point of its
+            # own; the next one is not it.
+            late_ns, step_ns = int(seen_ns[place]) - start * _SECOND_NS, step_s * _SECOND_NS
+            if late_ns >= (max(step_ns, _DAY_NS) if begins_day else max(min(usual_ns, step_ns), step_ns // 10)):
+                continue
+            named = start if late_ns < _DAY_NS else int(seen_ns[place]) // _SECOND_NS
             if ticks and place - ticks[-1][0] < apart:
                 left_out += 1
             else:
-                ticks.append((float(place), _tick_text(start, step_s)))
+                ticks.append((float(place), _tick_text(named, step_s)))
         if 1 < len(ticks) <= most:
             best = best or ticks
             if left_out <= len(ticks) // 4:
