@@ -7,6 +7,7 @@ import re
 import time
 import tracemalloc
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,10 @@ from qfkit.errors import (
     SymbolError,
     TimeframeError,
 )
+from qfkit.feeds.base import Feed
 from qfkit.feeds.recipes import feed_of
 from qfkit.feeds.replay import ReplayFeed, open_recording, sample
+from qfkit.feeds.synthetic import SyntheticFeed
 from qfkit.journal.writer import JournalWriter
 from qfkit.samples import sample as sample_frame
 from qfkit.samples import sample_columns
@@ -584,3 +587,15 @@ def test_an_open_recording_can_be_replayed():
         ReplayFeed(recording, symbols=["A"])
     assert isinstance(next(recording.batches())[0], Bar)
     assert isinstance(all_of([quote(0.0, 1.0, 2.0)])[0], Quote)
+
+
+@pytest.mark.parametrize(
+    "feed", [lambda: SyntheticFeed(duration_s=3_600.0, speed=1.0), lambda: sample("IBM", days_per_second=1.0)]
+)
+async def test_what_is_skipped_is_not_waited_for(feed: Callable[[], Feed]) -> None:
+    paced, began_s = feed(), time.monotonic()
+    async for batch in paced.events(skip=3_000):
+        assert batch
+        break
+    assert time.monotonic() - began_s < 5.0
+    assert paced.now_ns() >= batch[-1].received_ns

@@ -10,6 +10,7 @@ from typing import Any
 from qfkit.core.events import MarketEvent
 from qfkit.errors import ParameterError
 from qfkit.feeds.base import Feed
+from qfkit.feeds.pace import Pace
 from qfkit.feeds.recordings import Recording, Source, open_recording
 from qfkit.samples import SAMPLE_SYMBOLS, sample_columns
 
@@ -78,8 +79,7 @@ class ReplayFeed(Feed):
         self._recipe_class = "ReplayFeed"
         self._stands_ns = 0
         self._next_ns = 0
-        self._start_s = 0.0
-        self._start_ns = 0
+        self._pace: Pace | None = None
 
     def recipe(self) -> dict[str, Any] | None:
         return None if self._arguments is None else {"class": self._recipe_class, "arguments": dict(self._arguments)}
@@ -89,14 +89,9 @@ class ReplayFeed(Feed):
 
         Never past an event that was not given yet; 0 before the first.
         """
-        if self.speed is None or not self._next_ns:
+        if self._pace is None or not self._next_ns:
             return self._stands_ns
-        return max(self._stands_ns, min(self._due_ns(), self._next_ns))
-
-    def _due_ns(self) -> int:
-        # Only ever called with a speed.
-        passed_s = (time.monotonic() - self._start_s) * (self.speed or 1.0)
-        return self._start_ns + int(passed_s * 1e9)
+        return max(self._stands_ns, min(self._pace.due_ns(), self._next_ns))
 
     def _reject_line(self, received_ns: int, error: str, text: str) -> None:
         # What is skipped was counted when it was first given.
@@ -112,6 +107,7 @@ class ReplayFeed(Feed):
     async def _play(self, skip: int) -> AsyncIterator[list[MarketEvent]]:
         self.progress = 0.0
         self._stands_ns = self._next_ns = 0
+        self._pace = None if self.speed is None else Pace(self.speed)
         self.is_skipping = skip > 0
         portions = self.recording.portions(self._reject_line)
         self.state = "running"
@@ -142,23 +138,23 @@ class ReplayFeed(Feed):
         self, batch: list[MarketEvent], first: int, before: float | None, after: float | None
     ) -> AsyncIterator[list[MarketEvent]]:
         """The events of a batch from a position on, when they are due."""
-        if self.speed is None:
+        pace = self._pace
+        if pace is None:
             self._stands_ns = batch[-1].received_ns
             self.progress = after
             yield batch[first:] if first else batch
             await self.pause_s(0.0)
             return
-        if not self._next_ns:
-            self._start_s, self._start_ns = time.monotonic(), batch[first].received_ns
+        pace.begin(batch[first].received_ns)
         position, count = first, len(batch)
         while position < count:
             self._next_ns = batch[position].received_ns
-            due_ns = self._due_ns()
-            if self._next_ns > due_ns:
-                wait_s = (self._next_ns - due_ns) / 1e9 / self.speed
+            wait_s = pace.wait_s(self._next_ns)
+            if wait_s > 0.0:
                 if await self.pause_s(min(wait_s, _LOOK_S)):
                     return
                 continue
+            due_ns = pace.due_ns()
             end = position + 1
             while end < count and batch[end].received_ns <= due_ns:
                 end += 1

@@ -1,7 +1,6 @@
 """A seeded exchange: ticks and quotes with no network, the same for everyone who names the seed."""
 
 import asyncio
-import time
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import count
@@ -12,6 +11,7 @@ from typing import Any
 from qfkit.core.events import Gap, Heartbeat, MarketEvent, Tick
 from qfkit.errors import ParameterError, SymbolError, did_you_mean
 from qfkit.feeds.base import Feed
+from qfkit.feeds.pace import Pace
 from qfkit.feeds.synthetic_market import LONGEST_DELAY_NS, MarketSettings, SyntheticMarket
 
 __all__ = ["SyntheticFeed"]
@@ -199,7 +199,7 @@ class SyntheticFeed(Feed):
     # -- giving them --------------------------------------------------------------------------
 
     async def _batches(self) -> AsyncIterator[list[MarketEvent]]:
-        began_s = time.monotonic()
+        pace = None if self.speed is None else Pace(self.speed)
         self._stands_ns = self._settings.start_ns
         self.state = "live"
         for batch in self.batches():
@@ -208,8 +208,8 @@ class SyntheticFeed(Feed):
                 if self._stopping.is_set():
                     return
                 due = len(batch)
-                if self.speed is not None:
-                    due = await self._wait_for(batch, given, began_s)
+                if pace is not None and not self.is_skipping:
+                    due = await self._wait_for(batch, given, pace)
                     if due == given:
                         continue
                 part = batch if due - given == len(batch) else batch[given:due]
@@ -219,20 +219,18 @@ class SyntheticFeed(Feed):
                 self.gaps += losses
                 self.reconnects += losses // len(self.symbols)
                 yield part
-                if self.speed is None:
+                if pace is None:
                     await asyncio.sleep(0)
 
-    async def _wait_for(self, batch: list[MarketEvent], given: int, began_s: float) -> int:
+    async def _wait_for(self, batch: list[MarketEvent], given: int, pace: Pace) -> int:
         """Wait a step at most; return how many of the batch are due then."""
-        assert self.speed is not None
-        start_ns = self._settings.start_ns
-        due_s = began_s + (batch[given].received_ns - start_ns) / _SECOND_NS / self.speed
-        wait_s = due_s - time.monotonic()
-        self.state = "stale" if wait_s > 2.0 / self.speed + _STEP_S else "live"
+        # From the opening of the exchange, or from where skipping ended.
+        pace.begin(self._stands_ns)
+        wait_s = pace.wait_s(batch[given].received_ns)
+        self.state = "stale" if wait_s > 2.0 / pace.speed + _STEP_S else "live"
         if await self.pause_s(_STEP_S if wait_s < _STEP_S else min(wait_s, 10 * _STEP_S)):
             return given
-        position_ns = start_ns + round((time.monotonic() - began_s) * self.speed * _SECOND_NS)
-        return bisect_right(batch, position_ns, lo=given, key=_received_ns)
+        return bisect_right(batch, pace.due_ns(), lo=given, key=_received_ns)
 
 
 def _check_symbols(symbols: Sequence[str]) -> None:

@@ -170,7 +170,8 @@ class BinanceServer:
             elif plan.end == "hold" and CANARY in streams:
                 while True:
                     await connection.send(_CANARY_FRAME % (time.time_ns() // 1_000_000), text=True)
-                    await asyncio.sleep(1.0)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(connection.wait_closed(), 1.0)
             await connection.wait_closed()
         except ConnectionClosed:
             pass
