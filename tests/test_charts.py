@@ -325,6 +325,18 @@ def test_the_plot_is_made_of_widgets_without_a_warning(run, request):
     assert "".join(drawdown.axes[0].tick_labels.values()).strip()
 
 
+def test_a_candle_has_wick_and_outline_in_the_colour_of_its_body(minutes):
+    chart = minutes.plot()
+    candles = figures(chart)[0].marks[0]
+    assert isinstance(candles, bqplot.OHLC) and candles.y.shape == (240, 4)
+    for colour in candles.colors:
+        red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+        assert (
+            f'[style*="fill: rgb({red}, {green}, {blue})"] {{ stroke: {colour} !important; }}'
+            in chart.children[0].value
+        )
+
+
 def test_where_no_kernel_answers_the_picture_stands_in(minutes):
     bundle = minutes.plot()._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle

@@ -22,11 +22,24 @@ _GRID = "var(--jp-border-color2, #7b818b55)"
 _MARGIN = {"top": 4, "bottom": 4, "left": 8, "right": 76}
 _FOOT = 26
 _CLASS = "qfkit-plot"
+
+
+def _wicks(colour: str) -> str:
+    """The rule that draws wick and outline of a candle in its body's colour.
+
+    bqplot has one stroke for all candles; a body of two pixels would be nothing but outline.
+    """
+    red, green, blue = bytes.fromhex(colour[1:])
+    return f'.{_CLASS} .stick[style*="fill: rgb({red}, {green}, {blue})"] {{ stroke: {colour} !important; }}'
+
+
 # Only what lies inside this plot is styled; the page's other charts keep their look.
 _STYLE = f"""<style>
 .{_CLASS} svg text {{ fill: {_TEXT}; font: 12px var(--jp-ui-font-family, system-ui, sans-serif) !important;
   font-variant-numeric: tabular-nums; }}
-.{_CLASS} .axis path, .{_CLASS} .axis .tick:not(.grid) line.short {{ stroke: none; }}
+.{_CLASS} .axis path.domain, .{_CLASS} .axis line.short {{ stroke: none !important; }}
+{_wicks(TEAL)}
+{_wicks(VERMILION)}
 .{_CLASS} .plotarea_background {{ fill: transparent !important; }}
 .{_CLASS} .qfkit-title {{ color: {_TEXT}; font: 600 12px var(--jp-ui-font-family, system-ui, sans-serif); }}
 </style>"""
@@ -149,7 +162,9 @@ def _scales(series: RunSeries, low: float, high: float) -> dict[str, bqplot.Scal
 def _figure(
     series: RunSeries, marks: list[bqplot.Mark], scales: dict[str, bqplot.Scale], about: int, unit: str = ""
 ) -> bqplot.Figure:
-    ticks = round_ticks(scales["y"].min, scales["y"].max, about, unit)
+    low, high = scales["y"].min, scales["y"].max
+    # A label at the very bottom would lie on the last of the times.
+    ticks = [tick for tick in round_ticks(low, high, about, unit) if tick[0] - low > 0.04 * (high - low)]
     look = {"grid_lines": "solid", "grid_color": _GRID, "color": _TEXT}
     across = bqplot.Axis(
         scale=scales["x"],
