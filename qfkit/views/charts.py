@@ -144,7 +144,7 @@ def _drawdown(series: RunSeries) -> bqplot.Figure:
     scales["y"].min, scales["y"].max = deepest * 1.1, 0.0
     line = _line(series.drawdown_x, series.drawdown * 100.0, scales, VERMILION, 1.2)
     line.fill, line.fill_colors, line.fill_opacities = "top", [VERMILION], [0.18]
-    return _figure(series, [line], scales, 2, " %")
+    return _figure(series, [line], scales, 3, " %")
 
 
 def _line(x: Floats, y: Floats, scales: dict[str, bqplot.Scale], colour: str, width: float) -> bqplot.Lines:

@@ -217,7 +217,7 @@ def _draw_drawdown(series: RunSeries, pane: _Pane) -> list[str]:
     deepest, last = float(np.min(series.drawdown)), float(series.drawdown[-1])
     pane.low, pane.high = (deepest * 1.1, 0.0) if deepest < 0.0 else (-0.01, 0.0)
     spread = -pane.low * 100.0
-    ticks = [(tick / 100.0, name) for tick, name in round_ticks(-spread, 0.0, 2, " %")]
+    ticks = [(tick / 100.0, name) for tick, name in round_ticks(-spread, 0.0, 3, " %")]
     line = pane.path(series.drawdown_x, series.drawdown)
     first, final = _x(series, float(series.drawdown_x[0])), _x(series, float(series.drawdown_x[-1]))
     return [
