@@ -119,12 +119,31 @@ def seen(engine: Engine, until_ns: int, market_until_ns: int) -> Seen:
     )
 
 
-# Steps in cents, with many ties: what a bar opens, closes, and reaches beyond.
-row = st.tuples(st.integers(-1, 1), st.integers(-2, 2), st.integers(0, 2), st.integers(0, 2), st.integers(0, 300))
-rows = st.lists(row, min_size=12, max_size=60)
+Row = tuple[int, int, int, int, int]
 
 
-def bars_of(steps: list[tuple[int, int, int, int, int]], cents: int = 1_000, first: int = 0) -> list[Bar]:
+def draw_rows(seed: int, count: int) -> list[Row]:
+    """Steps in cents, with many ties: what a bar opens, closes and reaches beyond; and its volume."""
+    chance = Random(seed)
+    return [
+        (
+            chance.randint(-1, 1),
+            chance.randint(-2, 2),
+            chance.randint(0, 2),
+            chance.randint(0, 2),
+            chance.randint(0, 300),
+        )
+        for _ in range(count)
+    ]
+
+
+# From a seed and a length: a failure shrinks in seconds, a list of lists of numbers does not.
+seeds = st.integers(0, 2**32)
+row = st.builds(lambda seed: draw_rows(seed, 1)[0], seeds)
+rows = st.builds(draw_rows, seeds, st.integers(12, 60))
+
+
+def bars_of(steps: list[Row], cents: int = 1_000, first: int = 0) -> list[Bar]:
     made = []
     for index, (gap, move, up, down, volume) in enumerate(steps, first):
         opened = max(100, cents + gap)
@@ -196,11 +215,22 @@ def test_a_higher_bar_is_not_seen_before_it_closes(steps, others, data, costs, h
                 assert signal.reason == f"{higher} {closes[over_ns]}"
 
 
-# Kind (a trade, a quote or a heartbeat), milliseconds since the last, cents moved, spread, size.
-moment = st.tuples(
-    st.sampled_from("ttttqqh"), st.integers(1, 25_000), st.integers(-2, 2), st.integers(1, 3), st.integers(0, 40)
-)
-moments = st.lists(moment, min_size=20, max_size=90)
+def draw_moments(seed: int, count: int) -> list[tuple[str, int, int, int, int]]:
+    """A trade, a quote or a heartbeat; milliseconds since the last, cents moved, spread, size."""
+    chance = Random(seed)
+    return [
+        (
+            chance.choice("ttttqqh"),
+            chance.randint(1, 25_000),
+            chance.randint(-2, 2),
+            chance.randint(1, 3),
+            chance.randint(0, 40),
+        )
+        for _ in range(count)
+    ]
+
+
+moments = st.builds(draw_moments, seeds, st.integers(20, 90))
 
 
 def stream_of(steps, delay_ns: int, time_ns: int = START, cents: int = 1_000) -> tuple[list[Event], int]:
@@ -234,11 +264,7 @@ def test_ticks_and_quotes_that_come_later_change_nothing_before(steps, others, d
 
 def test_the_strategy_of_these_tests_trades_and_uses_every_kind_of_order():
     """Without trades nothing would be tested."""
-    chance = Random(5)
-    steps = [
-        (chance.randint(-1, 1), chance.randint(-2, 2), chance.randint(0, 2), 1, chance.randint(0, 300))
-        for _ in range(400)
-    ]
+    steps = draw_rows(5, 400)
     for higher in ("", "5m"):
         engine = run(bars_of(steps), FRICTIONLESS, higher=higher)
         assert len(engine.records.fills) > 50
