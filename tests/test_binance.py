@@ -198,6 +198,11 @@ async def test_every_trade_of_the_capture_arrives_in_order(capture_path: Path) -
     assert server.paths == ["/stream?streams=btcusdt@trade/btcusdt@bookTicker/btcusdt@miniTicker"]
 
 
+async def test_the_stand_in_goes_round_with_no_hole() -> None:
+    async with BinanceServer([trade_frame(7), trade_frame(8)], loop=True) as server:
+        assert ids(await read(feed_of(server), 11))[:5] == [7, 8, 9, 10, 11]
+
+
 async def test_a_slow_taker_loses_no_trade_and_keeps_the_newest_quote() -> None:
     inbox = Inbox(capacity=6, conflate_from=2)
     quote = Quote("A", 1.0, 1.0, 2.0, 1.0, 0, 0)

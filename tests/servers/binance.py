@@ -95,6 +95,10 @@ class BinanceServer:
         port: int = 0,
     ) -> None:
         self._frames = [frame if isinstance(frame, Frame) else _frame(frame) for frame in frames]
+        trade_ids = [
+            json.loads(frame.payload)["data"]["t"] for frame in self._frames if frame.stream.endswith("@trade")
+        ]
+        self._ids = max(trade_ids, default=0) - min(trade_ids, default=0) + 1
         self._plans = tuple(plans) or (Plan(),)
         self._speed = speed
         self._is_loop = loop
@@ -207,9 +211,9 @@ class BinanceServer:
             return frame
         # The next time round goes on where the last one ended, in ids and in times.
         span_ns = self._frames[-1].time_ns - self._frames[0].time_ns + 1_000_000
-        added = {b"t": around * 1_000_000_000, b"T": around * span_ns // 1_000_000, b"E": around * span_ns // 1_000_000}
+        added = {b"t": around * self._ids, b"T": around * span_ns // 1_000_000, b"E": around * span_ns // 1_000_000}
         moved = re.sub(
-            rb'"([tTE])":(\d+)', lambda hit: b'"%s":%d' % (hit[1], int(hit[2]) + added[hit[1]]), frame.payload
+            rb'"([tTE])": ?(\d+)', lambda hit: b'"%s":%d' % (hit[1], int(hit[2]) + added[hit[1]]), frame.payload
         )
         return Frame(frame.time_ns + around * span_ns, frame.stream, moved)
 
