@@ -1,22 +1,22 @@
 """Every error qfkit raises, in one tree.
 
-    QfkitError
-    ├── DataError               data that cannot be traded on
-    │   ├── BadEventError       one event with an impossible price, size or time
-    │   ├── FrameError          a DataFrame or file with missing, unsorted or broken rows
-    │   └── NaiveTimeError      a time without a time zone
-    ├── ParameterError          a strategy parameter that does not exist or is out of bounds
-    ├── TimeframeError          a timeframe such as "1m" that cannot be read
-    ├── OrderError              an order request that makes no sense
-    ├── StrategyError           a strategy that cannot be found, built or run
-    ├── FeedError               market data that did not arrive
-    │   ├── ConnectionFailedError   no connection to the provider
-    │   ├── MalformedFrameError     a frame off the wire that cannot be decoded
-    │   └── SymbolError             a symbol the provider does not have
-    ├── JournalError            a session's journal
-    │   ├── JournalFormatError  a file that is no journal, or a damaged one
-    │   └── JournalWriteError   the journal could not be written (a full disk, say)
-    └── SessionError            a session that does not exist or is in the wrong state
+QfkitError
+├── DataError               data that cannot be traded on
+│   ├── BadEventError       one event with an impossible price, size or time
+│   ├── FrameError          a DataFrame or file with missing, unsorted or broken rows
+│   └── NaiveTimeError      a time without a time zone
+├── ParameterError          a strategy parameter that does not exist or is out of bounds
+├── TimeframeError          a timeframe such as "1m" that cannot be read
+├── OrderError              an order request that makes no sense
+├── StrategyError           a strategy that cannot be found, built or run
+├── FeedError               market data that did not arrive
+│   ├── ConnectionFailedError   no connection to the provider
+│   ├── MalformedFrameError     a frame off the wire that cannot be decoded
+│   └── SymbolError             a symbol the provider does not have
+├── JournalError            a session's journal
+│   ├── JournalFormatError  a file that is no journal, or a damaged one
+│   └── JournalWriteError   the journal could not be written (a full disk, say)
+└── SessionError            a session that does not exist or is in the wrong state
 """
 
 from collections.abc import Iterable

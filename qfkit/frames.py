@@ -40,7 +40,9 @@ _COMMON = 0.4
 
 def is_frame(data: object) -> bool:
     """Whether an object is a pandas DataFrame, without importing pandas."""
-    return any(kind.__name__ == "DataFrame" and kind.__module__.split(".")[0] == "pandas" for kind in type(data).__mro__)
+    return any(
+        kind.__name__ == "DataFrame" and kind.__module__.split(".")[0] == "pandas" for kind in type(data).__mro__
+    )
 
 
 def is_tick_frame(frame: "pd.DataFrame") -> bool:
@@ -148,7 +150,9 @@ def _single(frame: Any, symbol: str) -> Any:
         return frame.droplevel(level, axis=1)
     column = _symbol_column(frame)
     if column is not None and len(frame[column].unique()) > 1:
-        raise FrameError(f"{symbol}: the frame's column {column!r} holds several symbols: give it alone, without the dict")
+        raise FrameError(
+            f"{symbol}: the frame's column {column!r} holds several symbols: give it alone, without the dict"
+        )
     return frame
 
 
@@ -209,7 +213,9 @@ def _times_of(frame: "pd.DataFrame", symbol: str) -> Times:
         raise FrameError(f"{symbol}: the frame is empty: there are no rows to run on")
     index = frame.index
     if not isinstance(index, pandas.DatetimeIndex):
-        column = next((name for name in frame.columns if _plain(name) in ("time", "date", "datetime", "timestamp")), None)
+        column = next(
+            (name for name in frame.columns if _plain(name) in ("time", "date", "datetime", "timestamp")), None
+        )
         fix = (
             f"df.set_index(pandas.to_datetime(df[{column!r}], utc=True))"
             if column is not None
@@ -222,7 +228,9 @@ def _times_of(frame: "pd.DataFrame", symbol: str) -> Times:
             'df.tz_localize("UTC") or for instance df.tz_localize("America/New_York")'
         )
     if index.hasnans:
-        raise FrameError(f"{symbol}: {int(np.count_nonzero(index.isna()))} rows have no time (NaT): df[df.index.notna()]")
+        raise FrameError(
+            f"{symbol}: {int(np.count_nonzero(index.isna()))} rows have no time (NaT): df[df.index.notna()]"
+        )
     return np.array(index.as_unit("ns").asi8, dtype=np.int64)
 
 
@@ -260,7 +268,9 @@ def _check_prices(columns: BarColumns) -> None:
         for name in _PRICES:
             values = getattr(columns, name)
             _refuse(columns, name, np.isnan(values), values, "leave such rows out with df.dropna()")
-            _refuse(columns, name, np.isinf(values), values, "replace({inf: nan}) and then df.dropna(), or correct them")
+            _refuse(
+                columns, name, np.isinf(values), values, "replace({inf: nan}) and then df.dropna(), or correct them"
+            )
             _refuse(columns, name, values <= 0.0, values, "a price is above zero; leave such rows out or correct them")
         _refuse(columns, "high", high < low, high, f"it is below the low; {_SWAPPED}", low)
         _refuse(columns, "high", high < upper, high, f"it is below the open or the close; {_SWAPPED}", upper)
@@ -292,7 +302,9 @@ def _read_timeframe(open_ns: Times, symbol: str) -> str:
     """The smallest common step. Where the steps have none worth the name (local days with a change
     of clocks, months), the commonest one."""
     if len(open_ns) < 2:
-        raise TimeframeError(f'{symbol}: one row does not say how long its bar is: pass timeframe=, such as timeframe="1d"')
+        raise TimeframeError(
+            f'{symbol}: one row does not say how long its bar is: pass timeframe=, such as timeframe="1d"'
+        )
     steps = np.diff(open_ns)
     smallest = int(steps.min())
     if smallest == int(steps.max()) or not (steps % smallest).any():

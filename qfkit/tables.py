@@ -93,11 +93,11 @@ def equity_columns(rows: Sequence[tuple[float, ...]]) -> EquityColumns:
     """Equity rows ``(time_ns, account, each strategy's)`` as arrays."""
     count = len(rows)
     width = len(rows[0]) - 1 if count else 1
-    times_ns = np.fromiter((int(row[0]) for row in rows), dtype=np.int64, count=count)
+    times, *columns = zip(*rows, strict=True) if count else [()] * (width + 1)
     values = np.empty((count, width))
-    for column in range(width):
-        values[:, column] = [row[column + 1] for row in rows]
-    return EquityColumns(times_ns, values)
+    for place, column in enumerate(columns):
+        values[:, place] = column
+    return EquityColumns(np.array(times, dtype=np.int64), values)
 
 
 def bar_columns(bars: Iterable[Bar]) -> dict[str, BarColumns]:

@@ -141,7 +141,9 @@ def test_a_sizer_and_risk_limits_reach_the_engine():
 
     data = frame([10.0] * 5)
     assert qf.backtest(Buys, data, sizer=seven).fills["quantity"].tolist() == [7.0]
-    limited = qf.backtest(Buys, data, sizer=seven, risk=qf.RiskLimits(max_position_notional=20.0), costs=qf.Costs.ideal())
+    limited = qf.backtest(
+        Buys, data, sizer=seven, risk=qf.RiskLimits(max_position_notional=20.0), costs=qf.Costs.ideal()
+    )
     assert limited.fills["quantity"].tolist() == [2.0]
 
 
@@ -272,7 +274,11 @@ def test_no_events_do_not_run():
     [
         (lambda f: qf.backtest(Cross(fsat=3), f), ParameterError, "no parameter 'fsat'. Did you mean 'fast'"),
         (lambda f: qf.backtest(Cross(fast=61), f), ParameterError, "fast=61 is out of bounds: it must be from 2 to 60"),
-        (lambda f: qf.backtest(qf.MovingAverageCrossover(fast=30, slow=30), f), ParameterError, "fast=30 must be below slow=30"),
+        (
+            lambda f: qf.backtest(qf.MovingAverageCrossover(fast=30, slow=30), f),
+            ParameterError,
+            "fast=30 must be below slow=30",
+        ),
         (lambda f: qf.backtest(Cross, f, timeframe="1 minute"), TimeframeError, "'1 minute'.*such as"),
         (lambda f: qf.backtest(Cross, f, timeframe="30s"), TimeframeError, "cannot be built from bars of 1m"),
         (lambda f: qf.backtest(Cross, f, cash=0), ParameterError, "cash=0"),
@@ -293,7 +299,9 @@ def test_a_strategy_that_raises_is_shown_with_the_event():
             if bar.close > 2.5:
                 raise KeyError("gone")
 
-    with pytest.raises(StrategyError, match=r"Breaks raised KeyError: 'gone' at 2024-01-02 00:03:00 UTC, on Bar\(.*close=3.0") as caught:
+    with pytest.raises(
+        StrategyError, match=r"Breaks raised KeyError: 'gone' at 2024-01-02 00:03:00 UTC, on Bar\(.*close=3.0"
+    ) as caught:
         qf.backtest(Breaks, frame([1.0, 2, 3, 4]))
     assert isinstance(caught.value.__cause__, KeyError)
 

@@ -129,9 +129,7 @@ def test_stop_entry_is_not_stopped_by_the_prices_on_the_way_to_it():
 
 
 def test_unfilled_entry_takes_its_legs_with_it():
-    engine = run(
-        bars(RISE), {0: buy(limit_price=90.0, stop_loss=85.0), 2: lambda s: s.cancel(1)}, costs=THROUGH
-    )
+    engine = run(bars(RISE), {0: buy(limit_price=90.0, stop_loss=85.0), 2: lambda s: s.cancel(1)}, costs=THROUGH)
     assert statuses(engine) == {1: "cancelled", 2: "cancelled"}
 
 
@@ -234,7 +232,13 @@ def test_stop_on_ticks_fills_at_the_worse_price():
 
 def test_quotes_are_crossed_and_what_was_taken_is_not_there_again():
     costs = Costs(commission=0.0, slippage_bps=0.0, latency_s=0.0, participation=0.5)
-    events = [quote(0, 99, 101), quote(1, 99, 101, 8), quote(2, 99, 101, 8), quote(3, 99, 101, 10), quote(4, 99, 102, 40)]
+    events = [
+        quote(0, 99, 101),
+        quote(1, 99, 101, 8),
+        quote(2, 99, 101, 8),
+        quote(3, 99, 101, 10),
+        quote(4, 99, 102, 40),
+    ]
     engine = run(events, {0: buy()}, costs=costs, kind=QuoteScript)
     # Half of 8 is 4; nothing more of the same level until it shows 10, half of which is one more;
     # a new level starts anew.
@@ -332,13 +336,23 @@ def test_short_sale_and_its_cover():
 
 
 def test_turning_a_position_round_makes_two_trades_of_the_fees():
-    costs = Costs(commission=lambda quantity, price: quantity * 1.0, slippage_bps=0.0, latency_s=0.0, participation=None)
-    engine = run(bars(RISE), {0: buy(), 1: lambda s: s.order_target("A", quantity=-5), 2: lambda s: s.close("A")}, costs=costs)
+    costs = Costs(
+        commission=lambda quantity, price: quantity * 1.0, slippage_bps=0.0, latency_s=0.0, participation=None
+    )
+    engine = run(
+        bars(RISE), {0: buy(), 1: lambda s: s.order_target("A", quantity=-5), 2: lambda s: s.close("A")}, costs=costs
+    )
     first, second = engine.records.trades
     assert (first.side, first.quantity, first.entry_price, first.exit_price, first.fees, first.pnl) == (
         "long", 10, 100.0, 102.0, 20.0, 0.0,
     )  # fmt: skip
-    assert (second.side, second.quantity, second.entry_price, second.exit_price, second.fees) == ("short", 5, 102.0, 105.0, 10.0)
+    assert (second.side, second.quantity, second.entry_price, second.exit_price, second.fees) == (
+        "short",
+        5,
+        102.0,
+        105.0,
+        10.0,
+    )
 
 
 def test_a_bar_that_began_before_the_decision_does_not_fill():

@@ -51,7 +51,9 @@ def whole_number_reference(data: list[Bar], fast: int, slow: int) -> list[tuple[
     return expected
 
 
-@pytest.mark.parametrize(("ties", "fast", "slow", "count"), [(True, 3, 5, 100_000), (True, 10, 30, 20_000), (False, 10, 30, 20_000)])
+@pytest.mark.parametrize(
+    ("ties", "fast", "slow", "count"), [(True, 3, 5, 100_000), (True, 10, 30, 20_000), (False, 10, 30, 20_000)]
+)
 def test_every_fill_equals_the_whole_number_reference(ties, fast, slow, count):
     data = walk(count, seed=count + fast, ties=ties)
     engine = Engine({"crossing": Crossing(fast=fast, slow=slow)}, cash=1e6, costs=Costs.ideal())
@@ -322,7 +324,9 @@ def test_strategy_sees_bars_position_and_portfolio():
     data = walk(6, seed=1)
     run(data, {0: lambda s: s.buy("A", quantity=2), 1: lambda s: s.buy("A", quantity=1, limit_price=70.0), 3: look})
     equity = 1e6 + 2 * (data[3].close - data[1].open)
-    assert seen == [([b.close for b in data[1:4]], 2, pytest.approx(equity), data[3].close, ("A",), data[3].close_ns, 1)]
+    assert seen == [
+        ([b.close for b in data[1:4]], 2, pytest.approx(equity), data[3].close, ("A",), data[3].close_ns, 1)
+    ]
 
 
 def test_kept_bars_are_bounded():
@@ -338,7 +342,11 @@ def test_kept_bars_are_bounded():
         (lambda: Crossing(fast=2.5), ParameterError, "fast=2.5: it must be of type int"),
         (lambda: Crossing(fast=True), ParameterError, "of type int"),
         (lambda: MovingAverageCrossover(weight=float("nan")), ParameterError, "must be a number"),
-        (lambda: Engine({"x": MovingAverageCrossover(fast=30, slow=20)}, cash=1.0), ParameterError, "must be below slow=20"),
+        (
+            lambda: Engine({"x": MovingAverageCrossover(fast=30, slow=20)}, cash=1.0),
+            ParameterError,
+            "must be below slow=20",
+        ),
         (lambda: Engine({}, cash=1.0), ParameterError, "no strategy given"),
         (lambda: Engine({"x": Crossing()}, cash=0.0), ParameterError, "cash=0.0"),
         (lambda: Engine({"x": Crossing()}, cash=1.0, shares={"y": 1.0}), ParameterError, "name the same"),
@@ -380,3 +388,8 @@ def test_equity_is_one_value_a_bar_close():
     assert engine.records.equity == [
         (START + MINUTE, 100.0), (START + 2 * MINUTE, 106.0), (START + 3 * MINUTE, 103.0),
     ]  # fmt: skip
+
+
+def test_the_name_of_the_account_is_taken():
+    with pytest.raises(ParameterError, match="choose another name"):
+        Engine({"account": Script()}, cash=1.0)

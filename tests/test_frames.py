@@ -39,7 +39,9 @@ def test_a_frame_becomes_columns():
 
 
 def test_column_names_in_any_case_with_blanks_and_others_besides():
-    given = frame().rename(columns={"open": "Open", "high": " HIGH ", "low": "Low", "close": "Close", "volume": "Volume"})
+    given = frame().rename(
+        columns={"open": "Open", "high": " HIGH ", "low": "Low", "close": "Close", "volume": "Volume"}
+    )
     given["Adj Close"] = 1.0
     assert columns_from_frame(given, "A").high.tolist() == [12.0, 13.0, 14.0, 15.0]
 
@@ -67,7 +69,16 @@ def test_columns_do_not_change_with_the_frame():
 
 @pytest.mark.parametrize(
     ("freq", "name"),
-    [("1s", "1s"), ("5s", "5s"), ("1min", "1m"), ("15min", "15m"), ("1h", "1h"), ("4h", "4h"), ("1D", "1d"), ("7D", "7d")],
+    [
+        ("1s", "1s"),
+        ("5s", "5s"),
+        ("1min", "1m"),
+        ("15min", "15m"),
+        ("1h", "1h"),
+        ("4h", "4h"),
+        ("1D", "1d"),
+        ("7D", "7d"),
+    ],
 )
 def test_timeframe_is_read_off_the_times(freq, name):
     assert columns_from_frame(frame(freq=freq), "A").timeframe == name
@@ -95,7 +106,11 @@ def test_local_days_with_a_change_of_clocks_are_days_and_never_overlap():
         (lambda f: f.rename(columns={"close": "clsoe"}), FrameError, "Did you mean 'clsoe'"),
         (lambda f: f.assign(Close=1.0), FrameError, "two columns are 'close'"),
         (lambda f: f.assign(close=["1", "2", "x", "4"]), FrameError, "no number"),
-        (lambda f: f.assign(close=[11.0, np.nan, 13.0, np.nan]), FrameError, r"close is NaN at 2024-01-02 09:31:00 UTC \(2 such rows.*dropna"),
+        (
+            lambda f: f.assign(close=[11.0, np.nan, 13.0, np.nan]),
+            FrameError,
+            r"close is NaN at 2024-01-02 09:31:00 UTC \(2 such rows.*dropna",
+        ),
         (lambda f: f.assign(high=[12.0, np.inf, 14.0, 15.0]), FrameError, "high is inf"),
         (lambda f: f.assign(low=[9.0, 0.0, 11.0, 12.0]), FrameError, "low is 0.0"),
         (lambda f: f.assign(low=[9.0, -1.0, 11.0, 12.0]), FrameError, "low is -1.0"),
@@ -112,7 +127,11 @@ def test_local_days_with_a_change_of_clocks_are_days_and_never_overlap():
         (lambda f: f.set_axis(pd.DatetimeIndex([*f.index[:3], pd.NaT])), FrameError, "NaT"),
         (lambda f: f.set_axis(f.index - pd.Timedelta(days=30_000)), FrameError, "1970"),
         (lambda f: f.iloc[:1], TimeframeError, "timeframe="),
-        (lambda f: f.set_axis(f.index[0] + pd.to_timedelta([0, 0.4, 1.1, 7.37], unit="s")), TimeframeError, "timeframe="),
+        (
+            lambda f: f.set_axis(f.index[0] + pd.to_timedelta([0, 0.4, 1.1, 7.37], unit="s")),
+            TimeframeError,
+            "timeframe=",
+        ),
     ],
 )
 def test_a_broken_frame_is_told_the_fix(change, error, words):
@@ -174,7 +193,10 @@ def test_merge_goes_by_close_and_then_by_the_order_of_the_dict():
 
 def test_ticks_from_a_frame():
     index = pd.to_datetime([0, 1, 1, 5], unit="s", utc=True)
-    given = pd.DataFrame({"Price": [1.0, 2.0, 3.0, 4.0], "size": [1.0, np.nan, 2.0, 0.0], "side": ["buy", "sell", None, "buy"]}, index=index)
+    given = pd.DataFrame(
+        {"Price": [1.0, 2.0, 3.0, 4.0], "size": [1.0, np.nan, 2.0, 0.0], "side": ["buy", "sell", None, "buy"]},
+        index=index,
+    )
     assert is_tick_frame(given) and not is_tick_frame(frame())
     ticks = ticks_from_frame(given, "A")
     assert [tick.price for tick in ticks] == [1.0, 2.0, 3.0, 4.0]

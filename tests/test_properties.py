@@ -16,7 +16,20 @@ from qfkit.core.strategy import Param, Strategy
 from qfkit.errors import OrderError
 
 SYMBOLS = ("A", "B")
-KINDS = ("market", "limit", "stop", "stop_limit", "trailing", "bracket", "target", "close", "cancel", "modify", "oco", "rebalance")
+KINDS = (
+    "market",
+    "limit",
+    "stop",
+    "stop_limit",
+    "trailing",
+    "bracket",
+    "target",
+    "close",
+    "cancel",
+    "modify",
+    "oco",
+    "rebalance",
+)
 
 request = st.tuples(
     st.sampled_from(KINDS),
@@ -51,7 +64,9 @@ class AnyOrders(Strategy):
         self.number += 1
         if not self.requests or self.number % 2:
             return
-        kind, symbol, buy, quantity, near, far, in_force = self.requests[(self.number // 2 + self.shift) % len(self.requests)]
+        kind, symbol, buy, quantity, near, far, in_force = self.requests[
+            (self.number // 2 + self.shift) % len(self.requests)
+        ]
         with suppress(OrderError):  # a symbol without a price yet, or a bracket on the wrong side: refused by name
             self.send(kind, symbol, buy, quantity, near, far, in_force)
 
@@ -227,7 +242,9 @@ def test_replaying_any_split_gives_the_same_to_the_last_bit(events, requests, co
     at = data.draw(st.integers(0, len(events)))
     clock = max([START, *(event.received_ns for event in events[:at])])
     command = data.draw(
-        st.sampled_from((Pause(clock), Resume(clock), Flatten(clock, "one"), SetParameters(clock, parameters={"shift": 5})))
+        st.sampled_from(
+            (Pause(clock), Resume(clock), Flatten(clock, "one"), SetParameters(clock, parameters={"shift": 5}))
+        )
     )
     whole = [*events[:at], command, *events[at:], Stop(max(clock, *(event.received_ns for event in events)))]
     through = make(requests, costs)
@@ -239,7 +256,9 @@ def test_replaying_any_split_gives_the_same_to_the_last_bit(events, requests, co
     resumed.process_all(decode.decode(journal))
     resumed.process_all(whole[cut:])
     for name in ("fills", "orders", "signals", "trades", "equity", "bars"):
-        assert msgspec.msgpack.encode(getattr(through.records, name)) == msgspec.msgpack.encode(getattr(resumed.records, name))
+        assert msgspec.msgpack.encode(getattr(through.records, name)) == msgspec.msgpack.encode(
+            getattr(resumed.records, name)
+        )
     assert through.snapshot() == resumed.snapshot()
 
 

@@ -366,7 +366,9 @@ def test_a_full_disk_ends_the_session_loses_nothing_shown_and_can_be_resumed(cap
     assert again.verify()
 
 
-@pytest.mark.parametrize("content", [b"", b"not a database at all, really" * 100, b"SQLite format 3\x00" + bytes(2_000)])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a database at all, really" * 100, b"SQLite format 3\x00" + bytes(2_000)]
+)
 def test_a_foreign_or_broken_journal_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.qfkit.sqlite"
     path.write_bytes(content)

@@ -290,7 +290,9 @@ def test_several_symbols_and_several_strategies():
 def test_higher_timeframe_and_lists_of_bars_and_ticks():
     data = random_frame(600, seed=4)
     higher = qf.backtest(trend(fast=3, slow=7), data, timeframe="5m")
-    resampled = data.resample("5min").agg({"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"})
+    resampled = data.resample("5min").agg(
+        {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
+    )
     direct = qf.backtest(trend(fast=3, slow=7), resampled)
     # Fine bars within a coarse one change neither the decisions nor, at the next open, the prices.
     assert len(direct.fills) > 5

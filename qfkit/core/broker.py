@@ -312,8 +312,10 @@ class Broker:
         if working.remaining <= _DUST * order.quantity:
             working.remaining = 0.0
             filled = order.quantity
-        average = price if order.average_price is None else (
-            (order.average_price * order.filled + price * quantity) / (order.filled + quantity)
+        average = (
+            price
+            if order.average_price is None
+            else ((order.average_price * order.filled + price * quantity) / (order.filled + quantity))
         )
         working.order = replace(
             order,

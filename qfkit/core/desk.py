@@ -112,7 +112,9 @@ class Desk:
 
     def name_sets(self) -> None:
         """Learn the names that ``setup`` gave to the indicators."""
-        self.named_sets = [(name, value) for name, value in vars(self.strategy).items() if isinstance(value, IndicatorSet)]
+        self.named_sets = [
+            (name, value) for name, value in vars(self.strategy).items() if isinstance(value, IndicatorSet)
+        ]
 
     # -- asking for orders -----------------------------------------------------------------
 
@@ -143,13 +145,17 @@ class Desk:
         for place, price in enumerate((limit_price, stop_price, trail, trail_fraction, stop_loss, take_profit)):
             if price is not None and not 0.0 < price < inf:
                 raise OrderError(f"{action} {symbol}: {_PRICES[place]}={price!r} is not above zero and finite")
-        in_force = time_in_force if type(time_in_force) is TimeInForce else _time_in_force(time_in_force, action, symbol)
+        in_force = (
+            time_in_force if type(time_in_force) is TimeInForce else _time_in_force(time_in_force, action, symbol)
+        )
         if (in_force is GTD) != (expires_ns is not None):
             raise OrderError(f"{action} {symbol}: time_in_force='gtd' and expires_ns= go together")
         kind = MARKET
         if trail is not None or trail_fraction is not None:
             if limit_price is not None or stop_price is not None or (trail is not None and trail_fraction is not None):
-                raise OrderError(f"{action} {symbol}: a trailing stop takes trail= or trail_fraction= and no other price")
+                raise OrderError(
+                    f"{action} {symbol}: a trailing stop takes trail= or trail_fraction= and no other price"
+                )
             kind = TRAILING_STOP
         elif stop_price is not None:
             kind = STOP if limit_price is None else STOP_LIMIT
@@ -305,9 +311,13 @@ class Desk:
     def _exposure(self, market: Market) -> Exposure:
         """The book with its working orders filled; orders that may never fill count only where they add."""
         book, broker = self.book, self._engine.broker
-        if not broker.open and (not book.open or (len(book.open) == 1 and market.symbol in book.open)):
+        gross = 0.0
+        if not broker.open:
+            for held_elsewhere in book.open.values():
+                if held_elsewhere.market is not market:
+                    gross += abs(held_elsewhere.quantity) * held_elsewhere.market.price
             held_here = book.positions.get(market.symbol)
-            return Exposure(book.equity, 0.0 if held_here is None else held_here.quantity, 0.0)
+            return Exposure(book.equity, 0.0 if held_here is None else held_here.quantity, gross)
         quantities = {symbol: position.quantity for symbol, position in book.open.items()}
         for working in broker.open.values():
             if working.owner is not self or working.is_leg:
@@ -318,7 +328,6 @@ class Desk:
             if working.type is MARKET or held * signed >= 0.0:
                 quantities[symbol] = held + signed
         position = quantities.pop(market.symbol, 0.0)
-        gross = 0.0
         for symbol, quantity in quantities.items():
             gross += abs(quantity) * self._engine.tracks[symbol].market.price
         return Exposure(book.equity, position, gross)

@@ -77,6 +77,10 @@ class Engine:
             raise ParameterError(f"cash={cash!r}: the starting cash must be above zero and finite")
         if not strategies:
             raise ParameterError("no strategy given: pass one, a list of them or a dict of names")
+        if "account" in strategies:
+            raise ParameterError(
+                'a strategy cannot be named "account", which is the sum of them all: choose another name'
+            )
         self.costs = Costs() if costs is None else costs
         self.risk = RiskLimits() if risk is None else risk
         self.sizer: Sizer = FractionOfEquity() if sizer is None else sizer
@@ -96,7 +100,7 @@ class Engine:
         self.signals_count = 0
         self.orders_count = 0
         self.exceptions: dict[str, Exception] = {}
-        self.equity_curve: deque[tuple[int, float]] = deque(maxlen=_CURVE_POINTS)
+        self.equity_curve: deque[tuple[float, ...]] = deque(maxlen=_CURVE_POINTS)
         self._declared = tuple(symbols)
         self._commission = self.costs.commission_of()
         self._slippage = self.costs.slippage_of()
@@ -127,7 +131,9 @@ class Engine:
             for symbol in self._declared:
                 self._open_track(symbol, timeframe)
 
-    def _open_desks(self, strategies: Mapping[str, Strategy], shares: Mapping[str, float], cash: float) -> dict[str, Desk]:
+    def _open_desks(
+        self, strategies: Mapping[str, Strategy], shares: Mapping[str, float], cash: float
+    ) -> dict[str, Desk]:
         desks = {}
         for name, strategy in strategies.items():
             desk = desks[name] = Desk(self, name, strategy, Book(cash * shares[name]))
@@ -392,7 +398,7 @@ class Engine:
     def measure(self) -> None:
         """Bring :attr:`metrics` and :attr:`equity_curve` up to the last equity point."""
         self.metrics.update_all(self._unmeasured)
-        self.equity_curve.extend([(int(row[0]), row[1]) for row in self._unmeasured[-_CURVE_POINTS:]])
+        self.equity_curve.extend(self._unmeasured)
         self._unmeasured.clear()
 
     # -- fills and faults --------------------------------------------------------------------

@@ -184,7 +184,9 @@ def check_event(event: Event) -> None:
         if event.volume < 0.0 or event.volume == inf:
             raise BadEventError(f"bar of {event.symbol}: volume {event.volume!r} is negative or infinite")
         if event.close_ns <= event.open_ns:
-            raise BadEventError(f"bar of {event.symbol}: closes at {event.close_ns}, not after its open {event.open_ns}")
+            raise BadEventError(
+                f"bar of {event.symbol}: closes at {event.close_ns}, not after its open {event.open_ns}"
+            )
     if not _EARLIEST_NS <= event.received_ns < _LATEST_NS or not _EARLIEST_NS <= event.time_ns < _LATEST_NS:
         raise BadEventError(
             f"{type(event).__name__}: times {event.time_ns!r} and {event.received_ns!r} "

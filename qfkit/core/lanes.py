@@ -131,7 +131,17 @@ class Track:
     ``source_timeframe`` is that of the bars that come in, "" until then and for ticks.
     """
 
-    __slots__ = ("base", "higher", "is_direct", "market", "quote_seats", "seats", "source_timeframe", "symbol", "tick_seats")
+    __slots__ = (
+        "base",
+        "higher",
+        "is_direct",
+        "market",
+        "quote_seats",
+        "seats",
+        "source_timeframe",
+        "symbol",
+        "tick_seats",
+    )
 
     def __init__(self, symbol: str, timeframe: str) -> None:
         self.symbol = symbol

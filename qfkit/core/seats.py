@@ -52,10 +52,12 @@ class Seat:
 
     def hear_price(self, price: float) -> bool:
         """Give a trade's price to the tick indicators; return whether ``on_tick`` may be called."""
-        for update in self.tick_lane.close_updates:
+        lane = self.tick_lane
+        for update in lane.close_updates:
             update(price)
-        for cross in self.tick_lane.crosses:
+        for cross in lane.crosses:
             cross.step()
         if self.waiting_ticks:
             self.waiting_ticks = [indicator for indicator in self.waiting_ticks if not indicator.ready]
-        return not self.waiting_ticks
+            return not self.waiting_ticks
+        return True

@@ -48,7 +48,9 @@ class Steering:
             for desk in self._addressed(change):
                 if isinstance(change, SwapStrategy):
                     if self._resolve is None:
-                        raise StrategyError(f"cannot swap to {change.to!r}: this engine was given no way to find classes")
+                        raise StrategyError(
+                            f"cannot swap to {change.to!r}: this engine was given no way to find classes"
+                        )
                     desk.state, desk.error = "running", ""
                     self._reseat(desk, self._resolve(change.to)(**change.parameters))
                     if desk.state == "running":

@@ -40,7 +40,7 @@ def take_snapshot(engine: "Engine") -> Snapshot:
         working_orders=tuple(working.order for working in engine.broker.open.values()),
         fills=tuple(engine.last_fills),
         strategies=tuple(_strategy_view(desk, engine) for desk in desks),
-        equity_curve=tuple(engine.equity_curve),
+        equity_curve=tuple([(int(row[0]), row[1]) for row in engine.equity_curve]),
     )
 
 

@@ -27,7 +27,9 @@ def timeframe_ns(timeframe: str) -> int:
     if length is None:
         match = _SHAPE.fullmatch(timeframe) if isinstance(timeframe, str) else None
         if match is None:
-            raise TimeframeError(f"timeframe={timeframe!r} cannot be read: give a number and a unit, such as {_EXAMPLES}")
+            raise TimeframeError(
+                f"timeframe={timeframe!r} cannot be read: give a number and a unit, such as {_EXAMPLES}"
+            )
         length = _known[timeframe] = int(match[1]) * _UNITS_NS[match[2]]
     return length
 

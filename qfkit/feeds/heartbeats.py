@@ -10,6 +10,7 @@ __all__ = ["with_heartbeats"]
 _SECOND_NS = 1_000_000_000
 _GRACE_NS = _SECOND_NS
 _MOST_PER_GAP = 60
+_UNKNOWN = -(2**63)
 
 
 def with_heartbeats(portions: Iterator[Portion]) -> Iterator[Portion]:
@@ -20,14 +21,14 @@ def with_heartbeats(portions: Iterator[Portion]) -> Iterator[Portion]:
     and a second is left to those still on their way. So no trade that came at most a second later
     than the quickest is made late, and none is that comes next. Before the first trade there is none.
     """
-    offset_ns: int | None = None
+    offset_ns = _UNKNOWN
     last_ns = 0  # the last trade or heartbeat
     before_ns = 0  # the last event of any kind
     for batch, fraction in portions:
         made: list[MarketEvent] = []
         for event in batch:
             received_ns = event.received_ns
-            if offset_ns is not None and received_ns - last_ns > _SECOND_NS:
+            if received_ns - last_ns > _SECOND_NS and offset_ns != _UNKNOWN:
                 step_ns = max(_SECOND_NS, (received_ns - max(before_ns, last_ns)) // _MOST_PER_GAP)
                 latest_ns = event.time_ns
                 # Before a long silence of everything the steps were longer: never behind what came since.
@@ -38,7 +39,7 @@ def with_heartbeats(portions: Iterator[Portion]) -> Iterator[Portion]:
                     beat_ns += step_ns
             if type(event) is Tick:
                 own_ns = event.time_ns - received_ns
-                if offset_ns is None or own_ns > offset_ns:
+                if own_ns > offset_ns:
                     offset_ns = own_ns
                 if received_ns > last_ns:
                     last_ns = received_ns

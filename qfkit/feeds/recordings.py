@@ -5,9 +5,11 @@ lie in memory anyway. Nothing is judged here but what cannot be read: see
 :func:`~qfkit.core.events.check_event` for events that cannot be true.
 """
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from heapq import merge as merge_sorted
+from itertools import islice
 from operator import attrgetter
 from os import PathLike, fspath
 from pathlib import Path
@@ -286,23 +288,18 @@ def _ticks_by_symbol(source: Any) -> dict[str, list[Tick]]:
 
 def _open_events(source: Iterable[Any], wanted: tuple[str, ...] | None, timeframe: str | None) -> Recording:
     # A list is looked at once for what it holds; the rest of its events' truth is the reader's to check.
-    found: dict[str, None] = {}
-    timeframes: dict[str, None] = {}
-    has_heartbeats, bars, count = False, 0, 0
-    for event in source:
-        count += 1
-        if isinstance(event, Heartbeat):
-            has_heartbeats = True
-        elif isinstance(event, Bar):
-            bars += 1
-            timeframes[event.timeframe] = None
-            found[event.symbol] = None
-        elif isinstance(event, Tick | Quote | Gap):
-            found[event.symbol] = None
-        elif not isinstance(event, _COMMANDS):
-            raise DataError(
-                f"event {count - 1} is a {type(event).__name__}, no event: give Bar, Tick, Quote, Gap or Heartbeat"
-            )
+    # Millions of events: map and Counter look at them without a step of Python's own.
+    kinds = Counter(map(type, source))
+    for kind in kinds:
+        if not issubclass(kind, (*_MARKET, *_COMMANDS)):
+            place = next(place for place, event in enumerate(source) if type(event) is kind)
+            raise DataError(f"event {place} is a {kind.__name__}, no event: give Bar, Tick, Quote, Gap or Heartbeat")
+    has_commands = any(kind in _COMMANDS for kind in kinds)
+    bare = all(kind in (Bar, Gap, Quote, Tick) for kind in kinds)
+    with_symbols = source if bare else (event for event in source if type(event) in (Bar, Gap, Quote, Tick))
+    found = dict.fromkeys(map(attrgetter("symbol"), with_symbols))
+    timeframes = dict.fromkeys(event.timeframe for event in source if type(event) is Bar) if Bar in kinds else {}
+    count = kinds.total()
     if not found:
         raise FrameError("there are no events of any symbol: give at least one Bar, Tick or Quote")
     if timeframe is not None and timeframes and list(timeframes) != [timeframe]:
@@ -310,22 +307,15 @@ def _open_events(source: Iterable[Any], wanted: tuple[str, ...] | None, timefram
     names = _choose(tuple(found), wanted, "the list of events")
 
     def plain() -> Iterator[Portion]:
-        batch: list[MarketEvent] = []
-        for event in source:
-            if isinstance(event, _COMMANDS):
-                continue
-            batch.append(event)
-            if len(batch) == BATCH:
-                yield batch, None
-                batch = []
-        if batch:
+        events = (event for event in source if type(event) not in _COMMANDS) if has_commands else iter(source)
+        while batch := list(islice(events, BATCH)):
             yield batch, None
 
     def read(on_bad: OnBad | None) -> Iterator[Portion]:
         portions = _only(plain(), wanted)
-        return portions if has_heartbeats or bars else with_heartbeats(portions)
+        return portions if Heartbeat in kinds or Bar in kinds else with_heartbeats(portions)
 
-    exact = count if wanted is None and bars == count else None
+    exact = count if wanted is None and kinds[Bar] == count else None
     return Recording("events in memory", names, next(iter(timeframes), None), "events", exact, None, read)
 
 

@@ -12,7 +12,6 @@ __all__ = ["Recorded"]
 class Recorded:
     """A journal's records, each kind read when it is first asked for, and kept."""
 
-
     def __init__(self, path: Path) -> None:
         self._path = path
 

@@ -128,13 +128,15 @@ class Pipeline:
     def show(self, feed_view: FeedView | None = None, *, even_if_same: bool = True) -> None:
         """Bring :attr:`snapshot` up to what is committed."""
         if feed_view is not None:
-            self.feed_view = msgspec.structs.replace(
-                feed_view, bad=self.bad_events, late=self.engine.late_events, events=self.engine.events
-            )
+            self.feed_view = self._counted(feed_view)
         if self._is_committed and (even_if_same or not self._is_shown):
             self.snapshot = self._take_snapshot()
             self._is_shown = True
             self._shown_s = time.monotonic()
+
+    def _counted(self, view: FeedView) -> FeedView:
+        engine = self.engine
+        return msgspec.structs.replace(view, bad=self.bad_events, late=engine.late_events, events=engine.events)
 
     def _take_snapshot(self) -> Snapshot:
         return msgspec.structs.replace(
@@ -199,7 +201,7 @@ class Pipeline:
                 state=state,
                 messages=tuple(self.messages),
                 journal_path=path,
-                feed=msgspec.structs.replace(self.feed_view, state="closed"),
+                feed=self._counted(msgspec.structs.replace(self.feed_view, state="closed")),
             )
 
     def leave(self) -> None:

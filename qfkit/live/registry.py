@@ -110,7 +110,9 @@ def session_record(path: Path) -> SessionRecord:
             meta = reader.meta
             events = reader.event_count
     except JournalError as error:
-        return SessionRecord(path.parent.name, "unreadable", None, "", (), 0, None, None, 0, None, str(path), str(error))
+        return SessionRecord(
+            path.parent.name, "unreadable", None, "", (), 0, None, None, 0, None, str(path), str(error)
+        )
     state = meta.get("state", "")
     if state not in ("stopped", "failed") and not is_locked(path):
         state = "interrupted"

@@ -1,6 +1,8 @@
 """The backtest: strategies over history, through the same engine as a live session."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from operator import attrgetter
 from typing import Any
 
 from qfkit.core.costs import Costs
@@ -21,6 +23,7 @@ from qfkit.tables import BarColumns, EquityColumns, FillColumns, Floats, bar_col
 __all__ = ["backtest"]
 
 _CHUNK = 8_192
+_received_ns = attrgetter("received_ns")
 
 
 def backtest(
@@ -231,20 +234,25 @@ class _Border:
             if isinstance(event, Bar):
                 self.first_ns, self.timeframe = event.time_ns, event.timeframe
                 return
-            if isinstance(event, Tick | Quote):
+            if isinstance(event, Tick | Quote) and self.first_ns is None:
                 self.first_ns = event.time_ns
-                return
 
     def _check_order(self, batch: list[Event]) -> None:
-        last_ns = self._last_ns
+        times_ns = [self._last_ns, *map(_received_ns, batch)]
+        # Sorted is the rule, and found out without a step of Python's own for each event.
+        if times_ns != sorted(times_ns):
+            place = next(place for place, (one, other) in enumerate(pairwise(times_ns)) if other < one)
+            raise BadEventError(
+                f"event {self._count + place} was received at {times_ns[place + 1]}, before the one ahead of it at "
+                f"{times_ns[place]}: sort them with events.sort(key=lambda event: event.received_ns)"
+            )
+        if self.timeframe is not None:
+            self._check_bars(batch)
+        self._last_ns = times_ns[-1]
+        self._count += len(batch)
+
+    def _check_bars(self, batch: list[Event]) -> None:
         for number, event in enumerate(batch, self._count):
-            received_ns = event.received_ns
-            if received_ns < last_ns:
-                raise BadEventError(
-                    f"event {number} was received at {received_ns}, before the one ahead of it at {last_ns}: sort them "
-                    "with events.sort(key=lambda event: event.received_ns)"
-                )
-            last_ns = received_ns
             if isinstance(event, Bar):
                 if event.open_ns <= self._opens.get(event.symbol, -1):
                     raise BadEventError(
@@ -252,8 +260,6 @@ class _Border:
                         "open after the one before it: leave out what is there twice"
                     )
                 self._opens[event.symbol] = event.open_ns
-        self._last_ns = last_ns
-        self._count += len(batch)
 
 
 def _run(engine: Engine, batches: Iterable[Sequence[Event]], total: int | None, progress: bool | None) -> None:

@@ -98,13 +98,16 @@ def _terms(costs: Costs, risk: RiskLimits) -> _Terms | None:
         return None
     fraction = costs.slippage_bps / 10_000
     return _Terms(
-        1.0 + fraction, 1.0 - fraction, commission.rate, commission.per_share, commission.minimum, risk.max_gross_exposure
+        1.0 + fraction,
+        1.0 - fraction,
+        commission.rate,
+        commission.per_share,
+        commission.minimum,
+        risk.max_gross_exposure,
     )
 
 
-def _one_by_one(
-    rows: Rows, weights: Floats, engine: Engine, cash: float, columns: BarColumns, terms: _Terms
-) -> _Steps:
+def _one_by_one(rows: Rows, weights: Floats, engine: Engine, cash: float, columns: BarColumns, terms: _Terms) -> _Steps:
     """Each change in turn: the size depends on the equity, and that on the fills before."""
     buy_factor, sell_factor, most = terms.buy_factor, terms.sell_factor, terms.most
     rate, per_share, minimum = terms.rate, terms.per_share, terms.minimum
@@ -176,7 +179,9 @@ def _one_by_one(
     if len(kept) != len(rows):
         taken = np.array(kept, dtype=np.int64)
         rows, weights = rows[taken], weights[taken]
-    return _Steps(rows, weights, np.array(all_buys, dtype=bool), np.array(all_sent), np.array(all_cash), np.array(all_held))
+    return _Steps(
+        rows, weights, np.array(all_buys, dtype=bool), np.array(all_sent), np.array(all_cash), np.array(all_held)
+    )
 
 
 def _all_at_once(
@@ -200,7 +205,9 @@ def _all_at_once(
         return None
     buy = change > 0.0
     fills = rows < len(columns) - 1
-    fill_price = columns.open[np.minimum(rows + 1, len(columns) - 1)] * np.where(buy, terms.buy_factor, terms.sell_factor)
+    fill_price = columns.open[np.minimum(rows + 1, len(columns) - 1)] * np.where(
+        buy, terms.buy_factor, terms.sell_factor
+    )
     notional = wanted * fill_price
     fee = np.maximum(terms.minimum, wanted * (terms.rate * fill_price + terms.per_share))
     step = np.where(fills, np.where(buy, -notional, notional) - fee, 0.0)
@@ -289,7 +296,9 @@ class FastRecords:
             allowed, checks = gate(
                 engine.risk, change, price, price, Exposure(equity, held, 0.0), engine.cost_at(price, change)
             )
-            refusal = "; ".join(f"{check.name} {check.value:.6g} over {check.limit:.6g}" for check in checks if not check.passed)
+            refusal = "; ".join(
+                f"{check.name} {check.value:.6g} over {check.limit:.6g}" for check in checks if not check.passed
+            )
             orders += allowed > 0.0
             signals.append(
                 Signal(

@@ -186,7 +186,9 @@ def targets_of(strategy: SignalStrategy, columns: BarColumns, name: str) -> Floa
     return targets_over(strategy, frame, where=where)
 
 
-def targets_over(strategy: SignalStrategy, frame: "pandas.DataFrame", *, where: str = "", guarded: bool = True) -> Floats:
+def targets_over(
+    strategy: SignalStrategy, frame: "pandas.DataFrame", *, where: str = "", guarded: bool = True
+) -> Floats:
     """Call the function and check what it returns. ``guarded`` names the run in its exceptions."""
     where = where or type(strategy).__name__
     if not guarded:
