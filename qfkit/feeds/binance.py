@@ -15,7 +15,15 @@ from qfkit.core.events import Gap, MarketEvent, Quote, Tick
 from qfkit.errors import ConnectionFailedError, FeedError, MalformedFrameError, SymbolError, did_you_mean
 from qfkit.feeds.base import Feed
 from qfkit.feeds.binance_frames import CaptureParser, is_shutdown_notice, parse_frame
-from qfkit.feeds.connection import CONNECT_ERRORS, Backoff, Refusal, check_url, is_loopback, open_websocket
+from qfkit.feeds.connection import (
+    CONNECT_ERRORS,
+    Backoff,
+    Refusal,
+    check_url,
+    close_websocket,
+    is_loopback,
+    open_websocket,
+)
 from qfkit.feeds.exchange_time import ExchangeClock
 from qfkit.feeds.inbox import Inbox
 
@@ -146,13 +154,13 @@ class BinanceFeed(Feed):
             await check
             while True:
                 is_planned = await self._read(connection, inbox)
-                await connection.close()
+                await close_websocket(connection)
                 connection = await self._connect_again(is_planned=is_planned)
                 self.reconnects += 1
         finally:
             await _end(check)
             if connection is not None:
-                await connection.close()
+                await close_websocket(connection)
 
     async def _connect(self, timeout_s: float) -> ClientConnection:
         kinds = ("trade", "bookTicker") if self._quotes else ("trade",)
@@ -318,7 +326,7 @@ async def probe(url: str = _URL, timeout_s: float = 3.0) -> bool:
                 while parse_frame(await connection.recv(decode=False), 0) is None:
                     pass
             finally:
-                await connection.close()
+                await close_websocket(connection)
     except (*CONNECT_ERRORS, MalformedFrameError) as error:
         _logger.info("Binance cannot be reached at %s (%s: %s)", url, type(error).__name__, error)
         return False

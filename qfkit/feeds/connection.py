@@ -14,7 +14,16 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from qfkit.errors import FeedError
 
-__all__ = ["CONNECT_ERRORS", "Backoff", "Refusal", "check_url", "is_loopback", "open_websocket", "retry_after_s"]
+__all__ = [
+    "CONNECT_ERRORS",
+    "Backoff",
+    "Refusal",
+    "check_url",
+    "close_websocket",
+    "is_loopback",
+    "open_websocket",
+    "retry_after_s",
+]
 
 CONNECT_ERRORS = (OSError, TimeoutError, WebSocketException)
 """What a failed attempt to connect raises."""
@@ -68,6 +77,14 @@ async def open_websocket(url: str, timeout_s: float) -> ClientConnection:
         compression=None,
         proxy=None if is_loopback(url) else True,
     )
+
+
+async def close_websocket(connection: ClientConnection) -> None:
+    """Close politely if that is quick, and in any case: a close that is cancelled would leave the socket open."""
+    try:
+        await connection.close()
+    finally:
+        connection.transport.abort()
 
 
 class Refusal:
