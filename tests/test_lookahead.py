@@ -257,7 +257,11 @@ def test_ticks_and_quotes_that_come_later_change_nothing_before(steps, others, d
     after, _ = stream_of(steps[cut:], delay_ns, common[-1].time_ns, cents)
     other, _ = stream_of(others, delay_ns, common[-1].time_ns, cents)
     known_ns = common[-1].received_ns
-    runs = [run([*common, *rest], costs, higher=higher, on_ticks=on_ticks) for rest in (after, other)]
+    streams = [[*common, *rest] for rest in (after, other)]
+    for stream in streams:
+        # A bar closes when something comes after it: here something always does.
+        stream.append(Heartbeat(stream[-1].time_ns + MINUTE, stream[-1].received_ns + MINUTE))
+    runs = [run(stream, costs, higher=higher, on_ticks=on_ticks) for stream in streams]
     first, second = (seen(engine, known_ns, common[-1].time_ns) for engine in runs)
     assert first == second
 
