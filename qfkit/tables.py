@@ -6,6 +6,7 @@ A time as a float has lost nanoseconds, so times are read as ints from the recor
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -93,11 +94,11 @@ def equity_columns(rows: Sequence[tuple[float, ...]]) -> EquityColumns:
     """Equity rows ``(time_ns, account, each strategy's)`` as arrays."""
     count = len(rows)
     width = len(rows[0]) - 1 if count else 1
-    times, *columns = zip(*rows, strict=True) if count else [()] * (width + 1)
+    times_ns = np.fromiter(map(itemgetter(0), rows), dtype=np.int64, count=count)
     values = np.empty((count, width))
-    for place, column in enumerate(columns):
-        values[:, place] = column
-    return EquityColumns(np.array(times, dtype=np.int64), values)
+    for column in range(width):
+        values[:, column] = np.fromiter(map(itemgetter(column + 1), rows), dtype=np.float64, count=count)
+    return EquityColumns(times_ns, values)
 
 
 def bar_columns(bars: Iterable[Bar]) -> dict[str, BarColumns]:
