@@ -57,7 +57,8 @@ class Engine:
     ``strategies`` maps a name to a fresh :class:`Strategy`; ``shares`` maps the same names to
     fractions of ``cash`` (equal by default). ``timeframe`` is that of ``on_bar``: None takes the
     incoming bars' own, or "1m" for ticks. ``resolve`` finds the class that a ``SwapStrategy``
-    event names. The owner drains :attr:`records`.
+    event names. The owner drains :attr:`records`. ``has_running_metrics`` False leaves the drawdown and
+    the curve out of snapshots, for a run that is measured at its end.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Engine:
         timeframe: str | None = None,
         symbols: Sequence[str] = (),
         resolve: Callable[[str], type[Strategy]] | None = None,
+        has_running_metrics: bool = True,
     ) -> None:
         if not 0.0 < cash < inf:
             raise ParameterError(f"cash={cash!r}: the starting cash must be above zero and finite")
@@ -108,6 +110,7 @@ class Engine:
         self._mark_ns = 0
         self._started = False
         self.metrics = RunningMetrics(cash)
+        self._has_running_metrics = has_running_metrics
         self._unmeasured: list[tuple[float, ...]] = []
         self.last_fills: deque[Fill] = deque(maxlen=_SHOWN_FILLS)
         self.steering = Steering(self, resolve)
@@ -390,10 +393,11 @@ class Engine:
                 equity += value
             row = (mark_ns, equity, *each)
         self._keep_equity(row)
-        unmeasured = self._unmeasured
-        unmeasured.append(row)
-        if len(unmeasured) >= _CURVE_POINTS:
-            self.measure()
+        if self._has_running_metrics:
+            unmeasured = self._unmeasured
+            unmeasured.append(row)
+            if len(unmeasured) >= _CURVE_POINTS:
+                self.measure()
 
     def measure(self) -> None:
         """Bring :attr:`metrics` and :attr:`equity_curve` up to the last equity point."""

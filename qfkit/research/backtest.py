@@ -112,7 +112,7 @@ def _on_columns(
     progress: bool | None,
     settings: dict[str, Any],
 ) -> Result:
-    engine = Engine(named, symbols=tuple(columns), **settings)
+    engine = Engine(named, symbols=tuple(columns), has_running_metrics=False, **settings)
     own = settings["timeframe"]
     timeframes = {one.timeframe for one in columns.values()}
     is_direct = own is None or timeframes == {own}
@@ -155,7 +155,7 @@ def _on_recording(
         data = list(data)
     wanted = (symbols,) if isinstance(symbols, str) else symbols
     recording = open_recording(data, symbols=wanted)
-    engine = Engine(named, symbols=recording.symbols, **settings)
+    engine = Engine(named, symbols=recording.symbols, has_running_metrics=False, **settings)
     signals = _signals(named)
     if signals:
         batches = _Border(recording.kind).checked(recording.batches())
