@@ -32,9 +32,9 @@ def child(task: str, name: str) -> "subprocess.Popen[bytes]":
 def journalled(home: Path, name: str) -> int:
     """How many events a session's journal holds by now."""
     for path in (home / "sessions" / name).glob("*.sqlite"):
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
         try:
-            with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
-                row = connection.execute("SELECT max(first_seq + count) FROM batches").fetchone()
+            row = connection.execute("SELECT max(first_seq + count) FROM batches").fetchone()
         except sqlite3.OperationalError:  # not a table yet
             return 0
         finally:

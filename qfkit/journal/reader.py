@@ -69,6 +69,9 @@ class JournalReader:
             # In a folder that cannot be written a WAL file can be read as it lies there.
             connection.close()
             connection = sqlite3.connect(uri + "&immutable=1", uri=True, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def _check_format(self) -> None:

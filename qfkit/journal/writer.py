@@ -84,6 +84,7 @@ class JournalWriter:
     @classmethod
     def _open(cls, path: Path) -> Self:
         lock = JournalLock(path)
+        connection: sqlite3.Connection | None = None
         try:
             connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
             connection.execute("PRAGMA journal_mode = WAL")
@@ -91,6 +92,8 @@ class JournalWriter:
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
         except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
             lock.release()
             raise JournalWriteError(f"{path} cannot be opened for writing: {error}") from error
         return cls(path, connection, lock)
