@@ -10,8 +10,8 @@ class BarBuilder:
     """Builds the bars of one symbol and timeframe, aligned to UTC.
 
     A bar spans ``[open_ns, close_ns)`` of exchange time. An interval without trades has no bar.
-    What is closed is never opened again: the owner must not add what came late (see
-    :meth:`is_late`).
+    What is closed is never opened again: the owner must not add what came late, that is before
+    ``open_ns``. A volume of -1 marks an interval in which nothing traded yet.
     """
 
     __slots__ = ("close", "close_ns", "high", "low", "open", "open_ns", "step_ns", "symbol", "timeframe", "volume")
@@ -24,15 +24,6 @@ class BarBuilder:
         self.close_ns = 0
         self.open = self.high = self.low = self.close = 0.0
         self.volume = -1.0
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing traded in the present interval (a volume of -1 marks it)."""
-        return self.volume == -1.0
-
-    def is_late(self, time_ns: int) -> bool:
-        """Whether a time lies before the present interval."""
-        return time_ns < self.open_ns
 
     def close_before(self, time_ns: int) -> Bar | None:
         """Close the present bar if ``time_ns`` lies at or past its end; start the next interval."""
