@@ -16,10 +16,13 @@ from qfkit.errors import BadEventError
 __all__ = [
     "Bar",
     "Command",
+    "CorporateAction",
     "Event",
     "Flatten",
     "Gap",
     "Heartbeat",
+    "Hours",
+    "Instrument",
     "MarketEvent",
     "Pause",
     "Quote",
@@ -28,12 +31,19 @@ __all__ = [
     "Stop",
     "SwapStrategy",
     "Tick",
+    "WarmUp",
     "check_event",
 ]
 
 
 class Tick(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="tick"):
-    """One trade. ``side`` is the aggressor's; ``size`` is NaN where the provider has none."""
+    """One trade. ``side`` is the aggressor's; ``size`` is NaN where the provider has none.
+
+    ``source`` names the feed it came from where several stand in for one another. ``flag`` is
+    "stale" for a last known price from before the stream began, which is shown and never traded
+    on, and "backfilled" for a trade that was missed and fetched afterwards: it fills no order
+    that was sent after it happened.
+    """
 
     symbol: str
     price: float
@@ -42,6 +52,8 @@ class Tick(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="tick"):
     received_ns: int
     trade_id: int | None = None
     side: Literal["buy", "sell"] | None = None
+    source: str | None = None
+    flag: Literal["stale", "backfilled"] | None = None
 
 
 class Quote(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="quote"):
@@ -54,6 +66,7 @@ class Quote(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="quote")
     ask_size: float
     time_ns: int
     received_ns: int
+    source: str | None = None
 
 
 class Bar(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="bar"):
@@ -68,6 +81,7 @@ class Bar(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="bar"):
     volume: float
     open_ns: int
     close_ns: int
+    source: str | None = None
 
     @property
     def time_ns(self) -> int:
@@ -102,6 +116,56 @@ class Gap(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="gap"):
     @property
     def time_ns(self) -> int:
         return self.end_ns
+
+
+class Instrument(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="instrument"):
+    """What a provider says of a symbol: the steps that prices and quantities move in, and the smallest order.
+
+    A step or minimum that is None is unknown and rounds or refuses nothing.
+    """
+
+    symbol: str
+    received_ns: int
+    price_step: float | None = None
+    quantity_step: float | None = None
+    minimum_quantity: float | None = None
+    minimum_notional: float | None = None
+    currency: str | None = None
+
+    @property
+    def time_ns(self) -> int:
+        return self.received_ns
+
+
+class Hours(msgspec.Struct, frozen=True, array_like=True, tag="hours"):
+    """When a symbol's market is open: the sessions ``(open_ns, close_ns)`` of the days around, in order.
+
+    It replaces what was known before. A symbol without any is always open; after the last session
+    the market is closed, so a feed sends it anew before that.
+    """
+
+    symbol: str
+    received_ns: int
+    sessions: tuple[tuple[int, int], ...]
+    calendar: str = ""
+
+    @property
+    def time_ns(self) -> int:
+        return self.received_ns
+
+
+class CorporateAction(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="action"):
+    """A split or a dividend, from ``time_ns`` (the open of the ex-date) on.
+
+    ``split`` is the number of new shares for an old one (4.0, or 0.1 for a reverse split);
+    ``dividend`` is cash for each share held before the split, in the symbol's currency.
+    """
+
+    symbol: str
+    time_ns: int
+    received_ns: int
+    split: float = 1.0
+    dividend: float = 0.0
 
 
 class _Command(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -145,8 +209,19 @@ class Stop(_Command, frozen=True, array_like=True, tag="stop"):
     """The end of the session: ``on_stop`` runs and working orders are cancelled."""
 
 
-MarketEvent: TypeAlias = Tick | Quote | Bar | Heartbeat | Gap
-Command: TypeAlias = SetParameters | SwapStrategy | Pause | Resume | Flatten | Stop
+class WarmUp(_Command, frozen=True, array_like=True, tag="warmup", kw_only=True):
+    """Bars of the past, through the same path as live ones with orders off.
+
+    ``bars`` are closed ones, by their close; ``unfinished`` holds for a symbol the beginning of the
+    bar that is open now, which the trades to come go on with.
+    """
+
+    bars: list[Bar]
+    unfinished: list[Bar] = []
+
+
+MarketEvent: TypeAlias = Tick | Quote | Bar | Heartbeat | Gap | Instrument | Hours | CorporateAction
+Command: TypeAlias = SetParameters | SwapStrategy | Pause | Resume | Flatten | Stop | WarmUp
 Event: TypeAlias = MarketEvent | Command
 
 _EARLIEST_NS = 0

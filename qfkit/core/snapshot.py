@@ -8,7 +8,7 @@ import msgspec
 
 from qfkit.core.orders import Fill, Order
 
-__all__ = ["FeedView", "PositionView", "Snapshot", "StrategyView", "SymbolView"]
+__all__ = ["FeedView", "PositionView", "Snapshot", "StrategyView", "SymbolHealth", "SymbolView"]
 
 
 class SymbolView(msgspec.Struct, frozen=True):
@@ -48,6 +48,37 @@ class StrategyView(msgspec.Struct, frozen=True):
     fault: str = ""
 
 
+class SymbolHealth(msgspec.Struct, frozen=True):
+    """How well one symbol's data arrive. Counters run since the feed was first begun.
+
+    ``gaps_found`` = ``gaps_filled`` + ``gaps_open`` + those being filled now; ``missing`` is what the
+    open ones lack, as far as it is known. ``rejected`` counts by reason. ``age_s`` is the time since
+    the last event, ``stale_s`` all the time it should have sent and did not, ``uptime`` the share of
+    the time it was live. ``lag_p50_ms`` and ``lag_p99_ms`` are how much later than the quickest an event
+    came, the clocks' difference taken out.
+    """
+
+    symbol: str
+    source: str
+    state: str
+    events: int = 0
+    connects: int = 0
+    reconnects: int = 0
+    age_s: float | None = None
+    gaps_found: int = 0
+    gaps_filled: int = 0
+    gaps_open: int = 0
+    missing: int = 0
+    duplicates: int = 0
+    late: int = 0
+    rejected: int = 0
+    rejected_reasons: dict[str, int] = {}
+    stale_s: float = 0.0
+    lag_p50_ms: float | None = None
+    lag_p99_ms: float | None = None
+    uptime: float | None = None
+
+
 class FeedView(msgspec.Struct, frozen=True):
     """A feed's state and counters. ``age_s`` is the time since its last event."""
 
@@ -61,6 +92,9 @@ class FeedView(msgspec.Struct, frozen=True):
     gaps: int = 0
     bad: int = 0
     late: int = 0
+    duplicates: int = 0
+    conflated: int = 0
+    symbols: tuple[SymbolHealth, ...] = ()
 
 
 class Snapshot(msgspec.Struct, frozen=True):

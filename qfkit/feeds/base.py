@@ -7,13 +7,19 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from qfkit.core.events import MarketEvent, check_event
 from qfkit.core.snapshot import FeedView
 from qfkit.errors import BadEventError, FeedError
+from qfkit.feeds.health import HealthLedger, health_frame
+
+if TYPE_CHECKING:
+    import pandas
+
+    from qfkit.feeds.recorder import Recorder
 
 __all__ = ["Feed", "Handler", "Rejected"]
 
@@ -51,6 +57,7 @@ class Feed(ABC):
         self.symbols = tuple(dict.fromkeys(symbols))
         self.label = label
         self.state = "closed"
+        self.ledger = HealthLedger(self.symbols, self.name)
         self.reconnects = 0
         self.gaps = 0
         self.events_count = 0
@@ -59,6 +66,7 @@ class Feed(ABC):
         self.rejected: deque[Rejected] = deque(maxlen=_KEPT_REJECTED)
         self.is_skipping = False
         self._handlers: list[Handler] = []
+        self._recorder: Recorder | None = None
         self._stopping = asyncio.Event()
         self._is_open = False
         self._last_batch_s: float | None = None
@@ -104,10 +112,14 @@ class Feed(ABC):
         try:
             async for batch in batches:
                 self._count(len(batch))
+                if self._recorder is not None:
+                    self._recorder.events(batch)
                 yield batch
                 if self._stopping.is_set():
                     return
         finally:
+            if self._recorder is not None:
+                self._recorder.close()
             self._is_open = False
             self.state = "closed"
             if isinstance(batches, AsyncIterator) and hasattr(batches, "aclose"):
@@ -134,9 +146,14 @@ class Feed(ABC):
             self._rate_per_s = self._rate_count / (now_s - self._rate_since_s)
             self._rate_since_s, self._rate_count = now_s, 0
 
-    def reject(self, received_ns: int, error: str, text: str) -> None:
-        """Keep something unusable aside: counted, shown, never given as an event."""
+    def reject(self, received_ns: int, error: str, text: str, *, symbol: str | None = None, reason: str = "") -> None:
+        """Keep something unusable aside: counted, shown, never given as an event.
+
+        ``reason`` is a few words without numbers for the health ledger, if the ``symbol`` is known.
+        """
         self.rejected_count += 1
+        if symbol is not None:
+            self.ledger[symbol].reject(reason or error)
         self.rejected.append(Rejected(received_ns, error, text[:500]))
 
     def take_rejected(self) -> list[Rejected]:
@@ -144,6 +161,23 @@ class Feed(ABC):
         taken = list(self.rejected)
         self.rejected.clear()
         return taken
+
+    @property
+    def health(self) -> "pandas.DataFrame":
+        """How well each symbol's data arrive, one row a symbol: see :class:`~qfkit.core.snapshot.SymbolHealth`."""
+        return health_frame(self.ledger.views())
+
+    def record(self, path: str) -> "Feed":
+        """Record what comes while the feed runs, to be played by ``ReplayFeed(path)``; returns the feed.
+
+        For the forms and what a path may be see :class:`~qfkit.feeds.recorder.Recorder`.
+        """
+        from qfkit.feeds.recorder import Recorder
+
+        if self._is_open:
+            raise FeedError(f"{self!r} runs already: say record() before it is started")
+        self._recorder = Recorder(path, self.name)
+        return self
 
     def view(self) -> FeedView:
         """The state and counters for a dashboard."""
@@ -160,7 +194,16 @@ class Feed(ABC):
             reconnects=self.reconnects,
             gaps=self.gaps,
             bad=self.rejected_count,
+            duplicates=sum(ledger.duplicates for ledger in self.ledger.values()),
+            late=sum(ledger.late for ledger in self.ledger.values()),
+            conflated=self.conflated,
+            symbols=self.ledger.views(),
         )
+
+    @property
+    def conflated(self) -> int:
+        """How many quotes gave way to a newer one because the reader of this feed was slow."""
+        return 0
 
     # -- stand-alone --------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Connecting to a provider, and how long to wait before doing so again."""
 
+import os
 import random
 import ssl
 import time
@@ -22,6 +23,7 @@ __all__ = [
     "close_websocket",
     "is_loopback",
     "open_websocket",
+    "provider_url",
     "retry_after_s",
 ]
 
@@ -62,10 +64,16 @@ def check_url(url: str, schemes: tuple[str, str]) -> str:
     return url.rstrip("/")
 
 
-async def open_websocket(url: str, timeout_s: float) -> ClientConnection:
+def provider_url(given: str | None, variable: str, default: str, schemes: tuple[str, str]) -> str:
+    """A provider's address: the argument, else the environment variable, else the provider's own."""
+    return check_url(given or os.environ.get(variable) or default, schemes)
+
+
+async def open_websocket(url: str, timeout_s: float, *, compression: str | None = "deflate") -> ClientConnection:
     """A connection whose messages are limited in size and whose close takes a moment at most.
 
     It sends no pings of its own: a link is judged by its data, and pings count as messages.
+    Compression is offered; whether it is used is the server's choice.
     """
     return await connect(
         url,
@@ -74,7 +82,7 @@ async def open_websocket(url: str, timeout_s: float) -> ClientConnection:
         ping_interval=None,
         max_size=_LARGEST_MESSAGE,
         max_queue=_WAITING_MESSAGES,
-        compression=None,
+        compression=compression,
         proxy=None if is_loopback(url) else True,
     )
 

@@ -1,0 +1,28 @@
+"""What a provider's history looks like to whoever asks for it."""
+
+from collections.abc import AsyncIterator, Collection
+from typing import Protocol
+
+from qfkit.tables import BarColumns
+
+__all__ = ["BarSource"]
+
+
+class BarSource(Protocol):
+    """Bars of the past from one provider. It keeps the provider's limits by itself."""
+
+    name: str
+    timeframes: Collection[str]
+    """The timeframes it has."""
+
+    def bars(self, symbol: str, timeframe: str, start_ns: int, end_ns: int) -> AsyncIterator[BarColumns]:
+        """The bars that open in [start_ns, end_ns), oldest first, a page at a time.
+
+        Prices are as traded. A bar that is not over yet comes too: its ``close_ns`` is in the future.
+        Raises :class:`~qfkit.errors.SymbolError` for an unknown symbol, and another
+        :class:`~qfkit.errors.FeedError` where the provider refuses or cannot be reached.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close its connections."""
