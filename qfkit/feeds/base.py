@@ -28,6 +28,7 @@ Handler: TypeAlias = Callable[[Any], Awaitable[None] | None]
 
 _logger = logging.getLogger("qfkit.feeds")
 _KEPT_REJECTED = 1_000
+_KEPT_TRANSITIONS = 1_000
 _RATE_S = 2.0
 
 
@@ -56,7 +57,9 @@ class Feed(ABC):
     def __init__(self, symbols: Sequence[str], *, label: str) -> None:
         self.symbols = tuple(dict.fromkeys(symbols))
         self.label = label
-        self.state = "closed"
+        self._state = "closed"
+        self.transitions: deque[tuple[int, str]] = deque(maxlen=_KEPT_TRANSITIONS)
+        """The feed's latest states, each with the time it began."""
         self.ledger = HealthLedger(self.symbols, self.name)
         self.reconnects = 0
         self.gaps = 0
@@ -76,6 +79,17 @@ class Feed(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self.symbols)}: {self.label}, {self.state})"
+
+    @property
+    def state(self) -> str:
+        """closed, connecting, live, stale, backfilling; a recording is running."""
+        return self._state
+
+    @state.setter
+    def state(self, state: str) -> None:
+        if state != self._state:
+            self._state = state
+            self.transitions.append((time.time_ns(), state))
 
     # -- what a subclass gives ----------------------------------------------------------------
 

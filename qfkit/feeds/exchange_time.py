@@ -6,7 +6,6 @@ from qfkit.core.events import Heartbeat, Tick
 
 __all__ = ["ExchangeClock"]
 
-_GRACE_NS = 500_000_000
 _SPAN_NS = 600 * 1_000_000_000
 _JUMP_NS = 1_000_000_000
 
@@ -16,9 +15,11 @@ class ExchangeClock:
 
     The offset is the greatest (trade time - receive time) of the last ten to twenty minutes, so it
     holds the least time a trade was under way, and a local clock that drifts is followed.
+    ``grace_ns`` is how much later than the quickest a trade may come and still be in time for a heartbeat.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace_ns: int = 500_000_000) -> None:
+        self._grace_ns = grace_ns
         self._anchor_ns = time.time_ns() - time.monotonic_ns()
         self._offset_ns: int | None = None
         self._newest_ns: int | None = None
@@ -47,10 +48,10 @@ class ExchangeClock:
         return lag_ms
 
     def heartbeat(self, received_ns: int) -> Heartbeat | None:
-        """What the exchange's time is at least, half a second held back for trades under way; None before a trade."""
+        """What the exchange's time is at least, the grace held back for trades under way; None before a trade."""
         if self._offset_ns is None:
             return None
-        time_ns = received_ns + self._offset_ns - _GRACE_NS
+        time_ns = received_ns + self._offset_ns - self._grace_ns
         if time_ns <= self._last_beat_ns:
             return None
         self._last_beat_ns = time_ns
