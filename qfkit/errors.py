@@ -12,6 +12,7 @@ QfkitError
 ├── FeedError               market data that did not arrive
 │   ├── ConnectionFailedError   no connection to the provider
 │   ├── MalformedFrameError     a frame off the wire that cannot be decoded
+│   ├── RateLimitError          a provider that asks to be left alone for a while
 │   └── SymbolError             a symbol the provider does not have
 ├── JournalError            a session's journal
 │   ├── JournalFormatError  a file that is no journal, or a damaged one
@@ -36,6 +37,7 @@ __all__ = [
     "OrderError",
     "ParameterError",
     "QfkitError",
+    "RateLimitError",
     "SessionError",
     "StrategyError",
     "SymbolError",
@@ -93,6 +95,14 @@ class ConnectionFailedError(FeedError):
 
 class MalformedFrameError(FeedError, ValueError):
     """Raised for a frame off the wire that is not what the provider documents."""
+
+
+class RateLimitError(FeedError):
+    """Raised when a provider asks to be left alone for longer than is worth waiting; ``retry_after_s`` says how long."""
+
+    def __init__(self, text: str, retry_after_s: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
 
 
 class SymbolError(FeedError, ValueError):

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from typing import Any, ClassVar
 
 from websockets.asyncio.client import ClientConnection
@@ -53,7 +53,7 @@ class SocketFeed(Feed):
         self._clock = ExchangeClock(round(grace_s * 1e9))
         self._inbox = Inbox()
         self._links: list[Link] = []
-        self._tasks: dict[Link, asyncio.Task[None]] = {}
+        self._chores: set[asyncio.Task[None]] = set()
         self._link_of: dict[str, Link] = {}
         self._prepared = asyncio.Event()
         self._backfilling: set[str] = set()
@@ -141,8 +141,7 @@ class SocketFeed(Feed):
             link = Link(self, symbols[first : first + self.symbols_per_link], self._settings, self._inbox)
             self._link_of.update(dict.fromkeys(link.symbols, link))
             self._links.append(link)
-            task = self._tasks[link] = asyncio.create_task(link.run(), name=f"{link!r}")
-            task.add_done_callback(self._wake)
+            self._spawn(link.run(), f"{link!r}")
 
     # -- the side of the taker -----------------------------------------------------------------
 
@@ -164,16 +163,15 @@ class SocketFeed(Feed):
         self._inbox = inbox = Inbox()
         self._prepared.clear()
         self._links.clear()
-        self._tasks.clear()
         self._link_of.clear()
         self._backfilling.clear()
         self._clock.catch_up()
         self.ledger.turn("connecting")
         preparation = asyncio.create_task(self._prepare(), name=f"preparation of {self.label}")
         preparation.add_done_callback(self._wake)
-        watch = asyncio.create_task(self._watch(), name=f"watch over {self.label}")
+        self._chores = set()
+        self._spawn(self._watch(), f"watch over {self.label}")
         self._start_links(self.symbols)
-        others: list[asyncio.Task[Any]] = [watch, *self._start_others()]
         now_s = asyncio.get_running_loop().time
         beat_s = now_s() + _HEARTBEAT_S
         try:
@@ -190,9 +188,7 @@ class SocketFeed(Feed):
                     pass
                 batch = inbox.take(_BATCH)
                 if not batch:
-                    for task in (*self._tasks.values(), *others):
-                        if task.done():
-                            task.result()
+                    self._look_after_chores()
                 late_s = now_s() - beat_s
                 if late_s >= 0.0:
                     beat_s = now_s() + _HEARTBEAT_S
@@ -203,18 +199,27 @@ class SocketFeed(Feed):
                 if batch:
                     yield batch
         finally:
-            for ending in (preparation, *self._tasks.values(), *others):
-                ending.cancel()
-            ended = [preparation, *self._tasks.values(), *others]
-            await asyncio.wait(ended)
-            for ending in ended:
-                if not ending.cancelled():
-                    ending.exception()  # asked for, so that asyncio does not report it as never seen
+            ending = [preparation, *self._chores]
+            for task in ending:
+                task.cancel()
+            await asyncio.wait(ending)
+            for task in ending:
+                if not task.cancelled():
+                    task.exception()  # asked for, so that asyncio does not report it as never seen
             self.ledger.turn("closed")
 
-    def _start_others(self) -> list[asyncio.Task[Any]]:
-        """Tasks of the provider's own, which live as long as the iteration; one that raises ends it."""
-        return []
+    def _spawn(self, chore: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """A task that lives no longer than the iteration, and ends it with its exception if it has one."""
+        task = asyncio.create_task(chore, name=name)
+        self._chores.add(task)
+        task.add_done_callback(self._wake)
+        return task
+
+    def _look_after_chores(self) -> None:
+        for task in [task for task in self._chores if task.done()]:
+            self._chores.discard(task)
+            if not task.cancelled():
+                task.result()
 
     async def _ready(self) -> None:
         await self._prepared.wait()
