@@ -72,7 +72,7 @@ def binance_feed(symbols: Sequence[str] = (), *, url: str = BINANCE_URL) -> Feed
     """Binance's trades and quotes, live and with no key."""
     from qfkit.feeds.binance import BinanceFeed
 
-    return BinanceFeed(symbols or _COINS, url=url)
+    return BinanceFeed(symbols or _COINS, stream_url=url)
 
 
 def recording_feed(path: str, symbols: Sequence[str] = (), *, speed: float | None = 1.0) -> Feed:

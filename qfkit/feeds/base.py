@@ -208,11 +208,16 @@ class Feed(ABC):
             reconnects=self.reconnects,
             gaps=self.gaps,
             bad=self.rejected_count,
-            duplicates=sum(ledger.duplicates for ledger in self.ledger.values()),
+            duplicates=self.duplicates,
             late=sum(ledger.late for ledger in self.ledger.values()),
             conflated=self.conflated,
             symbols=self.ledger.views(),
         )
+
+    @property
+    def duplicates(self) -> int:
+        """How many events came again, or behind a newer one, and were dropped."""
+        return sum(ledger.duplicates for ledger in self.ledger.values())
 
     @property
     def conflated(self) -> int:

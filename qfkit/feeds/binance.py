@@ -3,36 +3,32 @@
 import asyncio
 import json
 import logging
+import os
 import re
 from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from functools import partial
+from itertools import count
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
 
-from qfkit.core.events import Gap, MarketEvent, Quote, Tick
-from qfkit.errors import ConnectionFailedError, FeedError, MalformedFrameError, SymbolError, did_you_mean
-from qfkit.feeds.base import Feed
-from qfkit.feeds.binance_frames import CaptureParser, is_shutdown_notice, parse_frame
-from qfkit.feeds.connection import (
-    CONNECT_ERRORS,
-    Backoff,
-    Refusal,
-    check_url,
-    close_websocket,
-    is_loopback,
-    open_websocket,
-)
-from qfkit.feeds.exchange_time import ExchangeClock
-from qfkit.feeds.inbox import Inbox
+from qfkit.core.events import Bar, MarketEvent, Quote
+from qfkit.core.timeframes import timeframe_ns
+from qfkit.errors import FeedError, MalformedFrameError, ParameterError, SymbolError, did_you_mean
+from qfkit.feeds.binance_frames import CaptureParser, decode_frame, is_shutdown_notice, parse_frame, parse_reply
+from qfkit.feeds.binance_rest import BinanceRest, TradeKind
+from qfkit.feeds.connection import CONNECT_ERRORS, check_url, close_websocket, open_websocket, provider_url
+from qfkit.feeds.continuity import Line, Numbered
+from qfkit.feeds.link import Link, LinkSettings
+from qfkit.feeds.sockets import SocketFeed
 
-__all__ = ["BinanceFeed", "BinanceWebSocket", "CaptureParser", "parse_frame", "probe"]
+__all__ = ["BINANCE_STREAM_URL", "BinanceFeed", "BinanceWebSocket", "CaptureParser", "parse_frame", "probe"]
+
+BINANCE_STREAM_URL = "wss://data-stream.binance.vision"
 
 _logger = logging.getLogger("qfkit.feeds.binance")
 
-_URL = "wss://data-stream.binance.vision"
-_REST_URL = "https://data-api.binance.vision"
 # fmt: off
 _COMMON = (
     "ADAUSDT", "AVAXUSDT", "BNBBTC", "BNBUSDT", "BTCEUR", "BTCFDUSD", "BTCTRY", "BTCUSDC", "BTCUSDT", "DOGEUSDT",
@@ -42,283 +38,301 @@ _COMMON = (
 # fmt: on
 # A pair may be silent for minutes; this one never is. It comes once a second and tells a dead link from a quiet market.
 _CANARY = "btcusdt@miniTicker"
-_MOST_SYMBOLS = 200
-_RESET_AFTER_S = 30.0
+_STREAMS_PER_CONNECTION = 1_024
+_STREAMS_IN_URL = 50
+_STREAMS_A_MESSAGE = 200
+# Binance ends a connection that sends more than five messages a second, and answers to its pings count.
+_SENDS_PER_S = 4
 _LONGEST_S = 23 * 3_600.0  # Binance cuts a connection after 24 hours
-_REST_TIMEOUT_S = 5.0
-_HEARTBEAT_S = 1.0
-_LATE_S = 0.25
-_BATCH = 4_096
-_BAD_SYMBOL_CODES = (-1121, -1100)
+_REPLY_TIMEOUT_S = 5.0
+_MOST_BACKFILL_PAGES = 20
+_REST_VARIABLE = "QFKIT_BINANCE_REST_URL"
 
 
-class BinanceFeed(Feed):
+class BinanceFeed(SocketFeed):
     """Trades, and with ``quotes`` the best bid and ask, of Binance pairs such as "BTCUSDT".
 
-    A quote bears the time of its receipt, for Binance sends none with it. A lost connection is
-    made again; trades that were missed meanwhile are told by a :class:`~qfkit.core.events.Gap`.
-    Pairs are checked at ``rest_url`` because the stream of an unknown one is merely silent; with a
-    ``url`` of your own they are checked only if you give a ``rest_url`` too.
+    - ``trades``: "aggregate" (one for the trades of one order at one price and time) or "single".
+      Trades that were missed are fetched and given in their order before newer ones; what cannot
+      be fetched is told by one :class:`~qfkit.core.events.Gap`.
+    - ``bars``: a timeframe such as "1m" takes Binance's own closed bars instead of trades.
+    - ``stream_url``, ``rest_url``: another server; else QFKIT_BINANCE_STREAM_URL and
+      QFKIT_BINANCE_REST_URL, else Binance's own. With a stream of your own and no ``rest_url``
+      nothing is asked by REST: symbols are not checked, and holes become gaps.
+
+    A quote bears the time of its receipt, for Binance sends none with it.
     """
 
     name = "binance"
-    is_live = True
+    unreachable_fix: ClassVar[str] = (
+        "check the network, a proxy or firewall, or whether Binance serves your country; without a network take "
+        "`--feed sample` on the command line, qf.feeds.sample('AAPL') or qf.ReplayFeed(data) in code"
+    )
 
     def __init__(
         self,
         symbols: Iterable[str],
         *,
+        trades: TradeKind = "aggregate",
         quotes: bool = True,
-        url: str = _URL,
+        bars: str | None = None,
+        stream_url: str | None = None,
         rest_url: str | None = None,
         connect_timeout_s: float = 10.0,
         stale_after_s: float = 15.0,
+        symbol_stale_after_s: float = 120.0,
+        longest_s: float = _LONGEST_S,
         backoff_s: float = 1.0,
+        streams_per_connection: int = _STREAMS_PER_CONNECTION,
+        most_backfill_pages: int = _MOST_BACKFILL_PAGES,
     ) -> None:
-        self._url = check_url(url, ("wss", "ws"))
-        where = "live" if self._url == _URL else self._url
-        super().__init__(_symbols(symbols), label=f"Binance {where}")
-        self.duplicates = 0
-        self._quotes = quotes
-        self._given_rest_url = rest_url
-        self._rest_url = _REST_URL if rest_url is None and self._url == _URL else rest_url
-        if self._rest_url is not None:
-            self._rest_url = check_url(self._rest_url, ("https", "http"))
-        self._connect_timeout_s = connect_timeout_s
-        self._stale_after_s = stale_after_s
-        self._backoff = Backoff(backoff_s)
-        self._clock = ExchangeClock()
-        self._inbox: Inbox | None = None
-        self._last_trades: dict[str, Tick] = {}
-
-    @property
-    def conflated(self) -> int:
-        """How many quotes gave way to a newer one because the reader of this feed was slow."""
-        return 0 if self._inbox is None else self._inbox.conflated
-
-    def now_ns(self) -> int:
-        return self._clock.now_ns()
+        if trades not in ("aggregate", "single"):
+            raise ParameterError(f'trades={trades!r}: "aggregate" or "single"')
+        self._url = provider_url(stream_url, "QFKIT_BINANCE_STREAM_URL", BINANCE_STREAM_URL, ("wss", "ws"))
+        where = "live" if self._url == BINANCE_STREAM_URL else self._url
+        settings = LinkSettings(
+            connect_timeout_s=connect_timeout_s,
+            stale_after_s=stale_after_s,
+            longest_s=longest_s,
+            backoff_s=backoff_s,
+            sends_per_s=_SENDS_PER_S,
+        )
+        super().__init__(
+            _symbols(symbols), label=f"Binance {where}", settings=settings, symbol_stale_after_s=symbol_stale_after_s
+        )
+        if bars is not None:
+            self._bar_ns = timeframe_ns(bars)
+            self.timeframe = bars
+        self._trades: TradeKind = trades
+        kinds = [f"kline_{bars}" if bars is not None else "aggTrade" if trades == "aggregate" else "trade"]
+        self._kinds = (*kinds, "bookTicker") if quotes else tuple(kinds)
+        self.symbols_per_link = max(1, (streams_per_connection - 1) // len(self._kinds))
+        self._most_backfill_pages = most_backfill_pages
+        self._given = {
+            "trades": trades,
+            "quotes": quotes,
+            "bars": bars,
+            "stream_url": None if self._url == BINANCE_STREAM_URL else self._url,
+            "rest_url": rest_url,
+        }
+        has_rest = self._url == BINANCE_STREAM_URL or rest_url is not None or bool(os.environ.get(_REST_VARIABLE))
+        self._rest = BinanceRest(rest_url) if has_rest else None
+        self._lines: dict[str, Line] = {}
+        self._updates: dict[str, int] = {}
+        self._interrupted: set[str] = set()
+        self._replies: dict[int, asyncio.Future[None]] = {}
+        self._numbers = count(1)
 
     def recipe(self) -> dict[str, Any]:
-        arguments: dict[str, Any] = {"symbols": list(self.symbols), "quotes": self._quotes}
-        if self._url != _URL:
-            arguments["url"] = self._url
-        if self._given_rest_url is not None:
-            arguments["rest_url"] = self._given_rest_url
-        return {"class": "BinanceFeed", "arguments": arguments}
+        given = {name: value for name, value in self._given.items() if value is not None}
+        return {"class": "BinanceFeed", "arguments": {"symbols": list(self.symbols), **given}}
 
-    async def stop(self) -> None:
-        await super().stop()
-        if self._inbox is not None:
-            self._inbox.wake.set()
+    def history_source(self) -> BinanceRest | None:
+        """Where the bars before the first of this feed come from; None with a server of one's own and no ``rest_url``."""
+        return None if self._rest is None else BinanceRest(self._rest.url)
 
-    # -- the side of the taker ----------------------------------------------------------------
+    def _names(self, symbols: Iterable[str]) -> list[str]:
+        return _symbols(symbols)
 
     async def _batches(self) -> AsyncIterator[list[MarketEvent]]:
-        inbox = self._inbox = Inbox()
-        self._last_trades.clear()
-        reader = asyncio.create_task(self._run(inbox), name=f"reader of {self.label}")
-        reader.add_done_callback(lambda _: inbox.wake.set())
-        now_s = asyncio.get_running_loop().time
-        beat_s = now_s() + _HEARTBEAT_S
+        self._lines.clear()
+        self._updates.clear()
+        self._interrupted.clear()
+        batches = super()._batches()
         try:
-            while not self._stopping.is_set():
-                try:
-                    async with asyncio.timeout_at(beat_s):
-                        await inbox.wake.wait()
-                except TimeoutError:
-                    pass
-                batch = inbox.take(_BATCH)
-                if reader.done() and not batch:
-                    await reader
-                    return
-                late_s = now_s() - beat_s
-                if late_s >= 0.0:
-                    beat_s = now_s() + _HEARTBEAT_S
-                    # After a standstill of this loop, trades older than the beat still wait in the socket.
-                    if late_s < _LATE_S and self.state == "live" and not inbox:
-                        beat = self._clock.heartbeat(self.now_ns())
-                        batch += [] if beat is None else [beat]
-                if batch:
-                    yield batch
+            async for batch in batches:
+                yield batch
         finally:
-            await _end(reader)
+            await batches.aclose()  # type: ignore[attr-defined]
+            for reply in self._replies.values():
+                reply.cancel()
+            self._replies.clear()
+            if self._rest is not None:
+                await self._rest.close()
 
-    # -- the side of the reader ---------------------------------------------------------------
+    async def _prepare(self) -> list[MarketEvent]:
+        return await self._instruments(self.symbols)
 
-    async def _run(self, inbox: Inbox) -> None:
-        check = asyncio.create_task(self._check_symbols(), name="check of the symbols")
-        connection: ClientConnection | None = None
+    async def _instruments(self, symbols: tuple[str, ...]) -> list[MarketEvent]:
+        if self._rest is None:
+            return []
         try:
-            connection = await self._connect_first()
-            await check
-            while True:
-                is_planned = await self._read(connection, inbox)
-                await close_websocket(connection)
-                connection = await self._connect_again(is_planned=is_planned)
-                self.reconnects += 1
-        finally:
-            await _end(check)
-            if connection is not None:
-                await close_websocket(connection)
-
-    async def _connect(self, timeout_s: float) -> ClientConnection:
-        kinds = ("trade", "bookTicker") if self._quotes else ("trade",)
-        streams = [f"{quote(symbol.lower())}@{kind}" for symbol in self.symbols for kind in kinds]
-        self.state = "connecting"
-        self._backoff.attempt()
-        connection = await open_websocket(f"{self._url}/stream?streams={'/'.join([*streams, _CANARY])}", timeout_s)
-        self._clock.catch_up()
-        return connection
-
-    async def _connect_first(self) -> ClientConnection:
-        loop = asyncio.get_running_loop()
-        end_s = loop.time() + self._connect_timeout_s
-        while True:
-            try:
-                return await self._connect(max(end_s - loop.time(), 0.01))
-            except CONNECT_ERRORS as error:
-                refusal = Refusal(error)
-                wait_s = self._backoff.wait_s(refusal.wait_s)
-                if refusal.is_final or loop.time() + wait_s >= end_s:
-                    raise ConnectionFailedError(
-                        f"no connection to Binance at {self._url} ({refusal.reason}): check the network, a proxy or "
-                        "firewall, or whether Binance serves your country; without a network take `--feed sample` on "
-                        "the command line, qf.feeds.sample('AAPL') or qf.ReplayFeed(data) in code"
-                    ) from error
-                await asyncio.sleep(wait_s)
-
-    async def _connect_again(self, *, is_planned: bool) -> ClientConnection:
-        self.state = "connecting"
-        wait_s = self._backoff.budget_wait_s() if is_planned else self._backoff.wait_s()
-        while True:
-            if wait_s > 0.0:
-                _logger.info("Binance: connecting again in %.1f s", wait_s)
-                await asyncio.sleep(wait_s)
-            try:
-                return await self._connect(self._connect_timeout_s)
-            except CONNECT_ERRORS as error:
-                refusal = Refusal(error)
-                wait_s = self._backoff.wait_s(refusal.wait_s)
-                _logger.warning("Binance: no connection (%s), the next attempt in %.1f s", refusal.reason, wait_s)
-
-    async def _read(self, connection: ClientConnection, inbox: Inbox) -> bool:
-        """Read until the connection ends; true where Binance, or its limit of a day, asked for a new one."""
-        now_s = asyncio.get_running_loop().time
-        began_s = last_s = now_s()
-        first_s: float | None = None
-        while True:
-            try:
-                async with asyncio.timeout_at(last_s + self._stale_after_s):
-                    payload = await connection.recv(decode=False)
-            except TimeoutError:
-                self.state = "stale"
-                _logger.warning("Binance: no data for %g s, connecting again", self._stale_after_s)
-                return False
-            except ConnectionClosed as error:
-                # A polite close is a lost connection like any other: the stream has no end of its own.
-                _logger.warning("Binance: the connection ended (%s)", error)
-                return False
-            received_ns = self.now_ns()
-            try:
-                event = parse_frame(payload, received_ns)
-            except MalformedFrameError as error:
-                self._reject(received_ns, str(error), payload)
-                continue
-            last_s = now_s()
-            if first_s is None:
-                first_s = last_s
-                self.state = "live"
-            is_proven = last_s - first_s >= _RESET_AFTER_S
-            if is_proven:
-                self._backoff.reset()
-            if event is None:
-                if is_shutdown_notice(payload) or last_s - began_s >= _LONGEST_S:
-                    _logger.info("Binance closes this connection soon: connecting again")
-                    return is_proven
-            elif event.symbol not in self.symbols:
-                self._reject(received_ns, f"{event.symbol} was not asked for", payload)
-            elif type(event) is Quote:
-                inbox.put(event)
-            elif type(event) is Tick:
-                self._put_trade(event, inbox)
-            if inbox.is_full:
-                await inbox.wait_for_room()
-                last_s = now_s()
-
-    def _put_trade(self, tick: Tick, inbox: Inbox) -> None:
-        last = self._last_trades.get(tick.symbol)
-        assert tick.trade_id is not None
-        if last is not None and last.trade_id is not None:
-            missing = tick.trade_id - last.trade_id - 1
-            if missing < 0:
-                self.duplicates += 1
-                return
-            if missing:
-                self.gaps += 1
-                reason = f"trades {last.trade_id + 1} to {tick.trade_id - 1} were not received"
-                inbox.put(
-                    Gap(tick.symbol, last.time_ns, tick.time_ns, tick.received_ns, missing=missing, reason=reason)
-                )
-        self._last_trades[tick.symbol] = tick
-        self.lag_ms = self._clock.observe(tick)
-        inbox.put(tick)
-
-    def _reject(self, received_ns: int, error: str, payload: bytes) -> None:
-        if not self.rejected_count:
-            _logger.warning("Binance: %s; more of the kind are counted only", error)
-        self.reject(received_ns, error, payload.decode("utf-8", "replace"))
-
-    # -- symbols ------------------------------------------------------------------------------
-
-    async def _check_symbols(self) -> None:
-        if self._rest_url is None:
-            return
-        import httpx
-
-        url = f"{self._rest_url}/api/v3/exchangeInfo"
-        try:
-            async with httpx.AsyncClient(timeout=_REST_TIMEOUT_S, trust_env=not is_loopback(url)) as client:
-                code = await self._ask(client, url, self.symbols)
-                if code not in _BAD_SYMBOL_CODES:
-                    return
-                # The answer does not say which one.
-                bad = [
-                    symbol
-                    for symbol in self.symbols
-                    if len(self.symbols) == 1 or await self._ask(client, url, (symbol,)) in _BAD_SYMBOL_CODES
-                ]
-        except (httpx.HTTPError, ImportError, OSError, ValueError) as error:
+            return [*await self._rest.instruments(symbols, self.now_ns())]
+        except SymbolError:
+            raise
+        except FeedError as error:
             _logger.warning(
-                "Binance: the symbols could not be checked at %s (%s: %s); one that does not exist stays silent",
-                self._rest_url,
-                type(error).__name__,
+                "Binance: the symbols could not be checked at %s (%s); one that does not exist stays silent",
+                self._rest.url,
                 error,
             )
-            return
-        if bad:
-            raise _unknown(bad)
+            return []
 
-    @staticmethod
-    async def _ask(client: Any, url: str, symbols: tuple[str, ...]) -> int:
-        """The error code of Binance's answer, 0 for none."""
-        asked = json.dumps(symbols, separators=(",", ":"), ensure_ascii=False)
-        response = await client.get(url, params={"symbols": asked})
-        if response.status_code == 400:
-            return int(response.json()["code"])
-        response.raise_for_status()
-        for entry in response.json()["symbols"]:
-            if entry.get("status", "TRADING") != "TRADING":
-                _logger.warning("Binance: %s does not trade at present (%s)", entry["symbol"], entry["status"])
-        return 0
+    # -- subscriptions -------------------------------------------------------------------------
+
+    def _streams(self, symbols: Iterable[str]) -> list[str]:
+        return [f"{symbol.lower()}@{kind}" for symbol in symbols for kind in self._kinds]
+
+    def _address(self, link: Link) -> str:
+        streams = [*self._streams(link.symbols), _CANARY]
+        if len(streams) > _STREAMS_IN_URL:
+            return f"{self._url}/stream"
+        return f"{self._url}/stream?streams={'/'.join(quote(stream, safe='@') for stream in streams)}"
+
+    async def _greet(self, link: Link, connection: ClientConnection) -> None:
+        streams = [*self._streams(link.symbols), _CANARY]
+        if len(streams) > _STREAMS_IN_URL:
+            for first in range(0, len(streams), _STREAMS_A_MESSAGE):
+                await link.send(_message("SUBSCRIBE", streams[first : first + _STREAMS_A_MESSAGE], 0), connection)
+
+    async def subscribe(self, symbols: Iterable[str] | str) -> None:
+        names = self._names([symbols] if isinstance(symbols, str) else symbols)
+        added = tuple(name for name in dict.fromkeys(names) if name not in self.symbols)
+        if added and self._is_open and self._rest is not None:
+            for instrument in await self._instruments(added):
+                self._inbox.put(instrument)
+        await super().subscribe(added)
+
+    async def _follow(self, link: Link, symbols: tuple[str, ...]) -> None:
+        await self._ask(link, "SUBSCRIBE", symbols)
+
+    async def _unfollow(self, link: Link, symbols: tuple[str, ...]) -> None:
+        await self._ask(link, "UNSUBSCRIBE", symbols)
+        for symbol in symbols:
+            self._lines.pop(symbol, None)
+
+    async def _refresh(self, link: Link, symbol: str) -> None:
+        await link.send(_message("SUBSCRIBE", self._streams([symbol]), 0))
+
+    async def _ask(self, link: Link, method: str, symbols: tuple[str, ...]) -> None:
+        """Send a message and have its answer; without a connection the next one greets with all symbols anyway."""
+        if not link.is_open:
+            return
+        streams = self._streams(symbols)
+        for first in range(0, len(streams), _STREAMS_A_MESSAGE):
+            number = next(self._numbers)
+            reply = self._replies[number] = asyncio.get_running_loop().create_future()
+            try:
+                await link.send(_message(method, streams[first : first + _STREAMS_A_MESSAGE], number))
+                async with asyncio.timeout(_REPLY_TIMEOUT_S):
+                    await reply
+            except TimeoutError:
+                _logger.warning("Binance: no answer to %s of %s; it is asked for again", method, ", ".join(symbols))
+                link.renew()
+            finally:
+                self._replies.pop(number, None)
+
+    # -- frames --------------------------------------------------------------------------------
+
+    def _take(self, link: Link, payload: bytes, received_ns: int) -> bool:
+        event, number = decode_frame(payload, received_ns)
+        if event is None:
+            return self._take_other(link, payload)
+        symbol = event.symbol
+        line = self._lines.get(symbol)
+        if line is None:
+            if symbol not in self.symbols:
+                raise MalformedFrameError(f"{symbol} was not asked for")
+            line = self._lines[symbol] = Line(symbol)
+        if isinstance(event, Quote):
+            if number and number <= self._updates.get(symbol, 0):
+                self.ledger[symbol].duplicates += 1
+            else:
+                self._updates[symbol] = number
+                if line.is_holding:
+                    line.hold_quote(event)
+                else:
+                    self._put(event)
+            return True
+        if isinstance(event, Bar):
+            number = event.open_ns // self._bar_ns
+        if not line.is_holding:
+            goes = line.accept(number, event)
+            if goes:
+                self._put(event)
+                return True
+            if goes is None:
+                self.ledger[symbol].duplicates += 1
+                return True
+            self._mend(line)
+        if not line.hold(number, event):
+            self.ledger[symbol].duplicates += 1
+        return True
+
+    def _take_other(self, link: Link, payload: bytes) -> bool:
+        """A frame without an event: the canary, a notice of the end, a reply."""
+        reply = parse_reply(payload)
+        if reply is None:
+            if is_shutdown_notice(payload):
+                link.renew()
+            return True
+        waiting = self._replies.get(reply.id) if isinstance(reply.id, int) else None
+        if waiting is not None and not waiting.done():
+            if reply.msg:
+                waiting.set_exception(FeedError(f"Binance refuses the subscription ({reply.code}: {reply.msg})"))
+            else:
+                waiting.set_result(None)
+        return False
+
+    # -- what is missing -----------------------------------------------------------------------
+
+    def _lost(self, link: Link) -> None:
+        self._interrupted.update(link.symbols)
+
+    def _connected(self, link: Link) -> None:
+        super()._connected(link)
+        for symbol in link.symbols:
+            line = self._lines.get(symbol)
+            if symbol in self._interrupted and line is not None and line.place is not None and self._rest is not None:
+                self._interrupted.discard(symbol)
+                if not line.is_holding:
+                    # What was traded meanwhile, also of a symbol that trades seldom.
+                    self._mend(line)
+
+    def _mend(self, line: Line) -> None:
+        line.is_holding = True
+        self._spawn(self._mended(line), f"mending of {line.symbol}")
+
+    async def _mended(self, line: Line) -> None:
+        symbol, ledger = line.symbol, self.ledger[line.symbol]
+        self._turn_backfilling(symbol, is_on=True)
+        fetch = None if self._rest is None else partial(self._fetch, self._rest)
+        mended = await line.mend(fetch, self._most_backfill_pages, self.now_ns)
+        if mended.filled or mended.missing:
+            ledger.gaps_found += 1
+            if mended.missing:
+                ledger.gaps_open += 1
+                ledger.missing += mended.missing
+                self.gaps += 1
+            else:
+                ledger.gaps_filled += 1
+        for event in mended.events:
+            self._put(event)
+        self._turn_backfilling(symbol, is_on=False)
+
+    async def _fetch(self, rest: BinanceRest, symbol: str, place: int) -> list[tuple[int, Numbered]]:
+        now_ns = self.now_ns()
+        if self.timeframe is None:
+            ticks = await rest.trades(symbol, place, kind=self._trades, received_ns=now_ns)
+            return [(tick.trade_id, tick) for tick in ticks if tick.trade_id is not None]
+        found: list[tuple[int, Numbered]] = []
+        async for page in rest.bars(symbol, self.timeframe, place * self._bar_ns, now_ns):
+            columns = (page.open, page.high, page.low, page.close, page.volume, page.open_ns, page.close_ns)
+            for row in zip(*(column.tolist() for column in columns), strict=True):
+                bar = Bar(symbol, self.timeframe, *row)
+                if bar.close_ns <= now_ns + self._clock.offset_ns:
+                    found.append((bar.open_ns // self._bar_ns, bar))
+            break
+        return found
 
 
 BinanceWebSocket = BinanceFeed
 
 
-async def probe(url: str = _URL, timeout_s: float = 3.0) -> bool:
+async def probe(url: str | None = None, timeout_s: float = 3.0) -> bool:
     """Whether Binance can be reached and sends data, found out within the time."""
-    address = f"{check_url(url, ('wss', 'ws'))}/stream?streams=btcusdt@bookTicker"
+    base = provider_url(url, "QFKIT_BINANCE_STREAM_URL", BINANCE_STREAM_URL, ("wss", "ws"))
+    address = f"{check_url(base, ('wss', 'ws'))}/stream?streams=btcusdt@bookTicker"
     try:
         async with asyncio.timeout(timeout_s):
             connection = await open_websocket(address, timeout_s)
@@ -328,16 +342,13 @@ async def probe(url: str = _URL, timeout_s: float = 3.0) -> bool:
             finally:
                 await close_websocket(connection)
     except (*CONNECT_ERRORS, MalformedFrameError) as error:
-        _logger.info("Binance cannot be reached at %s (%s: %s)", url, type(error).__name__, error)
+        _logger.info("Binance cannot be reached at %s (%s: %s)", base, type(error).__name__, error)
         return False
     return True
 
 
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()  # asked for, so that asyncio does not report it as never seen
+def _message(method: str, streams: list[str], number: int) -> str:
+    return json.dumps({"method": method, "params": streams, "id": number}, separators=(",", ":"), ensure_ascii=False)
 
 
 def _symbols(given: Iterable[str]) -> list[str]:
@@ -354,14 +365,7 @@ def _symbols(given: Iterable[str]) -> list[str]:
             raise SymbolError(
                 f"{symbol!r} is not how Binance writes a pair, which is letters and digits only.{_near(plain, plain)}"
             )
-    if len(symbols) > _MOST_SYMBOLS:
-        raise SymbolError(f"{len(symbols)} symbols are too many for one connection: give {_MOST_SYMBOLS} at most")
     return symbols
-
-
-def _unknown(bad: list[str]) -> FeedError:
-    told = " ".join(f"Binance has no pair {symbol!r}.{_near(symbol, '')}" for symbol in bad)
-    return SymbolError(f"{told} A pair is written as one word, as in BTCUSDT or ETHBTC.")
 
 
 def _near(symbol: str, otherwise: str) -> str:

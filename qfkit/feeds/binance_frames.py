@@ -4,14 +4,18 @@ A trade bears the exchange's time; a best bid and ask bears none at all and is s
 time it was received. Every price and size is a decimal string on the wire.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from qfkit.core.events import Quote, Tick
-from qfkit.errors import MalformedFrameError
+from qfkit.core.events import Bar, Quote, Tick
+from qfkit.core.timeframes import timeframe_ns
+from qfkit.errors import MalformedFrameError, TimeframeError
 
-__all__ = ["CaptureParser", "is_shutdown_notice", "parse_frame"]
+__all__ = ["CaptureParser", "Reply", "decode_frame", "is_shutdown_notice", "parse_frame", "parse_reply"]
+
+Data = TypeVar("Data")
 
 _SHOWN = 160
 _MICROSECONDS_FROM = 100_000_000_000_000  # as milliseconds this would be the year 5138
@@ -54,44 +58,133 @@ class _BookTicker(msgspec.Struct, gc=False):
     B: float
     a: float
     A: float
+    u: int = 0
+
+
+class _Candle(msgspec.Struct, gc=False):
+    t: int
+    i: str
+    o: float
+    h: float
+    l: float  # noqa: E741 - Binance's name
+    c: float
+    v: float
+    x: bool
+
+
+class _Kline(msgspec.Struct, gc=False):
+    s: str
+    k: _Candle
+
+
+class _Framed(msgspec.Struct, Generic[Data], gc=False):
+    """A stream's frame, outside and inside in one go."""
+
+    data: Data
 
 
 # Not strict, because that is what reads a number from a string.
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
-_decode_trade = msgspec.json.Decoder(_Trade, strict=False).decode
-_decode_aggregate_trade = msgspec.json.Decoder(_AggregateTrade, strict=False).decode
-_decode_book_ticker = msgspec.json.Decoder(_BookTicker, strict=False).decode
+_decode_data: dict[str, Callable[[bytes | str], Any]] = {
+    "trade": msgspec.json.Decoder(_Trade, strict=False).decode,
+    "aggTrade": msgspec.json.Decoder(_AggregateTrade, strict=False).decode,
+    "bookTicker": msgspec.json.Decoder(_BookTicker, strict=False).decode,
+    "kline": msgspec.json.Decoder(_Kline, strict=False).decode,
+}
+# By the end of the stream's name, which tells the kind before anything is decoded.
+_decode_framed: dict[bytes, Callable[[bytes], Any]] = {
+    b"@trade": msgspec.json.Decoder(_Framed[_Trade], strict=False).decode,
+    b"gTrade": msgspec.json.Decoder(_Framed[_AggregateTrade], strict=False).decode,
+}
+_decode_book = msgspec.json.Decoder(_Framed[_BookTicker], strict=False).decode
+_DATA = b'","data":'
 
 
-def parse_frame(payload: bytes | str, received_ns: int) -> Tick | Quote | None:
-    """One frame as an event; None for what is neither a trade nor a best bid and ask.
+def parse_frame(payload: bytes | str, received_ns: int) -> Tick | Quote | Bar | None:
+    """One frame as an event; None for what is no trade, best bid and ask, or closed bar.
 
     Raises :class:`MalformedFrameError` for broken JSON, for a frame unlike what Binance documents
     and for an error that Binance reports. The numbers are not judged here: a price of zero or NaN
     passes, and :func:`~qfkit.core.events.check_event` is what finds it.
     """
+    return decode_frame(payload, received_ns)[0]
+
+
+def decode_frame(payload: bytes | str, received_ns: int) -> tuple[Tick | Quote | Bar | None, int]:
+    """The event of :func:`parse_frame` and its number in the stream: a trade's id, a quote's update, else 0."""
     try:
+        if type(payload) is bytes:
+            place = payload.find(_DATA, 11, 100)
+            decode = _decode_framed.get(payload[place - 6 : place])
+            if decode is not None:
+                data = decode(payload).data
+                number = data.a if type(data) is _AggregateTrade else data.t
+                # Milliseconds, or microseconds where the connection was asked for them.
+                time_ns = data.T * (1_000 if data.T >= _MICROSECONDS_FROM else 1_000_000)
+                side: Literal["buy", "sell"] = "sell" if data.m else "buy"
+                return Tick(data.s, data.p, data.q, time_ns, received_ns, number, side), number
+            if payload[place - 10 : place] == b"bookTicker":
+                return _event(_decode_book(payload).data, received_ns)
         envelope = _decode_envelope(payload)
         stream = envelope.stream
         if stream is None:
             if envelope.e is None:
                 _check_reply(envelope, payload)
-                return None
+                return None, 0
             kind, data = envelope.e, payload
         else:
             kind, data = stream[stream.find("@") + 1 :], envelope.data
-        if kind == "bookTicker":
-            book = _decode_book_ticker(data)
-            return Quote(book.s, book.b, book.B, book.a, book.A, received_ns, received_ns)
-        if kind == "trade":
-            trade = _decode_trade(data)
-            return Tick(trade.s, trade.p, trade.q, _time_ns(trade.T), received_ns, trade.t, _side(trade.m))
-        if kind == "aggTrade":
-            several = _decode_aggregate_trade(data)
-            return Tick(several.s, several.p, several.q, _time_ns(several.T), received_ns, several.a, _side(several.m))
+        decode_data = _decode_data.get("kline" if kind.startswith("kline_") else kind)
+        if decode_data is not None:
+            return _event(decode_data(data), received_ns)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise MalformedFrameError(f"Binance's frame cannot be decoded ({error}): {_beginning(payload)}") from None
-    return None
+    return None, 0
+
+
+def _event(data: Any, received_ns: int) -> tuple[Tick | Quote | Bar | None, int]:
+    if type(data) is _BookTicker:
+        return Quote(data.s, data.b, data.B, data.a, data.A, received_ns, received_ns), data.u
+    if type(data) is _Kline:
+        return _bar(data), 0
+    number = data.a if type(data) is _AggregateTrade else data.t
+    # Milliseconds, or microseconds where the connection was asked for them.
+    time_ns = data.T * (1_000 if data.T >= _MICROSECONDS_FROM else 1_000_000)
+    return Tick(data.s, data.p, data.q, time_ns, received_ns, number, "sell" if data.m else "buy"), number
+
+
+def _bar(kline: _Kline) -> Bar | None:
+    candle = kline.k
+    if not candle.x:
+        return None
+    open_ns = candle.t * (1_000 if candle.t >= _MICROSECONDS_FROM else 1_000_000)
+    try:
+        close_ns = open_ns + timeframe_ns(candle.i)
+    except TimeframeError as error:
+        raise msgspec.ValidationError(str(error)) from None
+    return Bar(kline.s, candle.i, candle.o, candle.h, candle.l, candle.c, candle.v, open_ns, close_ns)
+
+
+class Reply(msgspec.Struct):
+    """An answer to a message of ours: ``id`` is what the message bore; ``msg`` and ``code`` are an error's."""
+
+    id: int | str | None = None
+    code: int = 0
+    msg: str = ""
+
+
+_decode_reply = msgspec.json.Decoder(Reply).decode
+
+
+def parse_reply(payload: bytes | str) -> Reply | None:
+    """A frame as a reply; None for any other."""
+    if type(payload) is bytes and payload.startswith(b'{"stream":'):
+        return None
+    try:
+        reply = _decode_reply(payload)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    return None if reply.id is None and not reply.msg else reply
 
 
 def is_shutdown_notice(payload: bytes | str) -> bool:
@@ -106,7 +199,7 @@ class CaptureParser:
     def __init__(self) -> None:
         self.lines = 0
 
-    def parse_line(self, line: bytes) -> Tick | Quote | None:
+    def parse_line(self, line: bytes) -> Tick | Quote | Bar | None:
         """One line as an event, None where it holds none; the errors of :func:`parse_frame`."""
         self.lines += 1
         received, _, payload = line.partition(b" ")
@@ -126,15 +219,6 @@ def _check_reply(envelope: _Envelope, payload: bytes | str) -> None:
         raise MalformedFrameError(f"Binance reports an error: {_beginning(payload)}")
     if envelope.id is msgspec.UNSET and envelope.last_update_id is msgspec.UNSET:
         raise MalformedFrameError(f"Binance's frame is of no known kind: {_beginning(payload)}")
-
-
-def _time_ns(binance_time: int) -> int:
-    # Milliseconds, or microseconds where the connection was asked for them.
-    return binance_time * (1_000 if binance_time >= _MICROSECONDS_FROM else 1_000_000)
-
-
-def _side(is_buyer_maker: bool) -> Literal["buy", "sell"]:
-    return "sell" if is_buyer_maker else "buy"
 
 
 def _beginning(payload: bytes | str) -> str:

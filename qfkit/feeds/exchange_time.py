@@ -30,6 +30,11 @@ class ExchangeClock:
         """The local time, UTC ns. A system clock that is set anew does not move it."""
         return self._anchor_ns + time.monotonic_ns()
 
+    @property
+    def offset_ns(self) -> int:
+        """How far the exchange's clock is ahead of the local one, at least; 0 before the first trade."""
+        return 0 if self._offset_ns is None else self._offset_ns
+
     def catch_up(self) -> None:
         """Take the time over from the system clock where that is far ahead, as after a sleep of the machine."""
         anchor_ns = time.time_ns() - time.monotonic_ns()

@@ -26,6 +26,8 @@ _logger = logging.getLogger("qfkit.feeds")
 
 _RESET_AFTER_S = 30.0
 _LOOK_S = 0.25
+# A second by our clock may be less by theirs.
+_SECOND_S = 1.25
 # So long both connections are read before the older one is given up.
 _OVERLAP_S = 0.25
 
@@ -96,6 +98,10 @@ class Link:
         self._is_renewal_asked = True
 
     @property
+    def is_open(self) -> bool:
+        return self._connection is not None
+
+    @property
     def live_since_s(self) -> float:
         """When the first data of this connection came; the end of time before."""
         return inf if self._first_s is None else self._first_s
@@ -108,7 +114,7 @@ class Link:
         async with self._sending:
             if self._settings.sends_per_s is not None:
                 if len(self._sent) == self._sent.maxlen:
-                    await asyncio.sleep(max(0.0, self._sent[0] + 1.0 - time.monotonic()))
+                    await asyncio.sleep(max(0.0, self._sent[0] + _SECOND_S - time.monotonic()))
                 self._sent.append(time.monotonic())
             try:
                 await target.send(text)

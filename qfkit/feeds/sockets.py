@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from websockets.asyncio.client import ClientConnection
 
-from qfkit.core.events import MarketEvent, Tick
+from qfkit.core.events import Gap, MarketEvent, Tick
 from qfkit.errors import ConnectionFailedError, MalformedFrameError
 from qfkit.feeds.base import Feed
 from qfkit.feeds.connection import Refusal
@@ -35,7 +35,7 @@ class SocketFeed(Feed):
     """
 
     is_live = True
-    symbols_per_link: ClassVar[int] = 100
+    symbols_per_link: int = 100
     unreachable_fix: ClassVar[str] = "check the network, a proxy or a firewall"
 
     def __init__(
@@ -237,7 +237,8 @@ class SocketFeed(Feed):
         lag_ms = None
         if type(event) is Tick and event.flag is None:
             lag_ms = self.lag_ms = self._clock.observe(event)
-        self.ledger[event.symbol].saw(self._now_s, lag_ms)
+        if type(event) is not Gap:
+            self.ledger[event.symbol].saw(self._now_s, lag_ms)
         self._inbox.put(event)
 
     def _rubbish(self, link: Link, received_ns: int, error: MalformedFrameError, payload: bytes) -> None:

@@ -152,7 +152,8 @@ class BinanceServer:
     def _exchange_info(self, connection: ServerConnection, query: str) -> Response:
         if self._rest_refuses is not None:
             return connection.respond(HTTPStatus(self._rest_refuses), "{}")
-        asked = json.loads(parse_qs(query)["symbols"][0])
+        named = parse_qs(query).get("symbols")
+        asked = self._symbols if named is None else json.loads(named[0])
         if set(asked) <= set(self._symbols):
             listed = [{"symbol": symbol, "status": "TRADING"} for symbol in asked]
             return connection.respond(HTTPStatus.OK, json.dumps({"symbols": listed}))

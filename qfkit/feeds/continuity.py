@@ -1,0 +1,146 @@
+"""Keeping numbered events whole and in order: what is missing is fetched, or told as a gap.
+
+Trades have ids that count up by one, bars follow each other: each has a place in its symbol's line.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import msgspec
+
+from qfkit.core.events import Bar, Gap, Quote, Tick
+from qfkit.errors import FeedError
+
+__all__ = ["PAGE", "Fetch", "Line", "Mended"]
+
+Numbered: TypeAlias = Tick | Bar
+Fetch: TypeAlias = Callable[[str, int], Awaitable[list[tuple[int, Numbered]]]]
+"""``fetch(symbol, place)``: a page of at most 1,000 events from a place on, oldest first; empty where there are none."""
+
+PAGE = 1_000
+
+_logger = logging.getLogger("qfkit.feeds")
+
+_MOST_HELD = 50_000
+# What comes out of order by a moment needs no fetching.
+_SHUFFLED_S = 0.1
+# A provider's archive may be behind its stream by a moment.
+_EMPTY_TRIES = 3
+_EMPTY_WAIT_S = 0.3
+
+
+class Mended(msgspec.Struct):
+    """What became of a hole: the events that go on now, in order, and how many were fetched and could not be had."""
+
+    events: list[Numbered | Quote | Gap]
+    filled: int
+    missing: int
+
+
+class Line:
+    """One symbol's numbered events. While a hole is being mended, what comes behind it is held."""
+
+    def __init__(self, symbol: str) -> None:
+        self.symbol = symbol
+        self.place: int | None = None
+        """The place of the last event that was given; None before the first."""
+        self.time_ns = 0
+        self.is_holding = False
+        self._held: dict[int, Numbered] = {}
+        self._held_quote: Quote | None = None
+
+    def accept(self, place: int, event: Numbered) -> bool | None:
+        """True for an event that goes on, None for one that was given already, False for one behind a hole."""
+        last = self.place
+        if last is not None and place != last + 1:
+            return None if place <= last else False
+        self.place = place
+        self.time_ns = event.time_ns
+        return True
+
+    def hold(self, place: int, event: Numbered) -> bool:
+        """Keep an event until the line before it is mended; false where it was held already."""
+        self.is_holding = True
+        if place in self._held or (self.place is not None and place <= self.place):
+            return False
+        self._held[place] = event
+        return True
+
+    def hold_quote(self, quote: Quote) -> None:
+        """Keep the newest quote until the line is mended."""
+        self._held_quote = quote
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is held that the mending must come to an end."""
+        return len(self._held) >= _MOST_HELD
+
+    async def mend(self, fetch: Fetch | None, most_pages: int, now_ns: Callable[[], int]) -> Mended:
+        """Fill the hole between the last event given and those held, or up to now where none is; then hold no more."""
+        await asyncio.sleep(_SHUFFLED_S)
+        fetched: dict[int, Numbered] = {}
+        try:
+            why = await self._fetch(fetch, most_pages, fetched)
+        except FeedError as error:
+            why = f"they could not be fetched: {error}"
+            _logger.warning("%s: missing data could not be fetched (%s)", self.symbol, error)
+        return self._release(fetched, why, now_ns())
+
+    async def _fetch(self, fetch: Fetch | None, most_pages: int, fetched: dict[int, Numbered]) -> str:
+        """Fetch until the line is whole or as whole as it can be; returns why it may not be whole."""
+        assert self.place is not None
+        held, wanted = self._held, self.place + 1
+        pages = empty = 0
+        while True:
+            while wanted in held or wanted in fetched:
+                wanted += 1
+            newest = max(held, default=None)
+            if newest is not None and wanted > newest:
+                return ""
+            if fetch is None:
+                return "there is no archive to ask for them"
+            if pages >= most_pages or self.is_full:
+                return f"they are too many: {pages * PAGE:,} were asked for"
+            if newest is not None:
+                # The nearer past is worth more than the farther one.
+                wanted = max(wanted, newest - (most_pages - pages) * PAGE)
+            page = await fetch(self.symbol, wanted)
+            if page:
+                pages += 1
+                fetched.update(page)
+                wanted = max(wanted, page[0][0])
+            elif newest is None:
+                return ""
+            else:
+                empty += 1
+                if empty >= _EMPTY_TRIES:
+                    return "the provider does not have them"
+                await asyncio.sleep(_EMPTY_WAIT_S)
+
+    def _release(self, fetched: dict[int, Numbered], why: str, received_ns: int) -> Mended:
+        assert self.place is not None
+        mended = Mended([], 0, 0)
+        # One that came by the stream has its own receipt; what was fetched is known only now.
+        everything = {**fetched, **self._held}
+        for place in sorted(place for place in everything if place > self.place):
+            event = everything[place]
+            missing = place - self.place - 1
+            if missing:
+                mended.missing += missing
+                reason = f"{missing:,} from number {self.place + 1} on were not received, and {why}"
+                mended.events.append(Gap(self.symbol, self.time_ns, event.time_ns, received_ns, missing, reason))
+            if place not in self._held:
+                mended.filled += 1
+            if type(event) is Tick:
+                # Nobody knew of it before now, whenever it came in.
+                event = msgspec.structs.replace(event, received_ns=received_ns)
+            mended.events.append(event)
+            self.place, self.time_ns = place, event.time_ns
+        if self._held_quote is not None:
+            mended.events.append(msgspec.structs.replace(self._held_quote, received_ns=received_ns))
+        self.is_holding = False
+        self._held = {}
+        self._held_quote = None
+        return mended
