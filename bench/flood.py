@@ -88,7 +88,7 @@ async def _main() -> None:
                     await writer.drain()
             writer.write(b"\x88\x02\x03\xe8")
             await writer.drain()
-            await reader.read()
+            await reader.read(64)
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)

@@ -164,12 +164,13 @@ def test_books_fills_and_orders(events, requests, costs):
     engine = make(requests, costs)
     traded: dict[int, float] = {}
     for number, event in enumerate(events):
-        before = len(engine.records.fills)
+        before, orders_before = len(engine.records.fills), len(engine.records.orders)
         engine.process(event)
         assert not engine.exceptions, engine.exceptions
         balanced(engine)
         fills = engine.records.fills[before:]
-        orders = {order.order_id: order for order in engine.records.orders}
+        # As each order was when it filled: a strategy may modify it in the same event, but later.
+        orders = {order.order_id: order for order in reversed(engine.records.orders[orders_before:])}
         for fill in fills:
             # No fill on an event received before the order was at the market.
             first = next(o for o in engine.records.orders if o.order_id == fill.order_id)

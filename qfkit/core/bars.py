@@ -64,6 +64,17 @@ class BarBuilder:
         self.close = price
         self.volume += size
 
+    def split(self, split: float) -> None:
+        """Have the present interval's prices and volume in shares after a split."""
+        self.open, self.high, self.low, self.close = (
+            self.open / split,
+            self.high / split,
+            self.low / split,
+            self.close / split,
+        )
+        if self.volume != -1.0:
+            self.volume *= split
+
     def add_bar(self, bar: Bar) -> None:
         """Take a smaller bar of the present interval in."""
         if self.volume == -1.0:

@@ -186,8 +186,9 @@ class Broker:
             if received_ns < working.sent_ns or (opened_ns is not None and opened_ns < working.order.decided_ns):
                 continue
             if working.expires_ns is None and working.order.time_in_force is DAY:
-                # The day is that of the first event it could fill on.
-                working.expires_ns = (time_ns // _DAY_NS + 1) * _DAY_NS
+                # The day is that of the first event it could fill on; where hours are known, its session.
+                close_ns = None if market.hours is None else market.hours.close_ns(time_ns)
+                working.expires_ns = (time_ns // _DAY_NS + 1) * _DAY_NS if close_ns is None else close_ns
                 self.next_expiry_ns = min(self.next_expiry_ns, working.expires_ns)
             if working.expires_ns is None or time_ns < working.expires_ns:
                 eligible.append(working)
@@ -203,6 +204,8 @@ class Broker:
     def match_bar(self, market: Market, bar: Bar) -> None:
         """Match a symbol's orders against a closed bar: the open, then stops, then limits."""
         self._clock_ns = bar.close_ns
+        if market.hours is not None and not market.hours.overlaps(bar.open_ns, bar.close_ns):
+            return
         eligible = self._eligible(market, bar.open_ns, bar.close_ns, bar.open_ns)
         if not eligible:
             return
@@ -240,7 +243,12 @@ class Broker:
     def match_tick(self, market: Market, tick: Tick) -> None:
         """Match a symbol's orders against one trade."""
         self._clock_ns = tick.received_ns
+        if market.hours is not None and not market.hours.is_open(tick.time_ns):
+            return
         eligible = self._eligible(market, tick.time_ns, tick.received_ns, None)
+        if tick.flag is not None:
+            # It happened before it was known: only orders that were out by then could have met it.
+            eligible = [working for working in eligible if working.sent_ns <= tick.time_ns]
         if not eligible:
             return
         self._sellable = self._buyable = [self._share(tick.size)]
@@ -254,6 +262,8 @@ class Broker:
     def match_quote(self, market: Market, quote: Quote) -> None:
         """Match a symbol's orders across the spread; what was taken from a level is not there again."""
         self._clock_ns = quote.received_ns
+        if market.hours is not None and not market.hours.is_open(quote.time_ns):
+            return
         eligible = self._eligible(market, quote.time_ns, quote.received_ns, None)
         if not eligible:
             return

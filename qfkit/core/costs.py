@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from qfkit.core.orders import BUY, Side
+from qfkit.core.orders import BUY, SELL, Side
 from qfkit.errors import ParameterError
 
 __all__ = ["Commission", "CommissionCallable", "Costs", "SlippageCallable"]
@@ -109,6 +109,29 @@ class Costs(msgspec.Struct, frozen=True):
 
         return slip
 
+    def estimator(self) -> Callable[[float, float], Callable[[float], float]]:
+        """What an order would cost in slippage and commission: ``estimator()(price, signed)(quantity)``.
+
+        ``price`` is the one expected; of ``signed`` only the sign counts, above zero for a buy.
+        """
+        commission, slippage = self.commission_of(), self.slippage_of()
+
+        def cost_at(price: float, signed: float) -> Callable[[float], float]:
+            if commission is None and slippage is None:
+                return _free
+            side = BUY if signed > 0.0 else SELL
+
+            def cost(quantity: float) -> float:
+                if quantity <= 0.0:
+                    return 0.0
+                slipped = price if slippage is None else slippage(side, quantity, price)
+                fee = 0.0 if commission is None else commission(quantity, slipped)
+                return quantity * abs(slipped - price) + fee
+
+            return cost
+
+        return cost_at
+
     def describe(self) -> str:
         """One line for a person: "commission 0.1 %, slippage 1 bp, ..."."""
         if isinstance(self.commission, Commission):
@@ -138,3 +161,7 @@ class Costs(msgspec.Struct, frozen=True):
                 f"the slippage callable gave {slipped!r} for a {side} at {price!r}: it may only make the price worse"
             )
         return slipped
+
+
+def _free(quantity: float) -> float:
+    return 0.0

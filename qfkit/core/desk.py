@@ -9,9 +9,11 @@ from qfkit.core.lanes import IndicatorSet
 from qfkit.core.market import Market
 from qfkit.core.orders import (
     BUY,
+    FOK,
     GTC,
     GTD,
     HELD,
+    IOC,
     LIMIT,
     MARKET,
     SELL,
@@ -27,7 +29,9 @@ from qfkit.core.orders import (
 from qfkit.core.portfolio import Book, Position
 from qfkit.core.risk import Exposure, gate
 from qfkit.core.sizing import SizingContext
+from qfkit.core.steps import fit_quantity, stepped_price
 from qfkit.core.timeframes import timeframe_ns
+from qfkit.core.wording import utc_time
 from qfkit.core.working import WorkingOrder
 from qfkit.errors import OrderError, did_you_mean
 
@@ -354,6 +358,8 @@ class Desk:
         checks: list[Check] = []
         if self.state != "running" and not forced:
             allowed, refusal = 0.0, f"the strategy is {self.state}"
+        elif engine.is_warming:
+            allowed, refusal = 0.0, "warming up on history: orders are off"
         elif market.price != market.price:
             allowed, refusal = 0.0, "there is no price yet"
         else:
@@ -361,6 +367,15 @@ class Desk:
                 engine.risk, signed, expected, market.price, self._exposure(market), engine.cost_at(expected, signed)
             )
             refusal = "" if allowed == wanted else _refusal(checks)
+            if market.rules is not None and allowed > 0.0:
+                allowed, refusal = self._fitted(market, signed, allowed, expected, refusal)
+        waits = ""
+        if market.hours is not None and not market.hours.is_open(engine.clock_ns) and allowed > 0.0:
+            opens_ns = market.hours.next_open_ns(engine.clock_ns)
+            when = "its hours are known again" if opens_ns == inf else f"{utc_time(int(opens_ns))} UTC"
+            if time_in_force in (IOC, FOK):
+                allowed, refusal = 0.0, f"the market is closed until {when}"
+            waits = f"the market is closed: waits until {when}"
         engine.signals_count += 1
         signal_id = engine.signals_count
         order_id = None
@@ -386,6 +401,10 @@ class Desk:
         )
         if order_id is None:
             return None
+        if market.rules is not None:
+            is_buy = signed > 0.0
+            limit_price = stepped_price(limit_price, market.rules, is_down=is_buy)
+            stop_price = stepped_price(stop_price, market.rules, is_down=not is_buy)
         order = Order(
             order_id,
             market.symbol,
@@ -404,9 +423,24 @@ class Desk:
             time_in_force,
             expires_ns,
             signal_id=signal_id,
+            status_reason=waits,
             updated_ns=engine.clock_ns,
         )
         return engine.broker.submit(order, self, self.book, market)
+
+    def _fitted(
+        self, market: Market, signed: float, allowed: float, expected: float, refusal: str
+    ) -> tuple[float, str]:
+        """The quantity in the symbol's steps, and why it changed; the close of a whole position is left as it is."""
+        assert market.rules is not None
+        position = self.book.positions.get(market.symbol)
+        if position is not None and position.quantity == -signed and allowed == abs(signed):
+            return allowed, refusal
+        fitting, too_small = fit_quantity(allowed, expected, market.rules)
+        if too_small:
+            return 0.0, too_small
+        # Rounding to a step is not worth a word of its own; what the limits changed is.
+        return fitting, refusal or ("" if fitting == allowed else "rounded to the symbol's step")
 
     def _attach(self, entry: WorkingOrder, kind: OrderType, price: float, role: str) -> None:
         engine = self._engine

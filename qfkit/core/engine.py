@@ -13,14 +13,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 
 from qfkit.core.broker import Broker
+from qfkit.core.corporate import apply_action
 from qfkit.core.costs import Costs
 from qfkit.core.desk import Desk
 from qfkit.core.events import (
     Bar,
+    CorporateAction,
     Event,
     Flatten,
     Gap,
     Heartbeat,
+    Hours,
+    Instrument,
     Pause,
     Quote,
     Resume,
@@ -28,11 +32,14 @@ from qfkit.core.events import (
     Stop,
     SwapStrategy,
     Tick,
+    WarmUp,
 )
+from qfkit.core.hours import MarketHours
 from qfkit.core.lanes import Series, Track
 from qfkit.core.metrics import RunningMetrics
-from qfkit.core.orders import BUY, SELL, Fill
-from qfkit.core.portfolio import Book
+from qfkit.core.notices import see_stale, take_hours, take_instrument
+from qfkit.core.orders import Fill
+from qfkit.core.portfolio import Book, cash_shares
 from qfkit.core.records import Fault, Records
 from qfkit.core.risk import RiskLimits
 from qfkit.core.seats import Seat
@@ -42,6 +49,7 @@ from qfkit.core.steering import Steering
 from qfkit.core.strategy import Strategy
 from qfkit.core.survey import take_snapshot
 from qfkit.core.timeframes import timeframe_ns
+from qfkit.core.warmup import warm_up
 from qfkit.core.working import WorkingOrder
 from qfkit.errors import ParameterError, TimeframeError
 
@@ -99,13 +107,15 @@ class Engine:
         self.clock_ns = 0
         self.events = 0
         self.late_events = 0
+        self.is_warming = False
+        self.instruments: dict[str, Instrument] = {}
+        self.hours: dict[str, MarketHours] = {}
         self.signals_count = 0
         self.orders_count = 0
         self.exceptions: dict[str, Exception] = {}
         self.equity_curve: deque[tuple[float, ...]] = deque(maxlen=_CURVE_POINTS)
         self._declared = tuple(symbols)
-        self._commission = self.costs.commission_of()
-        self._slippage = self.costs.slippage_of()
+        self.cost_at = self.costs.estimator()
         self._step_ns = timeframe_ns(timeframe or "1m")
         self._mark_ns = 0
         self._started = False
@@ -121,6 +131,10 @@ class Engine:
             Bar: self._on_bar,
             Heartbeat: self._on_heartbeat,
             Gap: self._on_gap,
+            Instrument: lambda event: take_instrument(self, event),
+            Hours: lambda event: take_hours(self, event),
+            CorporateAction: lambda action: apply_action(self, action),
+            WarmUp: lambda event: warm_up(self, event),
             SetParameters: self.steering.change,
             SwapStrategy: self.steering.change,
             Pause: self.steering.pause,
@@ -128,7 +142,7 @@ class Engine:
             Flatten: self.steering.flatten,
             Stop: self._on_stop,
         }
-        self.desks = self._open_desks(strategies, _shares(strategies, shares), cash)
+        self.desks = self._open_desks(strategies, cash_shares(strategies, shares), cash)
         self._only_book = next(iter(self.desks.values())).book if len(self.desks) == 1 else None
         if timeframe is not None:
             for symbol in self._declared:
@@ -175,6 +189,10 @@ class Engine:
         if bar.timeframe != track.source_timeframe:
             self._accept_bars(track, bar.timeframe)
         clock_ns = bar.close_ns
+        if bar.open_ns < track.closed_until_ns:
+            self.late_events += 1
+            self.advance(clock_ns)
+            return
         if clock_ns > self._mark_ns:
             self._mark(self._mark_ns)
             self._mark_ns = clock_ns
@@ -194,10 +212,10 @@ class Engine:
         if clock_ns >= self.broker.next_expiry_ns:
             self.broker.expire(clock_ns)
         if track.is_direct:
-            self._close_bar(track, bar)
+            self.close_bar(track, bar)
         else:
             for built in track.raise_bar(track.base, bar):
-                self._close_bar(track, built)
+                self.close_bar(track, built)
 
     def _accept_bars(self, track: Track, timeframe: str) -> None:
         """The first bar of a symbol says what its bars are; another timeframe later is refused."""
@@ -225,6 +243,9 @@ class Engine:
             self.late_events += 1
             self.advance(tick.received_ns)
             return
+        if tick.flag == "stale":
+            see_stale(self, track.market, tick)
+            return
         clock_ns = tick.received_ns
         if clock_ns >= self._mark_ns:
             self._mark_grid(clock_ns)
@@ -246,7 +267,7 @@ class Engine:
         if time_ns >= builder.close_ns:
             bar = builder.close_before(time_ns)
             if bar is not None:
-                self._close_bar(track, bar)
+                self.close_bar(track, bar)
         builder.add_tick(tick)
         for seat in track.tick_seats:
             if seat.hear_price(price) and seat.on_tick is not None:
@@ -294,7 +315,7 @@ class Engine:
                 continue
             bar = track.base.builder.close_before(time_ns)
             if bar is not None:
-                self._close_bar(track, bar)
+                self.close_bar(track, bar)
             self._close_higher(track, time_ns)
 
     def _on_gap(self, gap: Gap) -> None:
@@ -315,7 +336,7 @@ class Engine:
 
     # -- bars close --------------------------------------------------------------------------
 
-    def _close_bar(self, track: Track, bar: Bar) -> None:
+    def close_bar(self, track: Track, bar: Bar) -> None:
         """A base bar closed: higher bars, indicators, then the strategies."""
         if self._pending:
             self.steering.apply()
@@ -364,8 +385,15 @@ class Engine:
                 except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
                     self._fail(seat.desk, error, bar)
 
+    def track(self, symbol: str, timeframe: str) -> Track:
+        """A symbol's track, opened at need for bars of the run's timeframe, else of this one."""
+        track = self.tracks.get(symbol)
+        return self._open_track(symbol, self.timeframe or timeframe) if track is None else track
+
     def _open_track(self, symbol: str, timeframe: str) -> Track:
         track = self.tracks[symbol] = Track(symbol, timeframe)
+        track.market.rules = self.instruments.get(symbol)
+        track.market.hours = self.hours.get(symbol)
         for desk in self.desks.values():
             if desk.state in ("running", "paused"):
                 track.put(Seat(desk, track))
@@ -376,9 +404,7 @@ class Engine:
     def _mark(self, mark_ns: int) -> None:
         """Record the equity as of the mark that is over; called before the next event counts."""
         if not self._started:
-            self._started = True
-            for desk in self.desks.values():
-                self.call(desk, desk.strategy.on_start, None)
+            self.start()
             return
         book = self._only_book
         if book is not None:
@@ -398,6 +424,17 @@ class Engine:
             unmeasured.append(row)
             if len(unmeasured) >= _CURVE_POINTS:
                 self.measure()
+
+    def start(self) -> None:
+        """Have the strategies begin, once."""
+        if not self._started:
+            self._started = True
+            for desk in self.desks.values():
+                self.call(desk, desk.strategy.on_start, None)
+
+    def begin_equity(self) -> None:
+        """The first equity point is now, and not before."""
+        self._mark_ns = max(self._mark_ns, self.clock_ns)
 
     def measure(self) -> None:
         """Bring :attr:`metrics` and :attr:`equity_curve` up to the last equity point."""
@@ -447,37 +484,6 @@ class Engine:
 
     # -- what a person wants to see ----------------------------------------------------------
 
-    def cost_at(self, price: float, signed: float) -> Callable[[float], float]:
-        """What an order expected to trade at ``price`` costs in slippage and commission."""
-        commission, slippage = self._commission, self._slippage
-        if commission is None and slippage is None:
-            return _free
-        side = BUY if signed > 0.0 else SELL
-
-        def cost(quantity: float) -> float:
-            if quantity <= 0.0:
-                return 0.0
-            slipped = price if slippage is None else slippage(side, quantity, price)
-            fee = 0.0 if commission is None else commission(quantity, slipped)
-            return quantity * abs(slipped - price) + fee
-
-        return cost
-
     def snapshot(self) -> Snapshot:
         """The trading part of a snapshot; the session adds its own."""
         return take_snapshot(self)
-
-
-def _free(quantity: float) -> float:
-    return 0.0
-
-
-def _shares(strategies: Mapping[str, Strategy], shares: Mapping[str, float] | None) -> Mapping[str, float]:
-    """Each strategy's fraction of the cash; equal if none are given."""
-    if shares is None:
-        return {name: 1.0 / len(strategies) for name in strategies}
-    if set(shares) != set(strategies):
-        raise ParameterError(f"shares are for {sorted(shares)}, the strategies are {sorted(strategies)}: name the same")
-    if any(not 0.0 < share <= 1.0 for share in shares.values()) or sum(shares.values()) > 1.0 + 1e-9:
-        raise ParameterError(f"shares={dict(shares)!r}: each must be above 0, all together at most 1")
-    return shares

@@ -128,11 +128,13 @@ class Series:
 class Track:
     """One symbol in the engine: its market, its base series and the higher ones built from that.
 
-    ``source_timeframe`` is that of the bars that come in, "" until then and for ticks.
+    ``source_timeframe`` is that of the bars that come in, "" until then and for ticks. Bars that
+    open before ``closed_until_ns``, the end of the history given before, are late.
     """
 
     __slots__ = (
         "base",
+        "closed_until_ns",
         "higher",
         "is_direct",
         "market",
@@ -150,6 +152,7 @@ class Track:
         self.higher: dict[str, Series] = {}
         self.source_timeframe = ""
         self.is_direct = False
+        self.closed_until_ns = 0
         self.seats: list[Seat] = []
         self.tick_seats: list[Seat] = []
         self.quote_seats: list[Seat] = []

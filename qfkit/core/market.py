@@ -4,6 +4,8 @@ from math import nan
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from qfkit.core.events import Instrument
+    from qfkit.core.hours import MarketHours
     from qfkit.core.working import WorkingOrder
 
 __all__ = ["Market"]
@@ -14,6 +16,7 @@ class Market:
 
     ``price`` marks positions: the last trade, or the middle of the quote where no trade was
     ever seen. ``taken_bid`` and ``taken_ask`` are what our fills took from the present levels.
+    ``rules`` and ``hours`` are None where nothing was said of them: any quantity, always open.
     """
 
     __slots__ = (
@@ -23,8 +26,10 @@ class Market:
         "bid_size",
         "first_price",
         "has_trades",
+        "hours",
         "previous_price",
         "price",
+        "rules",
         "symbol",
         "taken_ask",
         "taken_bid",
@@ -46,3 +51,14 @@ class Market:
         self.taken_bid = 0.0
         self.taken_ask = 0.0
         self.working: list[WorkingOrder] = []
+        self.rules: Instrument | None = None
+        self.hours: MarketHours | None = None
+
+    def see(self, price: float, first_price: float, time_ns: int) -> None:
+        """Take note of the price of a trade."""
+        self.previous_price = self.price
+        self.price = price
+        if not self.has_trades:
+            self.first_price = first_price
+            self.has_trades = True
+        self.time_ns = time_ns

@@ -4,12 +4,13 @@ At every event, for each book: cash + positions at market = starting cash + real
 unrealised - fees.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from qfkit.core.market import Market
 from qfkit.core.orders import BUY, Fill, Trade
+from qfkit.errors import ParameterError
 
-__all__ = ["Book", "Portfolio", "Position", "total"]
+__all__ = ["Book", "Portfolio", "Position", "cash_shares", "total"]
 
 # A residue this small against the fill that left it is rounding, not a position.
 _DUST = 1e-12
@@ -36,6 +37,7 @@ class Position:
         "_entry_time_ns",
         "_exit_notional",
         "_exit_quantity",
+        "_trade_dividends",
         "_trade_fees",
         "average_price",
         "fees",
@@ -59,6 +61,7 @@ class Position:
         self._exit_quantity = 0.0
         self._exit_notional = 0.0
         self._trade_fees = 0.0
+        self._trade_dividends = 0.0
 
     @property
     def symbol(self) -> str:
@@ -111,6 +114,20 @@ class Position:
         self.quantity = after
         return trade
 
+    def split(self, split: float) -> None:
+        """Have ``split`` new shares for each old one; what it cost stays the same."""
+        self.quantity *= split
+        self.average_price /= split
+        self._entry_quantity *= split
+        self._exit_quantity *= split
+
+    def pay_dividend(self, per_share: float) -> float:
+        """Take the dividend in (a short pays it), as realised; returns the cash."""
+        cash = self.quantity * per_share
+        self.realised += cash
+        self._trade_dividends += cash
+        return cash
+
     def _enter(self, quantity: float, price: float, fee: float) -> None:
         self._entry_quantity += quantity
         self._entry_notional += quantity * price
@@ -118,6 +135,7 @@ class Position:
 
     def _end_trade(self, fill: Fill, direction: float) -> Trade:
         pnl = (self._exit_notional - self._entry_notional) * direction - self._trade_fees
+        pnl += self._trade_dividends
         return Trade(
             symbol=fill.symbol,
             side="long" if direction > 0.0 else "short",
@@ -173,6 +191,14 @@ class Book:
             if trade.pnl > 0.0:
                 self.winning_trades += 1
         return trade
+
+    def pay_dividend(self, symbol: str, per_share: float) -> None:
+        """Book a dividend on the open position in a symbol, if there is one."""
+        position = self.open.get(symbol)
+        if position is not None and per_share:
+            cash = position.pay_dividend(per_share)
+            self.cash += cash
+            self.realised += cash
 
     @property
     def equity(self) -> float:
@@ -230,3 +256,14 @@ class Portfolio:
     @property
     def fees(self) -> float:
         return self._sum("fees")
+
+
+def cash_shares(strategies: Collection[str], shares: Mapping[str, float] | None) -> Mapping[str, float]:
+    """Each strategy's fraction of the cash; equal if none are given."""
+    if shares is None:
+        return {name: 1.0 / len(strategies) for name in strategies}
+    if set(shares) != set(strategies):
+        raise ParameterError(f"shares are for {sorted(shares)}, the strategies are {sorted(strategies)}: name the same")
+    if any(not 0.0 < share <= 1.0 for share in shares.values()) or sum(shares.values()) > 1.0 + 1e-9:
+        raise ParameterError(f"shares={dict(shares)!r}: each must be above 0, all together at most 1")
+    return shares

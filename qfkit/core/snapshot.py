@@ -37,7 +37,10 @@ class PositionView(msgspec.Struct, frozen=True):
 
 
 class StrategyView(msgspec.Struct, frozen=True):
-    """A strategy, its own book and its parameters. ``state``: running, paused, failed, stopped."""
+    """A strategy, its own book and its parameters. ``state``: running, paused, failed, stopped.
+
+    ``waiting`` says which indicators are not ready yet, "" where it may order.
+    """
 
     name: str
     state: str
@@ -46,6 +49,7 @@ class StrategyView(msgspec.Struct, frozen=True):
     parameters: dict[str, object]
     indicators: dict[str, dict[str, float]]
     fault: str = ""
+    waiting: str = ""
 
 
 class SymbolHealth(msgspec.Struct, frozen=True):

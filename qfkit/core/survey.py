@@ -82,4 +82,16 @@ def _strategy_view(desk: "Desk", engine: "Engine") -> StrategyView:
         parameters=desk.strategy.parameters,
         indicators={symbol: desk.indicator_values(symbol) for symbol in engine.tracks},
         fault=desk.error,
+        waiting=_waiting(desk, engine),
     )
+
+
+def _waiting(desk: "Desk", engine: "Engine") -> str:
+    """Which indicators keep a strategy from its first order, and how many bars there are so far."""
+    short = []
+    for name, indicators in desk.named_sets:
+        for symbol, indicator in indicators.items():
+            if not indicator.ready and symbol in engine.tracks:
+                short.append(f"{name} of {symbol} ({len(engine.tracks[symbol].base.kept)} bars so far)")
+    more = f" and {len(short) - 3} more" if len(short) > 3 else ""
+    return f"waits for {', '.join(short[:3])}{more}" if short else ""

@@ -11,9 +11,15 @@ __all__ = ["BarSource"]
 class BarSource(Protocol):
     """Bars of the past from one provider. It keeps the provider's limits by itself."""
 
-    name: str
-    timeframes: Collection[str]
-    """The timeframes it has."""
+    @property
+    def name(self) -> str:
+        """As ``source=`` names it."""
+        ...
+
+    @property
+    def timeframes(self) -> Collection[str]:
+        """The timeframes it has."""
+        ...
 
     def bars(self, symbol: str, timeframe: str, start_ns: int, end_ns: int) -> AsyncIterator[BarColumns]:
         """The bars that open in [start_ns, end_ns), oldest first, a page at a time.

@@ -19,6 +19,7 @@ from qfkit.feeds.health import HealthLedger, health_frame
 if TYPE_CHECKING:
     import pandas
 
+    from qfkit.feeds.bar_source import BarSource
     from qfkit.feeds.recorder import Recorder
 
 __all__ = ["Feed", "Handler", "Rejected"]
@@ -106,6 +107,10 @@ class Feed(ABC):
 
         None where that cannot be said (a DataFrame in memory). No key or token may be in it.
         """
+        return None
+
+    def history_source(self) -> "BarSource | None":
+        """Where the bars before the first of this feed come from, for a warm-up; None where there is no such place."""
         return None
 
     # -- events -------------------------------------------------------------------------------
