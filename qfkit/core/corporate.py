@@ -19,9 +19,10 @@ __all__ = ["apply_action"]
 def apply_action(engine: "Engine", action: CorporateAction) -> None:
     """Apply a dividend, then a split, so that equity is the same just before and just after.
 
-    A dividend is paid in cash and counts as realised; a short pays it. A split changes quantities
-    and prices of positions, working orders, the last price and the kept bars; indicators of bars
-    are made anew from those, while those of ticks begin again.
+    A dividend is paid in cash and counts as realised, while the last price falls by it; a short pays
+    it. A split changes quantities and prices of positions, working orders, the last price and the
+    kept bars; indicators of bars are made anew from those, while those of ticks begin again. Working
+    orders and kept bars are not adjusted for a dividend: it is part of what a price does.
     """
     engine.advance(action.received_ns)
     track = engine.tracks.get(action.symbol)
@@ -29,6 +30,8 @@ def apply_action(engine: "Engine", action: CorporateAction) -> None:
         return
     for desk in engine.desks.values():
         desk.book.pay_dividend(action.symbol, action.dividend)
+    if track.market.price > action.dividend > 0.0:
+        track.market.price -= action.dividend
     if action.split != 1.0:
         _split(engine, track, action.split)
 

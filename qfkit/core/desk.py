@@ -29,7 +29,7 @@ from qfkit.core.orders import (
 from qfkit.core.portfolio import Book, Position
 from qfkit.core.risk import Exposure, gate
 from qfkit.core.sizing import SizingContext
-from qfkit.core.steps import fit_quantity, stepped_price
+from qfkit.core.steps import fit_quantity, stepped_price, whole_steps
 from qfkit.core.timeframes import timeframe_ns
 from qfkit.core.wording import utc_time
 from qfkit.core.working import WorkingOrder
@@ -280,8 +280,15 @@ class Desk:
             if value is not None and not 0.0 < value < inf:
                 raise OrderError(f"order {order_id}: {name}={value!r} is not above zero and finite")
         working = self._mine(order_id)
+        rules = working.market.rules
+        if quantity is not None and rules is not None and rules.quantity_step is not None:
+            quantity = whole_steps(quantity, rules.quantity_step)
         self._engine.broker.modify(
-            working, quantity=quantity, limit_price=limit_price, stop_price=stop_price, clock_ns=self.clock_ns
+            working,
+            quantity=quantity,
+            limit_price=stepped_price(limit_price, rules, is_down=working.is_buy),
+            stop_price=stepped_price(stop_price, rules, is_down=not working.is_buy),
+            clock_ns=self.clock_ns,
         )
 
     def one_cancels_other(self, order_ids: Iterable[int | None]) -> None:
@@ -401,10 +408,6 @@ class Desk:
         )
         if order_id is None:
             return None
-        if market.rules is not None:
-            is_buy = signed > 0.0
-            limit_price = stepped_price(limit_price, market.rules, is_down=is_buy)
-            stop_price = stepped_price(stop_price, market.rules, is_down=not is_buy)
         order = Order(
             order_id,
             market.symbol,
@@ -416,8 +419,8 @@ class Desk:
             engine.clock_ns,
             engine.clock_ns + engine.latency_ns,
             market.price,
-            limit_price,
-            stop_price,
+            stepped_price(limit_price, market.rules, is_down=signed > 0.0),
+            stepped_price(stop_price, market.rules, is_down=signed < 0.0),
             trail,
             trail_is_fraction,
             time_in_force,
@@ -445,7 +448,7 @@ class Desk:
     def _attach(self, entry: WorkingOrder, kind: OrderType, price: float, role: str) -> None:
         engine = self._engine
         engine.orders_count += 1
-        parent = entry.order
+        parent, rules = entry.order, entry.market.rules
         leg = Order(
             engine.orders_count,
             parent.symbol,
@@ -457,8 +460,9 @@ class Desk:
             engine.clock_ns,
             parent.sent_ns,
             parent.decision_price,
-            limit_price=price if kind is LIMIT else None,
-            stop_price=price if kind is STOP else None,
+            # The target of a long position is a sale, and so is its stop.
+            limit_price=stepped_price(price, rules, is_down=not entry.is_buy) if kind is LIMIT else None,
+            stop_price=stepped_price(price, rules, is_down=entry.is_buy) if kind is STOP else None,
             status=HELD,
             parent_id=parent.order_id,
             signal_id=parent.signal_id,

@@ -8,11 +8,16 @@ __all__ = ["fit_quantity", "stepped_price", "whole_steps"]
 
 # A quantity this near below a step, as a fraction of a step, is meant to be on it.
 _NEAR = 1e-6
+# As a fraction of the whole: what a float of that size cannot tell apart.
+_ROUNDING = 1e-15
 
 
 def whole_steps(quantity: float, step: float) -> float:
     """The greatest whole number of steps in a quantity, as the nearest float to its decimal."""
-    steps = floor(quantity / step + _NEAR)
+    ratio = quantity / step
+    steps = round(ratio)
+    if steps - ratio > max(_NEAR, _ROUNDING * ratio):
+        steps = floor(ratio)
     # 3 * 0.1 is not 0.3; 3 / 10 is.
     inverse = round(1.0 / step)
     return steps / inverse if inverse and abs(inverse * step - 1.0) < 1e-9 else steps * step
@@ -31,9 +36,12 @@ def fit_quantity(quantity: float, price: float, rules: Instrument) -> tuple[floa
     return fitting, ""
 
 
-def stepped_price(price: float | None, rules: Instrument, *, is_down: bool) -> float | None:
-    """A price on the symbol's grid; the way it is rounded makes an order no keener than it was meant."""
-    step = rules.price_step
+def stepped_price(price: float | None, rules: Instrument | None, *, is_down: bool) -> float | None:
+    """A price on the symbol's grid; the way it is rounded makes an order no keener than it was meant.
+
+    So the limit of a buy and the stop of a sale go down, the others up.
+    """
+    step = None if rules is None else rules.price_step
     if price is None or step is None:
         return price
     down = whole_steps(price, step)
