@@ -6,12 +6,13 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from qfkit.core.events import MarketEvent, check_event
+from qfkit.core.events import Bar, Gap, MarketEvent, Quote, Tick, check_event
 from qfkit.core.snapshot import FeedView
 from qfkit.errors import BadEventError, FeedError
 from qfkit.feeds.health import HealthLedger, health_frame
@@ -31,6 +32,8 @@ _logger = logging.getLogger("qfkit.feeds")
 _KEPT_REJECTED = 1_000
 _KEPT_TRANSITIONS = 1_000
 _RATE_S = 2.0
+_REPORTED_ERRORS = 20
+_TOLD = (Tick, Quote, Bar, Gap)
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -69,6 +72,7 @@ class Feed(ABC):
         self.lag_ms: float | None = None
         self.rejected: deque[Rejected] = deque(maxlen=_KEPT_REJECTED)
         self.is_skipping = False
+        self.handler_errors = 0
         self._handlers: list[Handler] = []
         self._recorder: Recorder | None = None
         self._stopping = asyncio.Event()
@@ -115,7 +119,7 @@ class Feed(ABC):
 
     # -- events -------------------------------------------------------------------------------
 
-    async def events(self, skip: int = 0) -> AsyncIterator[list[MarketEvent]]:
+    async def events(self, skip: int = 0) -> AsyncGenerator[list[MarketEvent], None]:
         """Iterate over batches of events. ``skip`` leaves out the first events of a feed that is not live.
 
         Nothing is checked here: a caller keeps what cannot be true from the engine by
@@ -232,37 +236,57 @@ class Feed(ABC):
     # -- stand-alone --------------------------------------------------------------------------
 
     def add_message_handler(self, handler: Handler) -> None:
-        """Have a function, plain or async, called with each event by :meth:`start_streaming`."""
+        """Have a function, plain or async, called with each Tick, Quote, Bar and Gap by :meth:`start_streaming`."""
         self._handlers.append(handler)
 
     async def start_streaming(self) -> None:
         """Stream to the handlers until :meth:`stop`, or until a recording ends.
 
-        A handler that raises is reported in the log and the feed goes on.
+        A handler that raises is reported in the log and the feed goes on. An async one is awaited
+        before the next event: a slow handler makes quotes give way to newer ones and trades wait.
         """
-        async for event in self:
-            for handler in self._handlers:
-                try:
-                    answer = handler(event)
-                    if inspect.isawaitable(answer):
-                        await answer
-                except Exception:  # a handler is the user's code: reported, and the feed goes on
+        async for events in self:
+            for event in events:
+                if isinstance(event, _TOLD):
+                    await self._tell(event)
+
+    async def _tell(self, event: MarketEvent) -> None:
+        for handler in self._handlers:
+            try:
+                answer = handler(event)
+                if inspect.isawaitable(answer):
+                    await answer
+            except Exception:  # a handler is the user's code: reported, and the feed goes on
+                self.handler_errors += 1
+                if self.handler_errors <= _REPORTED_ERRORS:
                     _logger.exception("the message handler %r raised on %r", handler, event)
+                elif self.handler_errors == _REPORTED_ERRORS + 1:
+                    _logger.warning("message handlers go on raising; from now on it is only counted in handler_errors")
 
     async def stop(self) -> None:
         """End the iteration after the present batch; ends waiting too."""
         self._stopping.set()
 
-    async def __aiter__(self) -> AsyncIterator[MarketEvent]:
-        """The events one by one; those that cannot be true are rejected."""
-        async for batch in self.events():
-            for event in batch:
-                try:
-                    check_event(event)
-                except BadEventError as error:
-                    self.reject(event.received_ns, str(error), repr(event))
-                    continue
-                yield event
+    async def __aiter__(self) -> AsyncIterator[list[MarketEvent]]:
+        """Batches of events, none empty, of every kind; those that cannot be true are rejected."""
+        async with aclosing(self.events()) as batches:
+            async for batch in batches:
+                kept = [event for event in batch if self._is_true(event)]
+                if kept:
+                    yield kept
+
+    def _is_true(self, event: MarketEvent) -> bool:
+        try:
+            check_event(event)
+        except BadEventError as error:
+            self.reject_event(event, error)
+            return False
+        return True
+
+    def reject_event(self, event: MarketEvent, error: BadEventError) -> None:
+        """Keep an event aside that cannot be true; whoever checks the events of :meth:`events` says so here."""
+        symbol = getattr(event, "symbol", None)
+        self.reject(event.received_ns, str(error), repr(event), symbol=symbol, reason="impossible value")
 
     async def pause_s(self, seconds: float) -> bool:
         """Wait; true at once when :meth:`stop` is called meanwhile."""

@@ -165,7 +165,7 @@ class Session:
             async for batch in events:
                 yield batch
         finally:
-            await events.aclose()  # type: ignore[attr-defined]
+            await events.aclose()
 
     def _time_away(self) -> list[MarketEvent]:
         since_ns, now_ns = self._pipeline.engine.clock_ns, self.feed.now_ns()
