@@ -11,6 +11,7 @@ from qfkit.core.engine import Engine
 from qfkit.core.events import Event, Heartbeat, Hours, Instrument, Stop, Tick
 from qfkit.core.hours import MarketHours
 from qfkit.core.steps import fit_quantity, stepped_price, whole_steps
+from qfkit.core.survey import assumptions
 from tests.support import MINUTE, SECOND, START, TickScript, bar, fills, quote, run, statuses, tick
 
 BTC = Instrument("A", START, price_step=0.01, quantity_step=0.001, minimum_quantity=0.002, minimum_notional=10.0)
@@ -240,3 +241,12 @@ def test_rules_and_hours_may_come_before_or_after_the_first_price() -> None:
         market = engine.tracks["A"].market
         assert market.rules is BTC and market.hours is not None
         engine.process(Stop(engine.clock_ns))
+
+
+def test_what_a_run_assumes_is_told() -> None:
+    engine = run([BTC, HOURS, at(15, 100.0)], {}, kind=TickScript)
+    assert assumptions(engine)[1:] == (
+        "orders fill in the market's hours only (XNYS)",
+        "quantities and prices in the steps of each symbol, as its provider gives them",
+    )
+    assert len(assumptions(run([at(15, 100.0)], {}, kind=TickScript))) == 1

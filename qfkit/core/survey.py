@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from qfkit.core.desk import Desk
     from qfkit.core.engine import Engine
 
-__all__ = ["take_snapshot"]
+__all__ = ["assumptions", "take_snapshot"]
 
 
 def take_snapshot(engine: "Engine") -> Snapshot:
@@ -42,6 +42,20 @@ def take_snapshot(engine: "Engine") -> Snapshot:
         strategies=tuple(_strategy_view(desk, engine) for desk in desks),
         equity_curve=tuple([(int(row[0]), row[1]) for row in engine.equity_curve]),
     )
+
+
+def assumptions(engine: "Engine") -> tuple[str, ...]:
+    """What a run assumed beyond its costs, a line each."""
+    lines = [f"positions of at most {engine.risk.max_gross_exposure:g} times the equity"]
+    if engine.hours:
+        calendars = sorted({hours.calendar for hours in engine.hours.values() if hours.calendar})
+        named = f" ({', '.join(calendars)})" if calendars else ""
+        lines.append(f"orders fill in the market's hours only{named}")
+    if engine.instruments:
+        lines.append("quantities and prices in the steps of each symbol, as its provider gives them")
+    if engine.late_events:
+        lines.append(f"{engine.late_events:,} late events left out of closed bars")
+    return tuple(lines)
 
 
 def _symbol_view(track: Track) -> SymbolView:

@@ -11,6 +11,7 @@ from qfkit.core.events import Bar, Event, Quote, Stop, Tick, check_event
 from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sizer
 from qfkit.core.strategy import Strategy, named_strategies
+from qfkit.core.survey import assumptions
 from qfkit.core.wording import utc_time
 from qfkit.errors import BadEventError, FrameError, ParameterError, StrategyError, TimeframeError, did_you_mean
 from qfkit.frames import bar_batches, columns_by_symbol, is_frame, is_tick_frame
@@ -303,17 +304,9 @@ def _result(
         timeframe=timeframe,
         label=label,
         order_timing=ORDERS_ON_BARS if on_bars else ORDERS_ON_TICKS,
-        assumptions=_assumptions(engine),
+        assumptions=assumptions(engine),
         data_span=span,
         equity_arrays=equity_arrays,
         bar_arrays=bar_arrays,
         fill_arrays=fill_arrays,
     )
-
-
-def _assumptions(engine: Engine) -> tuple[str, ...]:
-    """What a run assumed beyond its costs, a line each."""
-    lines = [f"positions of at most {engine.risk.max_gross_exposure:g} times the equity"]
-    if engine.late_events:
-        lines.append(f"{engine.late_events:,} late ticks left out of closed bars")
-    return tuple(lines)
