@@ -1,27 +1,37 @@
 """Feeds made again from what a journal says of them."""
 
+from importlib import import_module
 from typing import Any
 
-from qfkit import feeds
 from qfkit.errors import SessionError
 from qfkit.feeds.base import Feed
 
 __all__ = ["feed_of"]
 
+_HOMES = {
+    "AlphaVantageFeed": "alpha_vantage",
+    "BinanceFeed": "binance",
+    "FailoverFeed": "failover",
+    "ReplayFeed": "replay",
+    "SyntheticFeed": "synthetic",
+    "YahooFeed": "yahoo",
+    "sample": "replay",
+}
+
 
 def feed_of(recipe: dict[str, Any] | None, label: str) -> Feed:
     """The feed of :meth:`Feed.recipe`; :class:`SessionError` where it has none."""
-    arguments = dict(recipe["arguments"]) if recipe else {}
-    match recipe["class"] if recipe else None:
-        case "BinanceFeed":
-            return feeds.BinanceFeed(**arguments)
-        case "SyntheticFeed":
-            return feeds.SyntheticFeed(**arguments)
-        case "ReplayFeed":
-            return feeds.ReplayFeed(**arguments)
-        case "sample":
-            return feeds.sample(*arguments.pop("symbols"), **arguments)
-    raise SessionError(
-        f"the session's feed ({label or 'unnamed'}) cannot be made again from its journal: pass it, "
-        "as in qf.resume(name, feed=qf.ReplayFeed(data))"
-    )
+    name = recipe["class"] if recipe else None
+    if recipe is None or name not in _HOMES:
+        raise SessionError(
+            f"the session's feed ({label or 'unnamed'}) cannot be made again from its journal: pass it, "
+            "as in qf.resume(name, feed=qf.ReplayFeed(data))"
+        )
+    arguments = dict(recipe["arguments"])
+    positional: list[Any] = []
+    if name == "sample":
+        positional = arguments.pop("symbols")
+    elif name == "FailoverFeed":
+        arguments["feeds"] = [feed_of(part, label) for part in arguments["feeds"]]
+    feed: Feed = getattr(import_module(f"qfkit.feeds.{_HOMES[name]}"), name)(*positional, **arguments)
+    return feed
