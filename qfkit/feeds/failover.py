@@ -44,7 +44,7 @@ _replace = msgspec.structs.replace
 
 _BATCH = 4_096
 _WAITING_BATCHES = 8
-_LOOK_S = 0.25
+_LOOK_S = 0.1
 # After a standstill of this loop what came meanwhile is still on its way: nobody is called silent so long.
 _LATE_S = 1.0
 _KEPT_SWITCHES = 1_000
