@@ -15,6 +15,7 @@ from qfkit.live.plan import SessionPlan
 from qfkit.live.registry import find_journal, session_record
 from qfkit.live.replaying import replay
 from qfkit.live.session import Session
+from qfkit.live.warmup import past_of
 
 __all__ = ["paper", "resume"]
 
@@ -25,6 +26,7 @@ def paper(
     *,
     cash: float = 100_000.0,
     timeframe: str | None = None,
+    warmup: object = 0,
     costs: Costs | None = None,
     risk: RiskLimits | None = None,
     sizer: Sizer | None = None,
@@ -38,6 +40,11 @@ def paper(
       ``shares`` by name, equal without.
     - ``feed`` gives the events: ``qf.feeds.BinanceFeed(["BTCUSDT"])``, ``qf.feeds.sample("AAPL")``.
     - ``timeframe`` of ``on_bar``; None takes the feed's own bars, or "1m" where it gives ticks.
+    - ``warmup`` is the number of bars from before the start that indicators are warmed with, fetched
+      from the feed's provider; or these bars, as a DataFrame or a dict of them by symbol. They go the
+      way of live bars, but nothing is ordered on them. Where they cannot be had the session warns and
+      goes on without. On a feed of trades the bar that is open at the start is taken over too: its
+      volume may hold the trades of the moment of the start twice. Symbols subscribed to later have no warm-up.
     - ``costs`` None is the sober ``qf.Costs()``; ``risk``, ``sizer`` as in ``qf.backtest``.
     - ``name`` is by default made of the strategies' names. Starting a second session of a name
       stops the first.
@@ -62,7 +69,7 @@ def paper(
         timeframe=timeframe,
         symbols=feed.symbols,
     )
-    return Session(plan, feed, journal=journal)
+    return Session(plan, feed, journal=journal, past=past_of(warmup, feed, timeframe))
 
 
 def resume(

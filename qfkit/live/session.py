@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from qfkit.core.events import (
     SetParameters,
     Stop,
     SwapStrategy,
+    WarmUp,
 )
 from qfkit.core.snapshot import Snapshot
 from qfkit.core.strategy import Strategy
@@ -35,6 +37,7 @@ from qfkit.live.registry import new_journal_path, running, start_lock
 from qfkit.live.replaying import Verdict, replay
 from qfkit.live.runner import keep_interrupt_working, run, runner
 from qfkit.live.sources import as_strategy
+from qfkit.live.warmup import Past, PastBars, after_past
 from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, Result
 
 if TYPE_CHECKING:
@@ -65,6 +68,7 @@ class Session:
         engine: Engine | None = None,
         resumed: Path | None = None,
         skip: int = 0,
+        past: Past | None = None,
     ) -> None:
         self.name = plan.name
         self.feed = feed
@@ -74,6 +78,7 @@ class Session:
         self._journal = journal
         self._is_resumed = resumed is not None
         self._skip = skip
+        self._past = past
         self._pipeline = Pipeline(plan.name, plan.engine() if engine is None else engine, feed.label)
         self._future: concurrent.futures.Future[None] | None = None
         self._is_stopping = False
@@ -162,10 +167,20 @@ class Session:
     async def _batches(self) -> AsyncIterator[list[MarketEvent]]:
         events = self.feed.events(skip=self._skip)
         try:
-            async for batch in events:
-                yield batch
+            warmed = events
+            if self._past is not None:
+                warmed = after_past(self._past, self.feed, events, self._warm_up, lambda: self._is_stopping)
+            async with aclosing(warmed) as batches:
+                async for batch in batches:
+                    yield batch
         finally:
             await events.aclose()
+
+    def _warm_up(self, past: PastBars, received_ns: int) -> None:
+        for text in past.warnings:
+            self.warn(text)
+        if past.bars or past.unfinished:
+            self._pipeline.command(WarmUp(received_ns, bars=past.bars, unfinished=past.unfinished))
 
     def _time_away(self) -> list[MarketEvent]:
         since_ns, now_ns = self._pipeline.engine.clock_ns, self.feed.now_ns()
@@ -185,7 +200,7 @@ class Session:
             await asyncio.sleep(_TEND_S)
 
     def warn(self, text: str) -> None:
-        """Put a warning in the log, the journal and on the dashboard; before the start."""
+        """Put a warning in the log, the journal and on the dashboard; before the start, or on the runner."""
         _logger.warning("%s: %s", self.name, text)
         self._pipeline.say(self._pipeline.engine.clock_ns, "warning", text)
         self._pipeline.show()
