@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from qfkit.core.engine import Engine
     from qfkit.core.events import (
         Bar,
+        CorporateAction,
         Flatten,
         Gap,
         Heartbeat,
+        Hours,
+        Instrument,
         Pause,
         Quote,
         Resume,
@@ -50,8 +53,10 @@ if TYPE_CHECKING:
     from qfkit.core.strategy import Param, Strategy
     from qfkit.errors import QfkitError
     from qfkit.feeds.binance import BinanceFeed, BinanceWebSocket
+    from qfkit.feeds.failover import FailoverFeed
     from qfkit.feeds.replay import ReplayFeed
     from qfkit.feeds.synthetic import SyntheticFeed
+    from qfkit.histories import history
     from qfkit.live.paper import paper, resume
     from qfkit.live.registry import sessions
     from qfkit.live.runner import allow_nested_loops, run
@@ -82,16 +87,20 @@ __all__ = [
     "BollingerBands",
     "BollingerReversion",
     "Commission",
+    "CorporateAction",
     "Costs",
     "DonchianChannel",
     "Engine",
+    "FailoverFeed",
     "Fill",
     "Fixed",
     "Flatten",
     "FractionOfEquity",
     "Gap",
     "Heartbeat",
+    "Hours",
     "Indicator",
+    "Instrument",
     "MomentumRebalance",
     "MovingAverageCrossover",
     "OnBalanceVolume",
@@ -128,6 +137,7 @@ __all__ = [
     "backtest",
     "errors",
     "feeds",
+    "history",
     "paper",
     "resume",
     "run",
@@ -141,9 +151,12 @@ _NAMES = {
     "qfkit.core.engine": ("Engine",),
     "qfkit.core.events": (
         "Bar",
+        "CorporateAction",
         "Flatten",
         "Gap",
         "Heartbeat",
+        "Hours",
+        "Instrument",
         "Pause",
         "Quote",
         "Resume",
@@ -178,8 +191,10 @@ _NAMES = {
     "qfkit.core.strategy": ("Param", "Strategy"),
     "qfkit.errors": ("QfkitError",),
     "qfkit.feeds.binance": ("BinanceFeed", "BinanceWebSocket"),
+    "qfkit.feeds.failover": ("FailoverFeed",),
     "qfkit.feeds.replay": ("ReplayFeed",),
     "qfkit.feeds.synthetic": ("SyntheticFeed",),
+    "qfkit.histories": ("history",),
     "qfkit.live.registry": ("sessions",),
     "qfkit.live.runner": ("allow_nested_loops", "run"),
     "qfkit.live.paper": ("paper", "resume"),

@@ -12,12 +12,12 @@ import qfkit
 from qfkit import errors
 
 PINNED = """
-ADX ATR Bar BinanceFeed BinanceWebSocket BollingerBands BollingerReversion Commission Costs DonchianChannel EMA
-Engine Fill Fixed Flatten FractionOfEquity Gap Heartbeat Indicator MACD MomentumRebalance MovingAverageCrossover
+ADX ATR Bar BinanceFeed BinanceWebSocket BollingerBands BollingerReversion Commission CorporateAction Costs DonchianChannel EMA
+Engine FailoverFeed Fill Fixed Flatten FractionOfEquity Gap Heartbeat Hours Indicator Instrument MACD MomentumRebalance MovingAverageCrossover
 OnBalanceVolume Order OrderStatus OrderType Param Pause Price QfkitError Quote RSI RateOfChange
 RealTimeMovingAverageCrossover ReplayFeed Result Resume RiskLimits SMA Session SetParameters Side Signal Snapshot
 StandardDeviation Stochastic Stop Strategy SwapStrategy SyntheticFeed Tick TimeInForce Trade VWAP WMA ZScore
-allow_nested_loops backtest errors feeds paper resume run sample sessions signal
+allow_nested_loops backtest errors feeds history paper resume run sample sessions signal
 """.split()  # noqa: SIM905
 
 HEAVY = ("pandas", "ipywidgets", "bqplot", "yfinance", "pyarrow", "httpx", "websockets", "rich", "IPython", "bokeh")

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qfkit.feeds.base import Feed
     from qfkit.feeds.binance import BinanceFeed
+    from qfkit.feeds.failover import FailoverFeed
     from qfkit.feeds.replay import ReplayFeed, sample
     from qfkit.feeds.synthetic import SyntheticFeed
 
-__all__ = ["BinanceFeed", "Feed", "ReplayFeed", "SyntheticFeed", "sample"]
+__all__ = ["BinanceFeed", "FailoverFeed", "Feed", "ReplayFeed", "SyntheticFeed", "sample"]
 
 _HOMES = {
     "BinanceFeed": "binance",
+    "FailoverFeed": "failover",
     "Feed": "base",
     "ReplayFeed": "replay",
     "SyntheticFeed": "synthetic",

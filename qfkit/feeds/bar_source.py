@@ -24,7 +24,7 @@ class BarSource(Protocol):
     def bars(self, symbol: str, timeframe: str, start_ns: int, end_ns: int) -> AsyncIterator[BarColumns]:
         """The bars that open in [start_ns, end_ns), oldest first, a page at a time.
 
-        Prices are as traded. A bar that is not over yet comes too: its ``close_ns`` is in the future.
+        Prices are the provider's own: Yahoo's are adjusted for splits, the others' are as traded. A bar that is not over yet comes too: its ``close_ns`` is in the future.
         Raises :class:`~qfkit.errors.SymbolError` for an unknown symbol, and another
         :class:`~qfkit.errors.FeedError` where the provider refuses or cannot be reached.
         """

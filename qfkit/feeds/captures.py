@@ -70,7 +70,7 @@ def capture_portions(path: str, on_bad: OnBad | None = None) -> Iterator[Portion
     """The trades and quotes of a capture, gzipped or not, in batches.
 
     A broken line raises :class:`MalformedFrameError` with its number, or is told to ``on_bad``.
-    Where the file is cut off there is a :class:`FrameError` after the last whole line.
+    Where the file is cut off there is a :class:`FrameError` after the last whole line, or that is told too.
     """
     with _open(path) as raw:
         size = raw.seek(0, 2)
@@ -117,10 +117,13 @@ def capture_portions(path: str, on_bad: OnBad | None = None) -> Iterator[Portion
         if batch:
             yield batch, 1.0
         if torn is not None:
-            raise FrameError(
+            text = (
                 f"{path} is cut off or damaged in line {parser.lines + 1} ({torn}): the {parser.lines} lines before it "
                 f"are whole and can be kept with gzip -dc {name_of(path)} | head -n {parser.lines} > whole.txt"
             )
+            if on_bad is None or not is_capture:
+                raise FrameError(text)
+            on_bad(0, text, "")
         if not is_capture:
             raise _foreign(path, first_bad[0][2] if first_bad else "")
 

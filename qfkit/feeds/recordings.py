@@ -20,6 +20,7 @@ import msgspec
 from qfkit.core.events import Bar, Command, Event, Gap, Heartbeat, MarketEvent, Quote, Tick
 from qfkit.errors import DataError, FrameError, SymbolError, TimeframeError, did_you_mean
 from qfkit.feeds.captures import BATCH, OnBad, Portion, capture_portions, name_of, read_head
+from qfkit.feeds.event_tables import FRAMES_NAME, filesystem_of, parts_of, read_part
 from qfkit.feeds.heartbeats import with_heartbeats
 from qfkit.frames import bar_batches, columns_by_symbol, is_frame, is_tick_frame, ticks_from_frame
 from qfkit.journal.reader import JournalReader
@@ -88,6 +89,7 @@ def open_recording(
     - Parquet of bars (open, high, low, close, perhaps volume) or of trades (price, perhaps size),
       with the time as index or in a column ``time``, of one symbol or with a column ``symbol``;
       also a folder of them, or an address such as ``s3://…`` where fsspec is installed
+    - the folder that ``feed.record(path)`` wrote, also at an address
     - the journal of a session: its market events, without what the user did
     - a DataFrame of either kind, a dict of them by symbol, or :class:`~qfkit.tables.BarColumns`
     - a list, or anything else that can be iterated over more than once, of events
@@ -116,6 +118,10 @@ def open_recording(
 def _open_path(path: str, wanted: tuple[str, ...] | None, timeframe: str | None) -> Recording:
     if "://" in path and path.endswith(".parquet"):
         return _open_parquet(path, wanted, timeframe)
+    if "://" in path or Path(path).is_dir():
+        recording = _open_recorded(path, wanted)
+        if recording is not None:
+            return recording
     if "://" not in path and Path(path).is_dir():
         if not any(Path(path).rglob("*.parquet")):
             raise FrameError(f"{path} is a folder without Parquet files: give one recording")
@@ -129,6 +135,37 @@ def _open_path(path: str, wanted: tuple[str, ...] | None, timeframe: str | None)
 
 
 # -- streams ---------------------------------------------------------------------------------
+
+
+def _open_recorded(path: str, wanted: tuple[str, ...] | None) -> Recording | None:
+    """The folder that a :class:`~qfkit.feeds.recorder.Recorder` wrote: its events, else its raw frames; None for any other."""
+    filesystem, root = filesystem_of(path)
+    parts = parts_of(filesystem, root)
+    if not parts:
+        frames = f"{root}/{FRAMES_NAME}"
+        return _open_capture(frames, wanted) if "://" not in path and filesystem.exists(frames) else None
+
+    def read(on_bad: OnBad | None) -> Iterator[Portion]:
+        return _only(_part_portions(filesystem, parts, on_bad), wanted)
+
+    def ignore(received_ns: int, error: str, text: str) -> None:
+        """What is broken is told when it is read for good."""
+
+    found, timeframe = _survey((batch for batch, _ in _part_portions(filesystem, parts, ignore)), wanted, path)
+    return Recording(name_of(path), found, timeframe, "events", None, path, read)
+
+
+def _part_portions(filesystem: Any, parts: list[str], on_bad: OnBad | None) -> Iterator[Portion]:
+    """The events of all parts, one part in memory at a time. What a damaged part holds is missing, and told."""
+    for number, part in enumerate(parts, 1):
+        try:
+            for batch in read_part(filesystem.cat_file(part), part):
+                for start in range(0, len(batch), BATCH):
+                    yield batch[start : start + BATCH], number / len(parts)
+        except FrameError as error:
+            if on_bad is None:
+                raise
+            on_bad(0, str(error), "")
 
 
 def _open_capture(path: str, wanted: tuple[str, ...] | None) -> Recording:

@@ -208,6 +208,7 @@ class Pipeline:
         """Close the journal without an end, so that the session can be resumed."""
         writer, self.writer = self._writer, None
         self.state = "interrupted"
+        self.snapshot = msgspec.structs.replace(self.snapshot, state=self.state)
         writer.abandon()
 
     @staticmethod
