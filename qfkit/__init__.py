@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from qfkit.feeds.failover import FailoverFeed
     from qfkit.feeds.replay import ReplayFeed
     from qfkit.feeds.synthetic import SyntheticFeed
+    from qfkit.feeds.yahoo import YahooFeed, YahooFinanceWebSocket
     from qfkit.histories import history
     from qfkit.live.paper import paper, resume
     from qfkit.live.registry import sessions
@@ -132,6 +133,8 @@ __all__ = [
     "Tick",
     "TimeInForce",
     "Trade",
+    "YahooFeed",
+    "YahooFinanceWebSocket",
     "ZScore",
     "allow_nested_loops",
     "backtest",
@@ -194,6 +197,7 @@ _NAMES = {
     "qfkit.feeds.failover": ("FailoverFeed",),
     "qfkit.feeds.replay": ("ReplayFeed",),
     "qfkit.feeds.synthetic": ("SyntheticFeed",),
+    "qfkit.feeds.yahoo": ("YahooFeed", "YahooFinanceWebSocket"),
     "qfkit.histories": ("history",),
     "qfkit.live.registry": ("sessions",),
     "qfkit.live.runner": ("allow_nested_loops", "run"),

@@ -16,7 +16,7 @@ ADX ATR Bar BinanceFeed BinanceWebSocket BollingerBands BollingerReversion Commi
 Engine FailoverFeed Fill Fixed Flatten FractionOfEquity Gap Heartbeat Hours Indicator Instrument MACD MomentumRebalance MovingAverageCrossover
 OnBalanceVolume Order OrderStatus OrderType Param Pause Price QfkitError Quote RSI RateOfChange
 RealTimeMovingAverageCrossover ReplayFeed Result Resume RiskLimits SMA Session SetParameters Side Signal Snapshot
-StandardDeviation Stochastic Stop Strategy SwapStrategy SyntheticFeed Tick TimeInForce Trade VWAP WMA ZScore
+StandardDeviation Stochastic Stop Strategy SwapStrategy SyntheticFeed Tick TimeInForce Trade VWAP WMA YahooFeed YahooFinanceWebSocket ZScore
 allow_nested_loops backtest errors feeds history paper resume run sample sessions signal
 """.split()  # noqa: SIM905
 

@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from qfkit.feeds.failover import FailoverFeed
     from qfkit.feeds.replay import ReplayFeed, sample
     from qfkit.feeds.synthetic import SyntheticFeed
+    from qfkit.feeds.yahoo import YahooFeed
 
-__all__ = ["BinanceFeed", "FailoverFeed", "Feed", "ReplayFeed", "SyntheticFeed", "sample"]
+__all__ = ["BinanceFeed", "FailoverFeed", "Feed", "ReplayFeed", "SyntheticFeed", "YahooFeed", "sample"]
 
 _HOMES = {
     "BinanceFeed": "binance",
@@ -18,6 +19,7 @@ _HOMES = {
     "Feed": "base",
     "ReplayFeed": "replay",
     "SyntheticFeed": "synthetic",
+    "YahooFeed": "yahoo",
     "sample": "replay",
 }
 
