@@ -453,9 +453,12 @@ def test_waits_double_below_a_cap_and_only_data_reset_them() -> None:
     backoff = Backoff(1.0, 60.0)
     for widest_s in (1, 2, 4, 8, 16, 32, 60, 60):
         assert 0 <= backoff.wait_s() <= widest_s
-    assert backoff.wait_s(100.0) >= 100.0
     backoff.reset()
     assert backoff.wait_s() <= 1.0
+    assert backoff.wait_s(100.0) >= 100.0
+    backoff.reset()
+    assert 99.0 < backoff.budget_wait_s() <= 100.0, "what a refusal asked for is kept, whatever comes between"
+    backoff = Backoff(1.0, 60.0)
     for _ in range(10):
         backoff.attempt()
     assert 299 < backoff.wait_s() <= 300

@@ -46,6 +46,10 @@ _SENDS_PER_S = 4
 _LONGEST_S = 23 * 3_600.0  # Binance cuts a connection after 24 hours
 _REPLY_TIMEOUT_S = 5.0
 _MOST_BACKFILL_PAGES = 20
+# After a reconnection all symbols ask at once, and a client's pool has no room for a thousand requests.
+_FETCHES_AT_ONCE = 8
+# A number so far ahead is none: the busiest pair needs years to get there.
+_FARTHEST = 1_000_000_000
 _REST_VARIABLE = "QFKIT_BINANCE_REST_URL"
 
 
@@ -59,6 +63,8 @@ class BinanceFeed(SocketFeed):
     - ``stream_url``, ``rest_url``: another server; else QFKIT_BINANCE_STREAM_URL and
       QFKIT_BINANCE_REST_URL, else Binance's own. With a stream of your own and no ``rest_url``
       nothing is asked by REST: symbols are not checked, and holes become gaps.
+    - ``attempts_per_5_min``: no more connections are asked for, by each of the feed's connections.
+      Binance bans an address at 300.
 
     A quote bears the time of its receipt, for Binance sends none with it.
     """
@@ -83,6 +89,7 @@ class BinanceFeed(SocketFeed):
         symbol_stale_after_s: float = 120.0,
         longest_s: float = _LONGEST_S,
         backoff_s: float = 1.0,
+        attempts_per_5_min: int = 10,
         streams_per_connection: int = _STREAMS_PER_CONNECTION,
         most_backfill_pages: int = _MOST_BACKFILL_PAGES,
     ) -> None:
@@ -96,6 +103,7 @@ class BinanceFeed(SocketFeed):
             longest_s=longest_s,
             backoff_s=backoff_s,
             sends_per_s=_SENDS_PER_S,
+            attempts_per_5_min=attempts_per_5_min,
         )
         super().__init__(
             _symbols(symbols), label=f"Binance {where}", settings=settings, symbol_stale_after_s=symbol_stale_after_s
@@ -120,7 +128,8 @@ class BinanceFeed(SocketFeed):
         self._lines: dict[str, Line] = {}
         self._updates: dict[str, int] = {}
         self._interrupted: set[str] = set()
-        self._replies: dict[int, asyncio.Future[None]] = {}
+        self._fetching = asyncio.Semaphore(_FETCHES_AT_ONCE)
+        self._replies: dict[int, tuple[Link, asyncio.Future[None]]] = {}
         self._numbers = count(1)
 
     def recipe(self) -> dict[str, Any]:
@@ -138,15 +147,14 @@ class BinanceFeed(SocketFeed):
         self._lines.clear()
         self._updates.clear()
         self._interrupted.clear()
+        self._fetching = asyncio.Semaphore(_FETCHES_AT_ONCE)
         batches = super()._batches()
         try:
             async for batch in batches:
                 yield batch
         finally:
             await batches.aclose()  # type: ignore[attr-defined]
-            for reply in self._replies.values():
-                reply.cancel()
-            self._replies.clear()
+            self._answer_all(None)
             if self._rest is not None:
                 await self._rest.close()
 
@@ -191,7 +199,11 @@ class BinanceFeed(SocketFeed):
         if added and self._is_open and self._rest is not None:
             for instrument in await self._instruments(added):
                 self._inbox.put(instrument)
-        await super().subscribe(added)
+        try:
+            await super().subscribe(added)
+        except FeedError:
+            await self.unsubscribe(added)
+            raise
 
     async def _follow(self, link: Link, symbols: tuple[str, ...]) -> None:
         await self._ask(link, "SUBSCRIBE", symbols)
@@ -211,7 +223,8 @@ class BinanceFeed(SocketFeed):
         streams = self._streams(symbols)
         for first in range(0, len(streams), _STREAMS_A_MESSAGE):
             number = next(self._numbers)
-            reply = self._replies[number] = asyncio.get_running_loop().create_future()
+            reply = asyncio.get_running_loop().create_future()
+            self._replies[number] = (link, reply)
             try:
                 await link.send(_message(method, streams[first : first + _STREAMS_A_MESSAGE], number))
                 async with asyncio.timeout(_REPLY_TIMEOUT_S):
@@ -225,7 +238,12 @@ class BinanceFeed(SocketFeed):
     # -- frames --------------------------------------------------------------------------------
 
     def _take(self, link: Link, payload: bytes, received_ns: int) -> bool:
-        event, number = decode_frame(payload, received_ns)
+        try:
+            event, number = decode_frame(payload, received_ns)
+        except MalformedFrameError:
+            if self._replies:
+                self._take_other(link, payload)
+            raise
         if event is None:
             return self._take_other(link, payload)
         symbol = event.symbol
@@ -244,8 +262,15 @@ class BinanceFeed(SocketFeed):
                 else:
                     self._put(event)
             return True
-        if isinstance(event, Bar):
+        if self.timeframe is not None:
+            if not isinstance(event, Bar) or event.timeframe != self.timeframe:
+                raise MalformedFrameError(f"no such data of {symbol} were asked for: {event!r}")
             number = event.open_ns // self._bar_ns
+        elif isinstance(event, Bar):
+            raise MalformedFrameError(f"no bars of {symbol} were asked for")
+        if self._interrupted:
+            # Whatever came before this one is there, or will be found missing.
+            self._interrupted.discard(symbol)
         if not line.is_holding:
             goes = line.accept(number, event)
             if goes:
@@ -254,6 +279,8 @@ class BinanceFeed(SocketFeed):
             if goes is None:
                 self.ledger[symbol].duplicates += 1
                 return True
+            if number - (line.place or 0) > _FARTHEST:
+                raise MalformedFrameError(f"{symbol} cannot have come from number {line.place} to {number}")
             self._mend(line)
         if not line.hold(number, event):
             self.ledger[symbol].duplicates += 1
@@ -266,7 +293,7 @@ class BinanceFeed(SocketFeed):
             if is_shutdown_notice(payload):
                 link.renew()
             return True
-        waiting = self._replies.get(reply.id) if isinstance(reply.id, int) else None
+        _, waiting = self._replies.get(reply.id, (link, None)) if isinstance(reply.id, int) else (link, None)
         if waiting is not None and not waiting.done():
             if reply.msg:
                 waiting.set_exception(FeedError(f"Binance refuses the subscription ({reply.code}: {reply.msg})"))
@@ -274,22 +301,38 @@ class BinanceFeed(SocketFeed):
                 waiting.set_result(None)
         return False
 
+    def _symbol_of(self, payload: bytes) -> str | None:
+        named = re.match(rb'\{"stream":"(\w{2,40})@', payload)
+        symbol = named[1].decode("ascii", "replace").upper() if named else None
+        return symbol if symbol in self.symbols else None
+
     # -- what is missing -----------------------------------------------------------------------
 
     def _lost(self, link: Link) -> None:
         self._interrupted.update(link.symbols)
+        # The next connection asks for all of its symbols anyway.
+        self._answer_all(link)
+
+    def _answer_all(self, link: Link | None) -> None:
+        """No answer will come to what was asked on a link, or on any: nobody waits for it."""
+        for asked_on, reply in self._replies.values():
+            if (link is None or asked_on is link) and not reply.done():
+                reply.set_result(None)
 
     def _connected(self, link: Link) -> None:
         super()._connected(link)
         for symbol in link.symbols:
             line = self._lines.get(symbol)
-            if symbol in self._interrupted and line is not None and line.place is not None and self._rest is not None:
-                self._interrupted.discard(symbol)
-                if not line.is_holding:
-                    # What was traded meanwhile, also of a symbol that trades seldom.
-                    self._mend(line)
+            if symbol in self._interrupted and line is not None and line.place is not None and not line.is_holding:
+                # What was traded meanwhile, also of a symbol that trades seldom.
+                self._mend_by_archive(line)
+
+    def _mend_by_archive(self, line: Line) -> None:
+        if self._rest is not None:
+            self._mend(line)
 
     def _mend(self, line: Line) -> None:
+        self._interrupted.discard(line.symbol)
         line.is_holding = True
         self._spawn(self._mended(line), f"mending of {line.symbol}")
 
@@ -298,6 +341,12 @@ class BinanceFeed(SocketFeed):
         self._turn_backfilling(symbol, is_on=True)
         fetch = None if self._rest is None else partial(self._fetch, self._rest)
         mended = await line.mend(fetch, self._most_backfill_pages, self.now_ns)
+        present = self._lines.get(symbol)
+        if present is not line:
+            # Unsubscribed meanwhile, and perhaps subscribed anew.
+            if present is None or not present.is_holding:
+                self._turn_backfilling(symbol, is_on=False)
+            return
         if mended.filled or mended.missing:
             ledger.gaps_found += 1
             if mended.missing:
@@ -309,8 +358,16 @@ class BinanceFeed(SocketFeed):
         for event in mended.events:
             self._put(event)
         self._turn_backfilling(symbol, is_on=False)
+        link = self._link_of.get(symbol)
+        if symbol in self._interrupted and link is not None and link.state == "live":
+            # The connection was lost and made again while this was being mended.
+            self._mend_by_archive(line)
 
     async def _fetch(self, rest: BinanceRest, symbol: str, place: int) -> list[tuple[int, Numbered]]:
+        async with self._fetching:
+            return await self._page(rest, symbol, place)
+
+    async def _page(self, rest: BinanceRest, symbol: str, place: int) -> list[tuple[int, Numbered]]:
         now_ns = self.now_ns()
         if self.timeframe is None:
             ticks = await rest.trades(symbol, place, kind=self._trades, received_ns=now_ns)

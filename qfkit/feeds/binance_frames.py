@@ -188,8 +188,11 @@ def parse_reply(payload: bytes | str) -> Reply | None:
 
 
 def is_shutdown_notice(payload: bytes | str) -> bool:
-    """Whether a frame says that the server is about to close the connection."""
-    envelope = _decode_envelope(payload)
+    """Whether a frame says that the server is about to close the connection; what cannot be decoded does not."""
+    try:
+        envelope = _decode_envelope(payload)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
     return envelope.stream == "!serverShutdown" or envelope.e == "serverShutdown"
 
 

@@ -8,6 +8,7 @@ from collections import deque
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
+from math import isfinite
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -51,10 +52,12 @@ def check_url(url: str, schemes: tuple[str, str]) -> str:
     """The URL without a slash at its end; ``schemes`` are the safe and the plain one, the latter for loopback only."""
     try:
         parts = urlsplit(url)
-        host = parts.hostname
+        host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise FeedError(f"{url!r} is no URL ({error}): write it as {schemes[0]}://host") from None
-    if parts.scheme not in schemes or not host or parts.query or parts.fragment or parts.username:
+    # Splitting drops line breaks and tabs, so the parts would be those of another address.
+    is_plain = url.isascii() and url.isprintable() and " " not in url and "\\" not in url
+    if parts.scheme not in schemes or not host or parts.query or parts.fragment or "@" in parts.netloc or not is_plain:
         raise FeedError(f"{url!r} cannot be used: write it as {schemes[0]}://host, with no user, query or fragment")
     if parts.scheme == schemes[1] and not is_loopback(url):
         raise FeedError(
@@ -115,12 +118,14 @@ def retry_after_s(header: str | None) -> float | None:
     if not header:
         return None
     try:
-        return max(0.0, float(header))
+        seconds = float(header)
     except ValueError:
         pass
+    else:
+        return max(0.0, seconds) if isfinite(seconds) else None
     try:
         date = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     date = date if date.tzinfo else date.replace(tzinfo=UTC)
     return max(0.0, (date - datetime.now(UTC)).total_seconds())
@@ -140,7 +145,8 @@ class Backoff:
         self._cap_s = cap_s
         self._period_s = period_s
         self._failures = 0
-        self._attempts: deque[float] = deque(maxlen=most_attempts)
+        self._attempts: deque[float] = deque(maxlen=max(1, most_attempts))
+        self._not_before_s = 0.0
 
     def attempt(self) -> None:
         """Take note of an attempt that is about to be made."""
@@ -150,14 +156,18 @@ class Backoff:
         self._failures = 0
 
     def wait_s(self, at_least_s: float = 0.0) -> float:
-        """How long to wait before the next attempt."""
+        """How long to wait before the next attempt, which is at least what a provider that refused asked for."""
+        self._not_before_s = max(self._not_before_s, time.monotonic() + at_least_s)
         widest_s = min(self._cap_s, self._base_s * 2 ** min(self._failures, 30))
         self._failures += 1
-        drawn_s = at_least_s + random.uniform(0.0, widest_s)  # noqa: S311 - spreads clients, keeps no secret
-        return max(drawn_s, self.budget_wait_s())
+        drawn_s = random.uniform(0.0, widest_s)  # noqa: S311 - spreads clients, keeps no secret
+        asked_s = max(0.0, self._not_before_s - time.monotonic())
+        return max(asked_s + drawn_s, self.budget_wait_s())
 
     def budget_wait_s(self) -> float:
-        """How long until the budget of attempts has room again."""
-        if len(self._attempts) < (self._attempts.maxlen or 0):
-            return 0.0
-        return max(0.0, self._attempts[0] + self._period_s - time.monotonic())
+        """How long until the budget of attempts has room again, and a refusal is over."""
+        now_s = time.monotonic()
+        wait_s = max(0.0, self._not_before_s - now_s)
+        if len(self._attempts) == self._attempts.maxlen:
+            wait_s = max(wait_s, self._attempts[0] + self._period_s - now_s)
+        return wait_s

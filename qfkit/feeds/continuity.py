@@ -29,6 +29,7 @@ _SHUFFLED_S = 0.1
 # A provider's archive may be behind its stream by a moment.
 _EMPTY_TRIES = 3
 _EMPTY_WAIT_S = 0.3
+_NOT_THERE = "the provider has newer ones only"
 
 
 class Mended(msgspec.Struct):
@@ -50,6 +51,7 @@ class Line:
         self.is_holding = False
         self._held: dict[int, Numbered] = {}
         self._held_quote: Quote | None = None
+        self._patience: asyncio.Timeout | None = None
 
     def accept(self, place: int, event: Numbered) -> bool | None:
         """True for an event that goes on, None for one that was given already, False for one behind a hole."""
@@ -66,26 +68,28 @@ class Line:
         if place in self._held or (self.place is not None and place <= self.place):
             return False
         self._held[place] = event
+        if len(self._held) == _MOST_HELD and self._patience is not None:
+            self._patience.reschedule(asyncio.get_running_loop().time())
         return True
 
     def hold_quote(self, quote: Quote) -> None:
         """Keep the newest quote until the line is mended."""
         self._held_quote = quote
 
-    @property
-    def is_full(self) -> bool:
-        """Whether so much is held that the mending must come to an end."""
-        return len(self._held) >= _MOST_HELD
-
     async def mend(self, fetch: Fetch | None, most_pages: int, now_ns: Callable[[], int]) -> Mended:
         """Fill the hole between the last event given and those held, or up to now where none is; then hold no more."""
         await asyncio.sleep(_SHUFFLED_S)
         fetched: dict[int, Numbered] = {}
         try:
-            why = await self._fetch(fetch, most_pages, fetched)
+            async with asyncio.timeout(0 if len(self._held) >= _MOST_HELD else None) as self._patience:
+                why = await self._fetch(fetch, most_pages, fetched)
+        except TimeoutError:
+            why = f"fetching them took so long that {len(self._held):,} newer ones wait"
         except FeedError as error:
             why = f"they could not be fetched: {error}"
             _logger.warning("%s: missing data could not be fetched (%s)", self.symbol, error)
+        finally:
+            self._patience = None
         return self._release(fetched, why, now_ns())
 
     async def _fetch(self, fetch: Fetch | None, most_pages: int, fetched: dict[int, Numbered]) -> str:
@@ -93,15 +97,16 @@ class Line:
         assert self.place is not None
         held, wanted = self._held, self.place + 1
         pages = empty = 0
+        why = ""
         while True:
             while wanted in held or wanted in fetched:
                 wanted += 1
             newest = max(held, default=None)
             if newest is not None and wanted > newest:
-                return ""
+                return why
             if fetch is None:
                 return "there is no archive to ask for them"
-            if pages >= most_pages or self.is_full:
+            if pages >= most_pages:
                 return f"they are too many: {pages * PAGE:,} were asked for"
             if newest is not None:
                 # The nearer past is worth more than the farther one.
@@ -110,9 +115,12 @@ class Line:
             if page:
                 pages += 1
                 fetched.update(page)
-                wanted = max(wanted, page[0][0])
+                if page[0][0] > wanted:
+                    why, wanted = _NOT_THERE, page[0][0]
+                if newest is None and not held and len(page) < PAGE:
+                    return why
             elif newest is None:
-                return ""
+                return why
             else:
                 empty += 1
                 if empty >= _EMPTY_TRIES:
@@ -127,7 +135,8 @@ class Line:
         for place in sorted(place for place in everything if place > self.place):
             event = everything[place]
             missing = place - self.place - 1
-            if missing:
+            # A bar that its provider does not have is a time in which nothing was traded.
+            if missing and not (type(event) is Bar and why == _NOT_THERE):
                 mended.missing += missing
                 reason = f"{missing:,} from number {self.place + 1} on were not received, and {why}"
                 mended.events.append(Gap(self.symbol, self.time_ns, event.time_ns, received_ns, missing, reason))

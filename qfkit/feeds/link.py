@@ -30,10 +30,15 @@ _LOOK_S = 0.25
 _SECOND_S = 1.25
 # So long both connections are read before the older one is given up.
 _OVERLAP_S = 0.25
+# Symbols are seldom added one alone.
+_SETTLED_S = 0.1
 
 
 class LinkSettings:
-    """How patient a link is, in seconds; ``sends_per_s`` bounds the messages it sends (None: no bound)."""
+    """How patient a link is, in seconds; ``sends_per_s`` bounds the messages it sends (None: no bound).
+
+    ``attempts_per_5_min`` bounds the connections that a link asks for, planned ones too.
+    """
 
     def __init__(
         self,
@@ -43,12 +48,14 @@ class LinkSettings:
         longest_s: float | None = None,
         backoff_s: float = 1.0,
         sends_per_s: int | None = None,
+        attempts_per_5_min: int = 10,
     ) -> None:
         self.connect_timeout_s = connect_timeout_s
         self.stale_after_s = stale_after_s
         self.longest_s = longest_s
         self.backoff_s = backoff_s
         self.sends_per_s = sends_per_s
+        self.attempts_per_5_min = attempts_per_5_min
 
 
 class LinkOwner(Protocol):
@@ -80,10 +87,13 @@ class Link:
         self._owner = owner
         self._settings = settings
         self._inbox = inbox
-        self._backoff = Backoff(settings.backoff_s)
+        self._backoff = Backoff(settings.backoff_s, most_attempts=settings.attempts_per_5_min)
         self._connection: ClientConnection | None = None
+        self._opened_for: tuple[str, ...] = ()
         self._last_s = 0.0
         self._first_s: float | None = None
+        self._is_held_up = False
+        self._freed_s = 0.0
         self._is_renewal_asked = False
         self._sent: deque[float] = deque(maxlen=settings.sends_per_s or 1)
         self._sending = asyncio.Lock()
@@ -105,6 +115,16 @@ class Link:
     def live_since_s(self) -> float:
         """When the first data of this connection came; the end of time before."""
         return inf if self._first_s is None else self._first_s
+
+    @property
+    def listens_since_s(self) -> float:
+        """Since when this connection has been read without a break; the end of time while it is not."""
+        return inf if self._is_held_up else max(self.live_since_s, self._freed_s)
+
+    @property
+    def last_data_s(self) -> float:
+        """When data came last, or the connection began."""
+        return self._last_s
 
     async def send(self, text: str, connection: ClientConnection | None = None) -> None:
         """Send a message, no more of them in a second than the provider takes; a lost connection is no error here."""
@@ -151,14 +171,21 @@ class Link:
             self._owner._turned(self)
 
     async def _open(self, timeout_s: float) -> ClientConnection:
-        self._backoff.attempt()
-        connection = await open_websocket(self._owner._address(self), timeout_s)
-        try:
-            await self._owner._greet(self, connection)
-        except BaseException:
+        """A connection that has all of the link's symbols, those that came or went meanwhile too."""
+        while True:
+            symbols = self.symbols
+            self._backoff.attempt()
+            connection = await open_websocket(self._owner._address(self), timeout_s)
+            try:
+                await self._owner._greet(self, connection)
+            except BaseException:
+                await close_websocket(connection)
+                raise
+            if symbols == self.symbols:
+                self._opened_for = symbols
+                return connection
             await close_websocket(connection)
-            raise
-        return connection
+            await asyncio.sleep(max(_SETTLED_S, self._backoff.budget_wait_s()))
 
     async def _first(self) -> ClientConnection:
         """The first connection: a failure that lasts is the user's to know."""
@@ -195,7 +222,7 @@ class Link:
     async def _live(self, connection: ClientConnection) -> ClientConnection | None:
         """Read until the connection is lost or stale (None), or a successor has taken over."""
         settings = self._settings
-        began_s = self._begin()
+        began_s = looked_s = self._begin()
         pump = asyncio.create_task(self._pump(connection), name=f"reader of {self._owner.label}")
         renewal: asyncio.Task[ClientConnection] | None = None
         try:
@@ -203,22 +230,37 @@ class Link:
                 tasks = {pump} if renewal is None else {pump, renewal}
                 await asyncio.wait(tasks, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
                 now_s = time.monotonic()
+                # After a standstill of this loop, data may still wait in the socket.
+                was_still, looked_s = now_s - looked_s > 2 * _LOOK_S, now_s
                 if renewal is not None and renewal.done():
                     error = renewal.exception()
                     done, renewal = renewal, None
                     if error is None:
-                        return done.result()
-                    if not isinstance(error, CONNECT_ERRORS):
+                        successor = done.result()
+                        if self._opened_for == self.symbols:
+                            await self._take_over(pump, successor)
+                            return successor
+                        await close_websocket(successor)
+                        wait_s = max(_SETTLED_S, self._backoff.budget_wait_s())
+                    elif isinstance(error, CONNECT_ERRORS):
+                        refusal = Refusal(error)
+                        wait_s = self._backoff.wait_s(refusal.wait_s)
+                        _logger.warning("%s: no second connection yet (%s)", self._owner.label, refusal.reason)
+                    else:
                         raise error
-                    _logger.warning("%s: no second connection yet (%s)", self._owner.label, Refusal(error).reason)
+                    if not pump.done():
+                        renewal = self._begin_renewal(wait_s)
                 if pump.done():
                     _logger.warning("%s: the connection ended (%s)", self._owner.label, pump.result())
                     if renewal is None:
                         return None
                     # The end that was announced came before the successor was there.
+                    self._owner._lost(self)
                     self._turn("connecting")
                     await asyncio.wait({renewal})
-                    pump = asyncio.create_task(_ended(), name="the end of a reader")
+                    continue
+                if self._is_held_up or was_still:
+                    # A taker that is slow is not a provider that is silent.
                     continue
                 if now_s - self._last_s >= settings.stale_after_s:
                     self._turn("stale")
@@ -229,7 +271,7 @@ class Link:
                 is_old = settings.longest_s is not None and now_s - began_s >= settings.longest_s
                 if renewal is None and (self._is_renewal_asked or is_old):
                     _logger.info("%s: this connection ends soon: a second one takes over", self._owner.label)
-                    renewal = asyncio.create_task(self._renewal(), name=f"renewal of {self._owner.label}")
+                    renewal = self._begin_renewal(self._backoff.budget_wait_s())
         finally:
             await _end(pump)
             if renewal is not None:
@@ -238,14 +280,17 @@ class Link:
                     await close_websocket(renewal.result())
 
     def _begin(self) -> float:
-        self._is_renewal_asked = False
+        self._is_renewal_asked = self._is_held_up = False
         self._first_s = None
         self._last_s = time.monotonic()
         return self._last_s
 
-    async def _renewal(self) -> ClientConnection:
+    def _begin_renewal(self, wait_s: float) -> "asyncio.Task[ClientConnection]":
+        return asyncio.create_task(self._renewal(wait_s), name=f"renewal of {self._owner.label}")
+
+    async def _renewal(self, wait_s: float) -> ClientConnection:
         """A second connection that has begun to receive; what it receives waits in it."""
-        await asyncio.sleep(self._backoff.budget_wait_s())
+        await asyncio.sleep(wait_s)
         connection = await self._open(self._settings.connect_timeout_s)
         try:
             await asyncio.sleep(_OVERLAP_S)
@@ -253,6 +298,17 @@ class Link:
             await close_websocket(connection)
             raise
         return connection
+
+    @staticmethod
+    async def _take_over(pump: "asyncio.Task[str]", successor: ClientConnection) -> None:
+        """End the reader of the former connection; who is cancelled meanwhile owns the successor still."""
+        try:
+            await _end(pump)
+            if not pump.cancelled():
+                pump.result()
+        except BaseException:
+            await close_websocket(successor)
+            raise
 
     async def _pump(self, connection: ClientConnection) -> str:
         """Hand each frame to the feed; returns why the connection ended."""
@@ -276,19 +332,18 @@ class Link:
                         owner._connected(self)
                         self._turn("live")
                 if inbox.is_full:
+                    self._is_held_up = True
                     await inbox.wait_for_room()
-                    self._last_s = monotonic()
+                    self._is_held_up = False
+                    self._last_s = self._freed_s = monotonic()
         except ConnectionClosed as error:
             # A polite close is a lost connection like any other: a stream has no end of its own.
             return str(error)
 
 
-async def _ended() -> str:
-    return "ended"
-
-
 async def _end(task: "asyncio.Task[object]") -> None:
-    task.cancel()
-    await asyncio.wait({task})
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task})
     if not task.cancelled():
         task.exception()  # asked for, so that asyncio does not report it as never seen

@@ -57,8 +57,11 @@ class SocketFeed(Feed):
         self._link_of: dict[str, Link] = {}
         self._prepared = asyncio.Event()
         self._backfilling: set[str] = set()
+        self._asked_s: dict[str, float] = {}
         self._refreshed_s: dict[str, float] = {}
         self._now_s = 0.0
+        self._beat_ns = 0
+        self._is_ending = False
 
     # -- what a provider writes ----------------------------------------------------------------
 
@@ -97,6 +100,10 @@ class SocketFeed(Feed):
         """Symbols as the provider writes them, checked as far as that goes without asking."""
         return list(symbols)
 
+    def _symbol_of(self, payload: bytes) -> str | None:
+        """The symbol that a frame is of which cannot be decoded, where that can be told."""
+        return None
+
     def _unreached(self, link: Link, refusal: Refusal) -> None:
         """No first connection within the time: raise, or return to have it tried again and again."""
         raise ConnectionFailedError(f"no connection to {self.label} ({refusal.reason}): {self.unreachable_fix}")
@@ -110,6 +117,7 @@ class SocketFeed(Feed):
         self.symbols += added
         for name in added:
             self.ledger[name].turn(self.state, time.monotonic())
+            self._asked_s[name] = time.monotonic()
         if not self._is_open:
             return
         for link in self._links:
@@ -165,6 +173,8 @@ class SocketFeed(Feed):
         self._links.clear()
         self._link_of.clear()
         self._backfilling.clear()
+        self._asked_s.clear()
+        self._is_ending = False
         self._clock.catch_up()
         self.ledger.turn("connecting")
         preparation = asyncio.create_task(self._prepare(), name=f"preparation of {self.label}")
@@ -195,10 +205,13 @@ class SocketFeed(Feed):
                     # After a standstill of this loop, trades older than the beat still wait in the socket.
                     if late_s < _LATE_S and self.state == "live" and not inbox:
                         beat = self._clock.heartbeat(self.now_ns())
-                        batch += [] if beat is None else [beat]
+                        if beat is not None:
+                            self._beat_ns = beat.time_ns
+                            batch.append(beat)
                 if batch:
                     yield batch
         finally:
+            self._is_ending = True
             ending = [preparation, *self._chores]
             for task in ending:
                 task.cancel()
@@ -206,6 +219,7 @@ class SocketFeed(Feed):
             for task in ending:
                 if not task.cancelled():
                     task.exception()  # asked for, so that asyncio does not report it as never seen
+            self._backfilling.clear()
             self.ledger.turn("closed")
 
     def _spawn(self, chore: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -235,8 +249,12 @@ class SocketFeed(Feed):
     def _put(self, event: Any) -> None:
         """Give an event that bears a symbol: counted, then queued."""
         lag_ms = None
-        if type(event) is Tick and event.flag is None:
-            lag_ms = self.lag_ms = self._clock.observe(event)
+        if type(event) is Tick:
+            if event.flag is None:
+                lag_ms = self.lag_ms = self._clock.observe(event)
+            if event.time_ns < self._beat_ns and event.flag != "stale":
+                # A heartbeat has said already that this time is over.
+                self.ledger[event.symbol].late += 1
         if type(event) is not Gap:
             self.ledger[event.symbol].saw(self._now_s, lag_ms)
         self._inbox.put(event)
@@ -244,7 +262,10 @@ class SocketFeed(Feed):
     def _rubbish(self, link: Link, received_ns: int, error: MalformedFrameError, payload: bytes) -> None:
         if not self.rejected_count:
             _logger.warning("%s: %s; more of the kind are counted only", self.label, error)
-        self.reject(received_ns, str(error), payload.decode("utf-8", "replace"))
+        symbol = self._symbol_of(payload)
+        self.reject(
+            received_ns, str(error), payload.decode("utf-8", "replace"), symbol=symbol, reason="malformed frame"
+        )
 
     def _connected(self, link: Link) -> None:
         """A new connection of a link has brought its first data."""
@@ -255,8 +276,25 @@ class SocketFeed(Feed):
 
     def _turned(self, link: Link) -> None:
         """A link has another state."""
-        self.ledger.turn(link.state, link.symbols)
+        now_s = time.monotonic()
+        for symbol in link.symbols:
+            if link.state == "stale":
+                self._turn_stale(symbol, link.last_data_s, now_s)
+            elif link.state == "live" and symbol in self._backfilling:
+                self.ledger[symbol].turn("backfilling", now_s)
+            else:
+                self.ledger[symbol].turn(link.state, now_s)
         self._settle()
+
+    def _turn_stale(self, symbol: str, since_s: float, now_s: float) -> None:
+        """A symbol is found to be stale; the silence that told so counts as well."""
+        ledger = self.ledger[symbol]
+        was_up = ledger.state in ("live", "backfilling")
+        ledger.turn("stale", now_s)
+        if was_up:
+            silent_s = min(now_s - since_s, ledger.live_s)
+            ledger.live_s -= silent_s
+            ledger.stale_s += silent_s
 
     def _turn_backfilling(self, symbol: str, *, is_on: bool) -> None:
         """A symbol's missing events are being fetched, or no more."""
@@ -271,6 +309,8 @@ class SocketFeed(Feed):
 
     def _settle(self) -> None:
         """The feed's state is that of its worst link."""
+        if self._is_ending:
+            return
         states = {link.state for link in self._links}
         for state in ("connecting", "stale"):
             if state in states:
@@ -280,16 +320,21 @@ class SocketFeed(Feed):
 
     async def _watch(self) -> None:
         """A symbol that is silent while its link lives is stale, and subscribed anew now and then."""
+        began_s = looked_s = time.monotonic()
         while True:
             await asyncio.sleep(_WATCH_S)
             now_s = time.monotonic()
+            was_still, looked_s = now_s - looked_s > 2 * _WATCH_S, now_s
+            if was_still:
+                continue  # what came meanwhile may wait in the sockets
             for symbol, link in list(self._link_of.items()):
                 ledger = self.ledger[symbol]
-                since_s = max(ledger.since_s if ledger.last_s is None else ledger.last_s, link.live_since_s)
+                asked_s = self._asked_s.get(symbol, began_s)
+                since_s = max(asked_s, ledger.last_s or 0.0, link.listens_since_s)
                 if link.state != "live" or now_s - since_s < self._symbol_stale_after_s or self._is_quiet(symbol):
                     continue
                 if ledger.state == "live":
-                    ledger.turn("stale", now_s)
+                    self._turn_stale(symbol, since_s, now_s)
                 if now_s - self._refreshed_s.get(symbol, 0.0) >= self._symbol_stale_after_s:
                     self._refreshed_s[symbol] = now_s
                     _logger.info(
