@@ -13,14 +13,15 @@ from qfkit.errors import ParameterError, QfkitError, did_you_mean
 
 __all__ = ["main"]
 
-_COMMANDS = ("backtest", "demo", "realtime", "status")
+_COMMANDS = ("backtest", "demo", "prices", "realtime", "status", "stream")
 
 _REALTIME = """\
 Runs strategies on paper, live or on a recording, and shows them until they end or Ctrl-C.
 
 feeds (--feed):
-  auto        Binance's public stream if it answers within 3 s, else the synthetic exchange
+  auto        Yahoo for shares, Binance for crypto pairs such as BTCUSDT, and for no symbols
   binance     Binance's public stream: live trades and quotes, no key
+  yahoo       Yahoo's stream: shares, funds, indices, currencies, no key
   sample      real daily bars of AAPL, GOOG, IBM and MSFT
   synthetic   a seeded exchange whose prices are made up; bars of 1s unless --timeframe says else
   PATH        a recording: a capture of Binance's stream, Parquet, or a session's journal"""
@@ -39,6 +40,19 @@ examples:
   qfkit backtest -s IBM --data sample --set fast=12
   qfkit backtest --data bars.parquet --timeframe 5m --strategy momentum-rebalance --set lookback=20
   qfkit backtest --data session.qfkit.sqlite --strategy mine.py:MyStrategy"""
+
+_STREAM = """\
+Prints each price as it comes: time (UTC), up or down, symbol, price, change and percent since the first
+price seen; gaps in the data are lines of their own. At the end: how well the data arrived."""
+
+_STREAM_EXAMPLES = """\
+examples:
+  qfkit stream -s AAPL TSLA -d 5
+  qfkit stream -s BTCUSDT ETHUSDT --record btc
+  qfkit stream --feed btc --speed 10"""
+
+_PRICES = """\
+Shows the last price of each symbol in a table, as in: qfkit prices -s AAPL MSFT"""
 
 _DEMO = """\
 Two strategies on paper for about a minute. The source is Binance's public stream if it answers
@@ -65,7 +79,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     given = _parser().parse_args(arguments)
-    commands = {"realtime": _realtime, "backtest": _backtest, "status": _status, "demo": _demo}
+    commands = {
+        "backtest": _backtest,
+        "demo": _demo,
+        "prices": _prices,
+        "realtime": _realtime,
+        "status": _status,
+        "stream": _stream,
+    }
     return commands[given.command](given)
 
 
@@ -156,12 +177,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_strategy_arguments(backtest)
 
+    stream = commands.add_parser("stream", help="each price as it comes", description=_STREAM, epilog=_STREAM_EXAMPLES)
+    _add_feed_arguments(stream)
+    stream.add_argument("-d", "--duration", type=_Positive("a time"), metavar="MINUTES", help="default: until Ctrl-C")
+    stream.add_argument("--quotes", action="store_true", help="also the middle of each best bid and ask")
+    stream.add_argument(
+        "--record", metavar="PATH", help="record it into this new folder, to be replayed by --feed PATH"
+    )
+    prices = commands.add_parser("prices", help="the last prices, in a table", description=_PRICES)
+    _add_feed_arguments(prices)
+    prices.add_argument(
+        "-w", "--wait", type=_Positive("a time"), default=10.0, metavar="SECONDS", help="at most so long (default: 10)"
+    )
+
     status = commands.add_parser(
         "status", help="the sessions on this machine", description="Lists sessions, running or ended, newest last."
     )
     status.add_argument("--folder", help="look at the journals in this folder instead of your data folder")
     status.add_argument("--all", action="store_true", help="all of them, not only the newest 20")
     return parser
+
+
+def _add_feed_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-s", "--symbols", nargs="+", default=[], metavar="SYMBOL", help="such as AAPL or BTCUSDT")
+    parser.add_argument("--feed", default="auto", metavar="FEED", help="see qfkit realtime --help (default: auto)")
+    parser.add_argument("--speed", type=_Positive("a speed", word="max"), default=1.0, help="of a recording")
 
 
 def _add_strategy_arguments(parser: argparse.ArgumentParser) -> None:
@@ -238,6 +278,31 @@ def _realtime(given: argparse.Namespace) -> int:
         equal = finish(session, interruption, next_steps(session), verify=not given.no_verify)
     failed = any(view.state == "failed" for view in session.snapshot.strategies)
     return 0 if equal and not failed else 1
+
+
+def _stream(given: argparse.Namespace) -> int:
+    from qfkit.feed_names import named_feed
+    from qfkit.stream import print_stream
+    from qfkit.watch import Interruption, say
+
+    with Interruption().listening() as interruption:
+        feed, why = named_feed(given.feed, given.symbols, speed=given.speed)
+        if given.record is not None:
+            feed.record(given.record)
+        say(why)
+        seconds = None if given.duration is None else given.duration * 60.0
+        print_stream(feed, interruption, seconds=seconds, quotes=given.quotes)
+    return 0
+
+
+def _prices(given: argparse.Namespace) -> int:
+    from qfkit.feed_names import named_feed
+    from qfkit.stream import print_prices
+    from qfkit.watch import Interruption
+
+    with Interruption().listening() as interruption:
+        feed, _ = named_feed(given.feed, given.symbols, speed=given.speed)
+        return 0 if print_prices(feed, interruption, seconds=given.wait) else 1
 
 
 def _backtest(given: argparse.Namespace) -> int:

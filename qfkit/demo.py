@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from qfkit.core.strategy import Strategy
 from qfkit.errors import ParameterError
-from qfkit.feed_names import BINANCE_URL, PROBE_S, answers, binance_feed, recording_feed, sample_feed, synthetic_feed
+from qfkit.feed_names import PROBE_S, answers, binance_feed, recording_feed, sample_feed, synthetic_feed
 from qfkit.feeds.base import Feed
 from qfkit.live.paper import paper
 from qfkit.strategies import MomentumRebalance, MovingAverageCrossover
@@ -57,8 +57,8 @@ def run_demo(*, seconds: float | None = None, plain: bool | None = None, cash: f
 
 def _parts(seconds: float | None) -> Iterator[_Part]:
     """The sessions of the demo, each made when its turn comes."""
-    url = os.environ.get("QFKIT_DEMO_URL") or BINANCE_URL
-    server = "Binance's public stream" if url == BINANCE_URL else url
+    url = os.environ.get("QFKIT_DEMO_URL")
+    server = url or "Binance's public stream"
     capture = os.environ.get("QFKIT_DEMO_DATA")
     say(f"looking for {server}, {PROBE_S:g} s at most ...")
     whole_s = _SECONDS if seconds is None else seconds

@@ -4,12 +4,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from qfkit.errors import FeedError, ParameterError, did_you_mean
+from qfkit.errors import ConnectionFailedError, FeedError, ParameterError, did_you_mean
 from qfkit.feeds.base import Feed
 from qfkit.live.runner import run
 
 __all__ = [
-    "BINANCE_URL",
     "FEED_NAMES",
     "PROBE_S",
     "answers",
@@ -18,10 +17,10 @@ __all__ = [
     "recording_feed",
     "sample_feed",
     "synthetic_feed",
+    "yahoo_feed",
 ]
 
-FEED_NAMES = ("auto", "binance", "sample", "synthetic")
-BINANCE_URL = "wss://data-stream.binance.vision"
+FEED_NAMES = ("auto", "binance", "sample", "synthetic", "yahoo")
 PROBE_S = 3.0
 _COINS = ("BTCUSDT", "ETHUSDT")
 
@@ -41,10 +40,9 @@ def named_feed(
     """
     match name.lower():
         case "auto":
-            if answers():
-                return binance_feed(symbols), "Binance's public stream answers: its live trades and quotes"
-            why = f"Binance's public stream did not answer within {PROBE_S:g} s: the synthetic exchange instead"
-            return synthetic_feed(symbols, speed=speed, duration_s=duration_s), why
+            return _auto_feed(symbols)
+        case "yahoo":
+            return yahoo_feed(symbols), "Yahoo's stream, no key needed"
         case "binance":
             return binance_feed(symbols), "Binance's public stream, no key needed"
         case "sample":
@@ -61,15 +59,58 @@ def named_feed(
     return recording_feed(name, symbols, speed=speed), f"the recording {name}"
 
 
-def answers(url: str = BINANCE_URL) -> bool:
+def _auto_feed(symbols: Sequence[str]) -> tuple[Feed, str]:
+    """Binance for crypto pairs, Yahoo for all else; an error that says what to do where neither answers."""
+    pairs = [symbol for symbol in symbols if _is_pair(symbol)]
+    if pairs and len(pairs) < len(symbols):
+        raise ParameterError(
+            f"{', '.join(pairs)} would come from Binance and the other symbols from Yahoo, and one run takes one feed: "
+            "write pairs as Yahoo does, as in BTC-USD, or run them apart"
+        )
+    is_yahoo = bool(symbols) and not pairs
+    provider = "Yahoo" if is_yahoo else "Binance"
+    if not (yahoo_answers() if is_yahoo else answers()):
+        raise ConnectionFailedError(
+            f"{provider} did not answer within {PROBE_S:g} s: is there a network? Without one use --feed sample (real "
+            "daily bars of AAPL, GOOG, IBM and MSFT), --feed synthetic, or the path of a recording"
+        )
+    why = f"{provider}'s stream answers: live prices, no key needed"
+    return (yahoo_feed if is_yahoo else binance_feed)(symbols), why
+
+
+# What Binance's pairs end with. A share's symbol is shorter than a pair.
+_QUOTED = ("USDT", "USDC", "FDUSD", "TUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY")
+
+
+def _is_pair(symbol: str) -> bool:
+    """Whether a symbol is a crypto pair as Binance writes it."""
+    name = symbol.upper()
+    return len(name) >= 6 and name.isalnum() and name.endswith(_QUOTED)
+
+
+def yahoo_feed(symbols: Sequence[str] = ()) -> Feed:
+    """Yahoo's last prices, live and with no key."""
+    from qfkit.feeds.yahoo import YahooFeed
+
+    return YahooFeed(symbols or ("AAPL", "MSFT"))
+
+
+def answers(url: str | None = None) -> bool:
     """Whether Binance's stream, or the server in its place, answers soon."""
     from qfkit.feeds.binance import probe
 
     return run(probe(url, timeout_s=PROBE_S))
 
 
-def binance_feed(symbols: Sequence[str] = (), *, url: str = BINANCE_URL) -> Feed:
-    """Binance's trades and quotes, live and with no key."""
+def yahoo_answers() -> bool:
+    """Whether Yahoo's stream, or the server in its place, answers soon."""
+    from qfkit.feeds.yahoo import probe
+
+    return run(probe(timeout_s=PROBE_S))
+
+
+def binance_feed(symbols: Sequence[str] = (), *, url: str | None = None) -> Feed:
+    """Binance's trades and quotes, live and with no key; ``url`` None takes the environment's server, else Binance's."""
     from qfkit.feeds.binance import BinanceFeed
 
     return BinanceFeed(symbols or _COINS, stream_url=url)
@@ -81,10 +122,8 @@ def recording_feed(path: str, symbols: Sequence[str] = (), *, speed: float | Non
         looks_like_name = os.sep not in path and "." not in path
         hint = did_you_mean(path, FEED_NAMES) if looks_like_name else ""
         raise FeedError(
-            f"no feed or file {path!r}.{hint or ' Give one of auto, binance, sample, synthetic or a path.'}"
+            f"no feed or file {path!r}.{hint or ' Give one of auto, binance, sample, synthetic, yahoo or a path.'}"
         )
-    if Path(path).is_dir():
-        raise ParameterError(f"{path!r} is a folder: give the file of a recording in it")
     from qfkit.feeds.replay import ReplayFeed
 
     return ReplayFeed(path, speed=speed, symbols=tuple(symbols) or None)

@@ -129,9 +129,11 @@ def test_the_two_commands_are_targets_of_the_makefile() -> None:
 def test_the_commands_run(command: str, tmp_path: Path) -> None:
     (tmp_path / "my.py").write_text(blocks("python")[0].split("result =")[0])
     arguments = shlex.split(command)[1:]
-    if arguments[0] == "realtime":
-        # As written it would take ten minutes, and the network.
+    if arguments[0] in ("realtime", "stream"):
+        # As written it would take some minutes, and the network.
         arguments += ["--feed", "synthetic", "-d", "0.03"]
+    elif arguments[0] == "prices":
+        arguments += ["--feed", "synthetic"]
     done = subprocess.run(
         [sys.executable, "-m", "qfkit", *arguments],
         cwd=tmp_path,
