@@ -37,6 +37,7 @@ examples:
 _BACKTEST_EXAMPLES = """\
 examples:
   qfkit backtest
+  qfkit backtest -s BTCUSDT -d 90
   qfkit backtest -s IBM --data sample --set fast=12
   qfkit backtest --data bars.parquet --timeframe 5m --strategy momentum-rebalance --set lookback=20
   qfkit backtest --data session.qfkit.sqlite --strategy mine.py:MyStrategy"""
@@ -175,6 +176,12 @@ def _parser() -> argparse.ArgumentParser:
     backtest.add_argument(
         "--data", default="sample", metavar="DATA", help="sample (real daily bars), or the path of a recording"
     )
+    backtest.add_argument(
+        "-d", "--days", type=_Positive("a number of days"), help="fetch the bars of so many days, instead of --data"
+    )
+    backtest.add_argument(
+        "--source", default="auto", help="where --days fetches: binance, yahoo, alphavantage (default: by the symbols)"
+    )
     _add_strategy_arguments(backtest)
 
     stream = commands.add_parser("stream", help="each price as it comes", description=_STREAM, epilog=_STREAM_EXAMPLES)
@@ -311,7 +318,14 @@ def _backtest(given: argparse.Namespace) -> int:
 
     data: Any = given.data
     symbols = given.symbols
-    if given.data.lower() == "sample":
+    if given.days is not None:
+        if not symbols:
+            raise ParameterError("--days fetches the bars of symbols: name them, as in -s BTCUSDT -d 90")
+        from qfkit.histories import history
+
+        data = history(symbols, days=given.days, timeframe=given.timeframe or "1d", source=given.source)
+        symbols = []
+    elif given.data.lower() == "sample":
         from qfkit.samples import SAMPLE_SYMBOLS, sample_columns
 
         data = {symbol: sample_columns(symbol) for symbol in symbols or SAMPLE_SYMBOLS}

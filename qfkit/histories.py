@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
+from importlib.util import find_spec
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from qfkit.core.timeframes import timeframe_ns
 from qfkit.errors import (
+    FeedError,
     NaiveTimeError,
     ParameterError,
     SymbolError,
@@ -135,6 +137,8 @@ def history_source(source: str | BarSource, symbol: str) -> BarSource:
     if name not in _CLASSES:
         raise ParameterError(f"there is no source {source!r}.{did_you_mean(name, ('auto', *_CLASSES))}")
     module, kind = _CLASSES[name]
+    if find_spec(module) is None:
+        raise FeedError(f"this version cannot fetch bars from {name}: take source='binance', or bring your own frame")
     made: BarSource = getattr(import_module(module), kind)()
     return made
 

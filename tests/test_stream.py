@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,20 @@ async def test_no_network_is_one_line_that_says_how_to_go_on(command: str, tmp_p
 async def test_a_mix_of_providers_is_refused(tmp_path: Path) -> None:
     code, _, err = await qfkit("stream", "-s", "AAPL", "BTCUSDT", cwd=tmp_path)
     assert code == 2 and "as in BTC-USD" in err
+
+
+async def test_backtest_fetches_the_days_it_runs_on(tmp_path: Path) -> None:
+    exchange = Exchange(("BTCUSDT",))
+    now_ms = time.time_ns() // 1_000_000
+    for hours in range(90 * 24, 0, -6):
+        exchange.trade("BTCUSDT", time_ms=now_ms - hours * 3_600_000)
+    async with ExchangeServer(exchange) as server:
+        code, out, err = await qfkit(
+            "backtest", "-s", "BTCUSDT", "-d", "60", "--set", "fast=3", "--set", "slow=8", cwd=tmp_path,
+            QFKIT_BINANCE_REST_URL=server.rest_url,
+        )  # fmt: skip
+        assert code == 0, err
+        assert "BTCUSDT" in out or "moving" in out.lower(), out
+        assert any("interval=1d" in one for one in server.asked)
+    code, _, err = await qfkit("backtest", "-d", "60", cwd=tmp_path)
+    assert code == 2 and "name them" in err
