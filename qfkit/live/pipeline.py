@@ -23,6 +23,7 @@ _SHOWN_MESSAGES = 50
 _SHOWN_BAD_TEXT = 300
 _LATEST_S = 1.0
 _SNAPSHOT_S = 0.1
+_HEALTH_S = 5.0
 
 
 class Pipeline:
@@ -43,6 +44,7 @@ class Pipeline:
         self._is_shown = True
         self._shown_s = 0.0
         self._latest_s = 0.0
+        self._health_s = 0.0
         self.state = "created"
         self.feed_view = FeedView(name=feed_label, state="closed")
         self.snapshot = self._take_snapshot()
@@ -97,6 +99,9 @@ class Pipeline:
         if now_s - self._latest_s >= _LATEST_S:
             meta = {**(meta or {}), "latest": self._latest()}
             self._latest_s = now_s
+            if now_s - self._health_s >= _HEALTH_S:
+                meta["health"] = self._health()
+                self._health_s = now_s
         writer.commit(
             events, engine.records, feed_events=feed_events, bad_events=bad_events, log=self._log, meta=meta or None
         )
@@ -167,6 +172,10 @@ class Pipeline:
             "fills": engine.broker.fills_count,
         }
 
+    def _health(self) -> list[Any]:
+        """The feed's ledger, for the journal: a record a symbol and source."""
+        return [msgspec.to_builtins(view) for view in self.feed_view.symbols]
+
     # -- the state in the journal --------------------------------------------------------------
 
     def begin(self, writer: JournalWriter) -> None:
@@ -190,7 +199,7 @@ class Pipeline:
             meta["error"] = error
             self.say(self.engine.clock_ns, "error", error)
         try:
-            writer.commit(log=self._log, meta={**meta, "latest": self._latest()})
+            writer.commit(log=self._log, meta={**meta, "latest": self._latest(), "health": self._health()})
         except QfkitError:
             _logger.exception("the end of the session %s could not be journalled", self.name)
         finally:

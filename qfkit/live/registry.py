@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from qfkit.core.snapshot import SymbolHealth
 from qfkit.errors import JournalError, SessionError, did_you_mean
 from qfkit.journal.lock import is_locked
 from qfkit.journal.reader import JournalReader
@@ -101,6 +102,8 @@ class SessionRecord(msgspec.Struct, frozen=True):
     last_event_ns: int | None
     path: str
     note: str = ""
+    health: tuple[SymbolHealth, ...] = ()
+    """How well each symbol's data arrived, at most some seconds old while it runs."""
 
 
 def session_record(path: Path) -> SessionRecord:
@@ -130,6 +133,7 @@ def session_record(path: Path) -> SessionRecord:
         last_event_ns=latest.get("time_ns"),
         path=str(path),
         note=meta.get("error", ""),
+        health=tuple(msgspec.convert(one, SymbolHealth) for one in meta.get("health", ())),
     )
 
 

@@ -160,6 +160,8 @@ class Session:
             if self._is_leaving:
                 pipeline.leave()
             else:
+                # The last word of the ledger; the tender looks now and then only.
+                pipeline.show(self.feed.view())
                 pipeline.end(state, error)
             if error:
                 _logger.error("the session %s failed: %s", self.name, error)
