@@ -8,12 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from math import nan
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
+import duckdb
 import pandas
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 import qfkit as qf
 from qfkit.core.events import (
@@ -27,12 +30,13 @@ from qfkit.core.events import (
     Quote,
     Tick,
 )
-from qfkit.errors import FeedError
+from qfkit.errors import FeedError, FrameError
 from qfkit.feeds.base import Feed
 from qfkit.feeds.recorder import Recorder
-from qfkit.feeds.replay import ReplayFeed
+from qfkit.feeds.replay import ReplayFeed, open_recording
+from tests.servers.binance import BinanceServer, frames_of_capture
 from tests.servers.exchange import Exchange, ExchangeServer
-from tests.support import START, tick
+from tests.support import SECOND, START, tick
 
 EVERY_KIND: list[MarketEvent] = [
     Instrument("A", START, 0.01, None, 0.1, None, "USD"),
@@ -111,7 +115,7 @@ async def test_a_live_feed_recorded_and_replayed(tmp_path: Path) -> None:
     assert same(await taken(ReplayFeed(path, speed=None)), seen)
     # The raw frames alone give the same trades and quotes.
     raw = [
-        event for event in await taken(ReplayFeed(path / "frames.gz", speed=None)) if isinstance(event, Tick | Quote)
+        event for event in await taken(ReplayFeed(path / "_frames.gz", speed=None)) if isinstance(event, Tick | Quote)
     ]
     assert same(raw, [event for event in seen if isinstance(event, Tick | Quote)])
 
@@ -133,7 +137,7 @@ async def test_raw_frames_torn_anywhere_still_open(tmp_path: Path) -> None:
         data = f'{{"e":"trade","E":1,"s":"BTCUSDT","t":{number},"p":"1.5","q":"2.0","T":1700000000000,"m":true}}'
         recorder.frame(START + number, f'{{"stream":"btcusdt@trade",\n"data":{data}}}')
     recorder.close()
-    whole = (tmp_path / "whole" / "frames.gz").read_bytes()
+    whole = (tmp_path / "whole" / "_frames.gz").read_bytes()
     assert len(gzip.decompress(whole).splitlines()) == 300
     opened = 0
     for cut in range(len(whole) // 3, len(whole), len(whole) // 12):
@@ -148,18 +152,188 @@ async def test_raw_frames_torn_anywhere_still_open(tmp_path: Path) -> None:
     assert opened >= 7
 
 
-async def test_a_damaged_part_is_told_and_the_others_are_given(tmp_path: Path) -> None:
-    folder = tmp_path / "recording"
+def names_in(folder: Path) -> list[str]:
+    return sorted(one.name for one in folder.iterdir())
+
+
+def in_parts(folder: Path | str, parts: int, monkeypatch: pytest.MonkeyPatch) -> list[MarketEvent]:
+    """A recording in parts of ten ticks, and what it holds."""
+    monkeypatch.setattr("qfkit.feeds.recorder._PART_EVENTS", 10)
+    monkeypatch.setattr("qfkit.feeds.parquet_events._SLICE", 10)
+    events: list[MarketEvent] = [tick(number, 100.0 + number) for number in range(10 * parts)]
     recorder = Recorder(str(folder), "given")
-    for first in range(3):
-        recorder.events([tick(first * 10 + number, 100.0) for number in range(10)])
-        recorder._write_part()
+    recorder.events(events)
     recorder.close()
+    assert recorder.error is None
+    return events
+
+
+async def test_many_parts_come_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = in_parts(tmp_path / "recording", 12, monkeypatch)
+    assert names_in(tmp_path / "recording") == [f"events-{number:05d}.parquet" for number in range(1, 13)]
+    assert await taken(ReplayFeed(tmp_path / "recording", speed=None)) == events
+    assert len(pandas.read_parquet(tmp_path / "recording")) == 120
+    feed = ReplayFeed(tmp_path / "recording" / "events-00003.parquet", speed=None)
+    assert await taken(feed) == events[20:30]
+    result = qf.backtest(
+        qf.MovingAverageCrossover(fast=2, slow=5), tmp_path / "recording", timeframe="1s", progress=False
+    )
+    assert len(result.equity) > 100
+
+
+async def test_a_damaged_part_is_told_and_leaves_a_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "recording"
+    events = in_parts(folder, 3, monkeypatch)
     (folder / "events-00002.parquet").write_bytes((folder / "events-00002.parquet").read_bytes()[:500])
     feed = ReplayFeed(folder, speed=None)
-    assert len(await taken(feed)) == 20
+    replayed = await taken(feed)
+    gap = Gap("A", START + 9 * SECOND, START + 20 * SECOND, START + 20 * SECOND, None, replayed[10].reason)
+    assert replayed == [*events[:10], gap, *events[20:]]
+    assert "events-00002.parquet of the recording cannot be read" in gap.reason
     assert feed.rejected_count == 1
     assert "events-00002.parquet is damaged" in feed.take_rejected()[0].error
+    assert "events-00002.parquet is damaged" in caplog.text
+    # With nobody to tell it is an error.
+    with pytest.raises(FrameError, match="events-00002.parquet is damaged"):
+        list(open_recording(folder).batches())
+
+
+async def test_one_part_is_a_recording_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    await taken(Given(EVERY_KIND).record(str(tmp_path / "recording")))
+    part = tmp_path / "recording" / "events-00001.parquet"
+    assert same(await taken(ReplayFeed(part, speed=None)), EVERY_KIND)
+    (tmp_path / "renamed").write_bytes(part.read_bytes())
+    assert same(await taken(ReplayFeed(tmp_path / "renamed", speed=None)), EVERY_KIND)
+    part.write_bytes(part.read_bytes()[:-9])
+    with pytest.raises(FrameError, match="cannot be read as Parquet"):
+        ReplayFeed(part)
+
+
+async def test_the_events_of_no_part_yet_torn_anywhere_still_open(tmp_path: Path) -> None:
+    """A process that is killed leaves its last events in a stream of pieces."""
+    events: list[MarketEvent] = [tick(number, 100.0 + number) for number in range(600)]
+    recorder = Recorder(str(tmp_path / "recording"), "given")
+    recorder.events(events)
+    tail = tmp_path / "recording" / "_events-00001.arrows"
+    async with asyncio.timeout(8):
+        while not tail.exists() or tail.stat().st_size < 50_000:
+            await asyncio.sleep(0.02)
+    whole = tail.read_bytes()
+    recorder.close()
+    assert not tail.exists()
+    lengths = set()
+    for cut in [*range(len(whole) // 2, len(whole), len(whole) // 23), len(whole)]:
+        folder = tmp_path / f"torn-{cut}"
+        folder.mkdir()
+        (folder / "_events-00001.arrows").write_bytes(whole[:cut])
+        feed = ReplayFeed(folder, speed=None)
+        replayed = await taken(feed)
+        assert replayed == events[: len(replayed)]
+        assert feed.rejected_count <= 1
+        assert sum(map(len, open_recording(folder).batches())) == len(replayed)
+        lengths.add(len(replayed))
+    assert {256, 512, 600} <= lengths
+
+
+async def test_raw_frames_beside_the_parts_hinder_no_reader_of_tables(tmp_path: Path) -> None:
+    recorder = Recorder(str(tmp_path / "recording"), "binance")
+    recorder.frame(START, b"{}")
+    recorder.events(EVERY_KIND)
+    recorder.close()
+    assert names_in(tmp_path / "recording") == ["_frames.gz", "events-00001.parquet"]
+    assert len(pandas.read_parquet(tmp_path / "recording")) == len(EVERY_KIND)
+    found = duckdb.sql(f"select kind, count(*) from '{tmp_path}/recording/*.parquet' group by kind").fetchall()
+    assert dict(found)["tick"] == 2
+
+
+async def test_what_no_table_holds_is_left_out_and_counted(tmp_path: Path) -> None:
+    """A time beyond 64 bits off the wire: whoever checks the events rejects it, and nothing may stop for it."""
+    impossible = Tick("A", 1.0, 1.0, 10**24, START)
+    feed = Given([*EVERY_KIND[:3], impossible, *EVERY_KIND[3:]]).record(str(tmp_path / "recording"))
+    assert len(await taken(feed)) == len(EVERY_KIND) + 1
+    assert feed._recorder is not None and feed._recorder.unfit == 1 and feed._recorder.error is None
+    assert same(await taken(ReplayFeed(tmp_path / "recording", speed=None)), EVERY_KIND)
+
+
+async def test_a_feed_that_is_run_again_goes_on_with_its_recording(tmp_path: Path) -> None:
+    feed = Given(EVERY_KIND).record(str(tmp_path / "recording"))
+    assert feed._recorder is not None
+    feed._recorder.frame(START, b"{}")
+    await taken(feed)
+    # A reader of a socket that is being cancelled may still have one.
+    feed._recorder.frame(START, b"{}")
+    assert feed._recorder._thread is None
+    await taken(feed)
+    assert same(await taken(ReplayFeed(tmp_path / "recording", speed=None)), EVERY_KIND * 2)
+    assert len(gzip.decompress((tmp_path / "recording" / "_frames.gz").read_bytes()).splitlines()) == 2
+
+
+async def test_an_address_has_its_raw_frames_in_parts_too(tmp_path: Path) -> None:
+    path = f"memory://{tmp_path.name}/frames"
+    recorder = Recorder(path, "binance")
+    for number in range(10):
+        data = f'{{"e":"trade","E":1,"s":"BTCUSDT","t":{number},"p":"1.5","q":"2.0","T":1700000000000,"m":true}}'
+        recorder.frame(START + number, f'{{"stream":"btcusdt@trade","data":{data}}}')
+    recorder.events([tick(0, 1.0)])
+    recorder.close()
+    assert await taken(ReplayFeed(path, speed=None)) == [tick(0, 1.0)]
+    replay = ReplayFeed(f"{path}/_frames-00001.gz", speed=None)
+    assert [event.trade_id for event in await taken(replay) if isinstance(event, Tick)] == list(range(10))
+    with pytest.raises(FeedError, match="holds a recording already"):
+        Recorder(path, "binance")
+
+
+async def test_a_password_in_an_address_is_not_shown() -> None:
+    with pytest.raises(FrameError) as raised:
+        Recorder("nosuch://me:secret@host/folder", "binance")
+    assert "nosuch://…@host/folder" in str(raised.value) and "secret" not in str(raised.value)
+    with pytest.raises(FrameError) as raised:
+        ReplayFeed("nosuch://me:secret@host/folder")
+    assert "secret" not in str(raised.value)
+
+
+async def test_a_slow_disk_does_not_hold_up_the_feed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = LocalFileSystem.pipe_file
+
+    def slow(*arguments: Any, **named: Any) -> None:
+        time.sleep(1.0)
+        written(*arguments, **named)
+
+    monkeypatch.setattr(LocalFileSystem, "pipe_file", slow)
+    monkeypatch.setattr("qfkit.feeds.recorder._PART_EVENTS", 1_000)
+    recorder = Recorder(str(tmp_path / "recording"), "given")
+    longest_s = 0.0
+    for number in range(100):
+        began_s = time.perf_counter()
+        recorder.events([tick(100 * number + place, 1.0) for place in range(100)])
+        longest_s = max(longest_s, time.perf_counter() - began_s)
+        await asyncio.sleep(0.005)
+    assert longest_s < 0.2
+    monkeypatch.setattr(LocalFileSystem, "pipe_file", written)
+    recorder.close()
+    assert len(await taken(ReplayFeed(tmp_path / "recording", speed=None))) == 10_000
+
+
+async def test_the_real_stream_recorded_off_a_socket(tmp_path: Path, capture_path: Path) -> None:
+    frames = frames_of_capture(capture_path)[:6_000]
+    path = tmp_path / "recording"
+    seen: list[MarketEvent] = []
+    async with BinanceServer(frames) as server:
+        feed = qf.BinanceFeed(["BTCUSDT"], trades="single", stream_url=server.url).record(str(path))
+        expected = sum(frame.stream in ("btcusdt@trade", "btcusdt@bookTicker") for frame in frames)
+        async with asyncio.timeout(15), aclosing(feed.events()) as batches:
+            async for batch in batches:
+                seen += batch
+                if sum(isinstance(event, Tick | Quote) for event in seen) >= expected:
+                    break
+    assert same(await taken(ReplayFeed(path, speed=None)), seen)
+    raw = await taken(ReplayFeed(path / "_frames.gz", speed=None))
+    assert same(
+        [event for event in raw if isinstance(event, Tick | Quote)],
+        [event for event in seen if isinstance(event, Tick | Quote)],
+    )
 
 
 async def test_a_folder_that_holds_a_recording_is_not_written_over(tmp_path: Path) -> None:
@@ -171,41 +345,81 @@ async def test_a_folder_that_holds_a_recording_is_not_written_over(tmp_path: Pat
 async def test_a_disk_that_is_full_ends_the_recording_and_not_the_feed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    feed = Given(EVERY_KIND[:4], EVERY_KIND[4:]).record(str(tmp_path / "recording"))
+    told: list[str] = []
+    feed = Given(EVERY_KIND[:4], EVERY_KIND[4:])
+    feed._recorder = Recorder(str(tmp_path / "recording"), "given", told.append)
 
     def full(*arguments: object, **named: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.pipe_file", full)
+    monkeypatch.setattr(LocalFileSystem, "pipe_file", full)
     assert same(await taken(feed), EVERY_KIND)
-    assert feed._recorder is not None and feed._recorder.error is not None
+    assert isinstance(feed._recorder.error, OSError)
     assert "has ended: [Errno 28] No space left on device; the feed goes on unrecorded" in caplog.text
+    assert told == [f"the recording to {tmp_path}/recording has ended: [Errno 28] No space left on device"]
+    # What was there is there: the events that became no part.
+    assert same(await taken(ReplayFeed(tmp_path / "recording", speed=None)), EVERY_KIND)
+
+
+_LIMITED = """
+import resource, sys, time
+from qfkit.core.events import Tick
+from qfkit.feeds.recorder import Recorder
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+told = []
+recorder = Recorder(sys.argv[1], "binance", told.append)
+number = 0
+while not told:
+    recorder.frame(number, "a frame without any sense " * 100)
+    recorder.events([Tick("A", 1.0 + number % 7, 1.0, 10**18 + number, 10**18 + number)])
+    number += 1
+    time.sleep(0.0005)
+recorder.events([Tick("A", 1.0, 1.0, 1, 1)])
+recorder.close()
+print(type(recorder.error).__name__, len(told))
+"""
+
+
+async def test_a_limit_of_the_system_ends_a_recording_that_opens(tmp_path: Path) -> None:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _LIMITED, str(tmp_path / "recording"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    out, error = await asyncio.wait_for(child.communicate(), 30)
+    assert out == b"OSError 1\n", error
+    assert error.count(b"File too large") == 1
+    events = await taken(ReplayFeed(tmp_path / "recording", speed=None))
+    assert len(events) > 256 and [event.time_ns - 10**18 for event in events] == list(range(len(events)))
 
 
 _CHILD = """
 import sys, time
+from qfkit.core.events import Tick
 from qfkit.feeds.recorder import Recorder
 recorder = Recorder(sys.argv[1], "binance")
 for number in range(10**9):
+    if len(sys.argv) > 2:
+        recorder.events([Tick("A", 1.0, 1.0, 10**18 + number, 10**18 + number)])
     data = '{"e":"trade","E":1,"s":"BTCUSDT","t":%d,"p":"1.5","q":"2.0","T":1700000000000,"m":true}' % number
     recorder.frame(1700000000000000000 + number, '{"stream":"btcusdt@trade","data":%s}' % data)
     time.sleep(0.001)
 """
 
 
-async def test_a_process_that_is_killed_leaves_a_recording_that_plays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["frames", "events"])
+async def test_a_process_that_is_killed_leaves_a_recording_that_plays(tmp_path: Path, what: str) -> None:
     path = tmp_path / "recording"
-    child = subprocess.Popen([sys.executable, "-c", _CHILD, str(path)])
-    frames = path / "frames.gz"
+    child = subprocess.Popen([sys.executable, "-c", _CHILD, str(path), *(["events"] if what == "events" else [])])
+    written = path / ("_events-00001.arrows" if what == "events" else "_frames.gz")
     end_s = time.monotonic() + 15
-    while time.monotonic() < end_s and not (frames.exists() and frames.stat().st_size > 500):
+    while time.monotonic() < end_s and not (written.exists() and written.stat().st_size > 500):
         await asyncio.sleep(0.05)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     feed = ReplayFeed(path, speed=None)
-    ids = [event.trade_id for event in await taken(feed) if isinstance(event, Tick)]
-    assert len(ids) > 100 and ids == list(range(len(ids)))
-    assert feed.rejected_count == 1
+    events = [event for event in await taken(feed) if isinstance(event, Tick)]
+    numbers = [event.time_ns - 10**18 if what == "events" else event.trade_id for event in events]
+    assert len(numbers) > 100 and numbers == list(range(len(numbers)))
+    assert feed.rejected_count == (1 if what == "frames" else feed.rejected_count)
 
 
 def test_all_kinds_of_market_events_are_tried_here() -> None:

@@ -1,6 +1,7 @@
 """Raw captures: a provider's frames as they came off the wire, a line each, read as a stream."""
 
 import gzip
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,17 @@ from qfkit.core.events import MarketEvent
 from qfkit.errors import FrameError, MalformedFrameError
 from qfkit.feeds.binance_frames import CaptureParser
 
-__all__ = ["BATCH", "OnBad", "Portion", "capture_portions", "name_of", "read_head"]
+__all__ = [
+    "BATCH",
+    "OnBad",
+    "Portion",
+    "capture_portions",
+    "file_system_of",
+    "name_of",
+    "open_file",
+    "read_head",
+    "shown",
+]
 
 BATCH = 2_048
 """The most events a batch of a recording has."""
@@ -21,6 +32,7 @@ OnBad: TypeAlias = Callable[[int, str, str], None]
 Portion: TypeAlias = tuple[list[MarketEvent], float | None]
 """A batch and the share of the recording that ends with it, None where that is unknown."""
 
+_USER = re.compile(r"(://)[^/@]+@")
 _GZIP = b"\x1f\x8b"
 # A file of which so many lines are broken and none is whole is no capture.
 _PATIENCE_LINES = 100
@@ -34,36 +46,51 @@ def name_of(path: str) -> str:
 
 def read_head(path: str) -> bytes:
     """The first bytes of a file; the named error for one that is missing or empty."""
-    with _open(path) as file:
+    with open_file(path) as file:
         head = file.read(64)
     if not head:
         raise FrameError(f"{path} is empty: record it again, or give another file")
     return head
 
 
-def _open(path: str) -> IO[bytes]:
+def open_file(path: str) -> IO[bytes]:
+    """A file to be read; the named error for one that is missing or may not be read."""
     try:
         if "://" in path:
             return _open_address(path)
         return Path(path).open("rb")
     except FileNotFoundError:
         there = "" if "://" in path else f" (the present folder is {Path.cwd()})"
-        raise FrameError(f"there is no file {path}{there}: check the path") from None
+        raise FrameError(f"there is no file {shown(path)}{there}: check the path") from None
     except OSError as error:
         raise FrameError(
-            f"{path} cannot be opened: {error.strerror or error}; check the path and its rights"
-        ) from error
+            f"{shown(path)} cannot be opened: {error.strerror or str(error).replace(path, shown(path))}; check the path "
+            "and its rights"
+        ) from None
 
 
 def _open_address(path: str) -> IO[bytes]:
+    file_system, root = file_system_of(path)
+    return cast("IO[bytes]", file_system.open(root, "rb"))
+
+
+def file_system_of(path: str) -> tuple[Any, str]:
+    """Where a path or address lies: a file system with fsspec's methods, and the path on it."""
     try:
-        import fsspec  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        from fsspec.core import url_to_fs
     except ImportError:
-        raise FrameError(f"{path} is an address: reading it needs pip install fsspec") from None
+        raise FrameError(f'{shown(path)} needs fsspec: pip install "fsspec>=2024.6"') from None
     try:
-        return cast("IO[bytes]", fsspec.open(path, "rb").open())
+        file_system, root = url_to_fs(path)
     except (ImportError, ValueError) as error:
-        raise FrameError(f"{path} cannot be opened: {error}") from error
+        text = str(error).replace(path, shown(path))
+        raise FrameError(f"{shown(path)} cannot be opened: {text}") from None
+    return file_system, str(root).rstrip("/")
+
+
+def shown(path: str) -> str:
+    """An address as it may be shown: without the user and password that stand in some."""
+    return _USER.sub(r"\1…@", path)
 
 
 def capture_portions(path: str, on_bad: OnBad | None = None) -> Iterator[Portion]:
@@ -72,7 +99,7 @@ def capture_portions(path: str, on_bad: OnBad | None = None) -> Iterator[Portion
     A broken line raises :class:`MalformedFrameError` with its number, or is told to ``on_bad``.
     Where the file is cut off there is a :class:`FrameError` after the last whole line, or that is told too.
     """
-    with _open(path) as raw:
+    with open_file(path) as raw:
         size = raw.seek(0, 2)
         raw.seek(0)
         is_gzip = raw.read(2) == _GZIP

@@ -19,16 +19,27 @@ import msgspec
 
 from qfkit.core.events import Bar, Command, Event, Gap, Heartbeat, MarketEvent, Quote, Tick
 from qfkit.errors import DataError, FrameError, SymbolError, TimeframeError, did_you_mean
-from qfkit.feeds.captures import BATCH, OnBad, Portion, capture_portions, name_of, read_head
-from qfkit.feeds.event_tables import FRAMES_NAME, filesystem_of, parts_of, read_part
+from qfkit.feeds.captures import (
+    BATCH,
+    OnBad,
+    Portion,
+    capture_portions,
+    file_system_of,
+    name_of,
+    open_file,
+    read_head,
+    shown,
+)
 from qfkit.feeds.heartbeats import with_heartbeats
+from qfkit.feeds.parquet_events import are_events, part_portions
+from qfkit.feeds.recorder import part_of, recorded_names
 from qfkit.frames import bar_batches, columns_by_symbol, is_frame, is_tick_frame, ticks_from_frame
 from qfkit.journal.reader import JournalReader
 from qfkit.tables import BarColumns
 
 __all__ = ["OnBad", "Portion", "Recording", "Source", "open_recording"]
 
-Kind: TypeAlias = Literal["capture", "parquet", "frame", "journal", "events"]
+Kind: TypeAlias = Literal["capture", "parquet", "frame", "journal", "events", "recording"]
 Source: TypeAlias = Any
 """What :func:`open_recording` takes."""
 Reader: TypeAlias = Callable[[OnBad | None], Iterator[Portion]]
@@ -89,7 +100,7 @@ def open_recording(
     - Parquet of bars (open, high, low, close, perhaps volume) or of trades (price, perhaps size),
       with the time as index or in a column ``time``, of one symbol or with a column ``symbol``;
       also a folder of them, or an address such as ``s3://…`` where fsspec is installed
-    - the folder that ``feed.record(path)`` wrote, also at an address
+    - the folder that ``feed.record(path)`` wrote, also at an address, or one part of it
     - the journal of a session: its market events, without what the user did
     - a DataFrame of either kind, a dict of them by symbol, or :class:`~qfkit.tables.BarColumns`
     - a list, or anything else that can be iterated over more than once, of events
@@ -116,20 +127,26 @@ def open_recording(
 
 
 def _open_path(path: str, wanted: tuple[str, ...] | None, timeframe: str | None) -> Recording:
-    if "://" in path and path.endswith(".parquet"):
-        return _open_parquet(path, wanted, timeframe)
-    if "://" in path or Path(path).is_dir():
-        recording = _open_recorded(path, wanted)
-        if recording is not None:
-            return recording
-    if "://" not in path and Path(path).is_dir():
-        if not any(Path(path).rglob("*.parquet")):
-            raise FrameError(f"{path} is a folder without Parquet files: give one recording")
-        return _open_parquet(path, wanted, timeframe)
+    is_address = "://" in path
+    # A page of the web is no folder, and to ask is to fetch it.
+    if not path.startswith(("http://", "https://")) and (is_address or Path(path).is_dir()):
+        file_system, root = file_system_of(path)
+        names = recorded_names(file_system, root)
+        if names:
+            return _open_recorded(path, names, wanted)
+        if file_system.isdir(root):
+            if not any(str(name).endswith(".parquet") for name in file_system.find(root)):
+                raise FrameError(f"{shown(path)} is a folder without Parquet files: give one recording")
+            return _open_parquet(path, wanted, timeframe)
     head = read_head(path)
     if head.startswith(b"SQLite format 3\x00"):
         return _open_journal(path, wanted)
     if head.startswith(b"PAR1"):
+        with open_file(path) as file:
+            is_part = are_events(file)
+        if is_part:
+            folder, _, name = path.replace("\\", "/").rpartition("/")
+            return _open_parts(folder or ("/" if path.startswith("/") else "."), [name], wanted, name)
         return _open_parquet(path, wanted, timeframe)
     return _open_capture(path, wanted)
 
@@ -137,35 +154,28 @@ def _open_path(path: str, wanted: tuple[str, ...] | None, timeframe: str | None)
 # -- streams ---------------------------------------------------------------------------------
 
 
-def _open_recorded(path: str, wanted: tuple[str, ...] | None) -> Recording | None:
-    """The folder that a :class:`~qfkit.feeds.recorder.Recorder` wrote: its events, else its raw frames; None for any other."""
-    filesystem, root = filesystem_of(path)
-    parts = parts_of(filesystem, root)
+def _open_recorded(path: str, names: list[str], wanted: tuple[str, ...] | None) -> Recording:
+    """What a :class:`~qfkit.feeds.recorder.Recorder` wrote: its events; its raw frames where it has none."""
+    whole = {name for name in names if name.endswith(".parquet")}
+    # The events that were to become a part are no longer needed where it was written.
+    tails = [name for name in names if name.endswith(".arrows") and part_of(name) not in whole]
+    parts = sorted([*whole, *tails], key=part_of)
     if not parts:
-        frames = f"{root}/{FRAMES_NAME}"
-        return _open_capture(frames, wanted) if "://" not in path and filesystem.exists(frames) else None
+        if len(names) > 1 or "://" in path:
+            raise FrameError(f"{shown(path)} holds raw frames only: give one of {', '.join(names)}")
+        return _open_capture(f"{path}/{names[0]}", wanted)
+    return _open_parts(path, parts, wanted, name_of(path))
 
+
+def _open_parts(path: str, parts: list[str], wanted: tuple[str, ...] | None, label: str) -> Recording:
     def read(on_bad: OnBad | None) -> Iterator[Portion]:
-        return _only(_part_portions(filesystem, parts, on_bad), wanted)
+        return _only(part_portions(path, parts, on_bad), wanted)
 
     def ignore(received_ns: int, error: str, text: str) -> None:
         """What is broken is told when it is read for good."""
 
-    found, timeframe = _survey((batch for batch, _ in _part_portions(filesystem, parts, ignore)), wanted, path)
-    return Recording(name_of(path), found, timeframe, "events", None, path, read)
-
-
-def _part_portions(filesystem: Any, parts: list[str], on_bad: OnBad | None) -> Iterator[Portion]:
-    """The events of all parts, one part in memory at a time. What a damaged part holds is missing, and told."""
-    for number, part in enumerate(parts, 1):
-        try:
-            for batch in read_part(filesystem.cat_file(part), part):
-                for start in range(0, len(batch), BATCH):
-                    yield batch[start : start + BATCH], number / len(parts)
-        except FrameError as error:
-            if on_bad is None:
-                raise
-            on_bad(0, str(error), "")
+    found, timeframe = _survey((batch for batch, _ in part_portions(path, parts, ignore)), wanted, shown(path))
+    return Recording(label, found, timeframe, "recording", None, path, read)
 
 
 def _open_capture(path: str, wanted: tuple[str, ...] | None) -> Recording:
@@ -254,7 +264,7 @@ def _open_parquet(path: str, wanted: tuple[str, ...] | None, timeframe: str | No
     try:
         frame = pandas.read_parquet(path)
     except ImportError as error:
-        raise FrameError(f"{path} cannot be read: {error}; pip install fsspec and what its address needs") from error
+        raise FrameError(f"{path} cannot be read: {error}; an address such as s3://… needs pip install s3fs") from error
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise FrameError(
             f"{path} cannot be read as Parquet ({error}): record it again, or give another file"

@@ -1,5 +1,6 @@
 """Recordings as a feed: at their own pace, faster, or as fast as it goes."""
 
+import logging
 import time
 from collections.abc import AsyncIterator, Iterable
 from math import inf
@@ -16,9 +17,12 @@ from qfkit.samples import SAMPLE_SYMBOLS, sample_columns
 
 __all__ = ["Recording", "ReplayFeed", "open_recording", "sample"]
 
+_logger = logging.getLogger("qfkit.feeds")
+
 _DAY_S = 86_400.0
 # So long it waits at most before it looks at the time again, should the computer have slept.
 _LOOK_S = 0.1
+_REPORTED = 20
 
 
 class ReplayFeed(Feed):
@@ -95,8 +99,12 @@ class ReplayFeed(Feed):
 
     def _reject_line(self, received_ns: int, error: str, text: str) -> None:
         # What is skipped was counted when it was first given.
-        if not self.is_skipping:
-            self.reject(received_ns, error, text)
+        if self.is_skipping:
+            return
+        if not text or self.rejected_count < _REPORTED:
+            # Without a text it is no line but the end of one file, which is not found out often.
+            _logger.warning("%s: %s", self.label, error)
+        self.reject(received_ns, error, text)
 
     def _batches(self) -> AsyncIterator[list[MarketEvent]]:
         return self._play(0)
