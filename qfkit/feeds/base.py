@@ -141,12 +141,12 @@ class Feed(ABC):
                 if self._stopping.is_set():
                     return
         finally:
-            if self._recorder is not None:
-                self._recorder.close()
             self._is_open = False
             self.state = "closed"
             if isinstance(batches, AsyncIterator) and hasattr(batches, "aclose"):
                 await batches.aclose()
+            if self._recorder is not None:
+                self._recorder.close()
 
     async def _batches_from(self, skip: int) -> AsyncIterator[list[MarketEvent]]:
         # While it is true, a feed with a pace does not keep it.
@@ -199,7 +199,8 @@ class Feed(ABC):
 
         if self._is_open:
             raise FeedError(f"{self!r} runs already: say record() before it is started")
-        self._recorder = Recorder(path, self.name)
+        # What ends a recording early is seen where other faults of a feed are.
+        self._recorder = Recorder(path, self.name, lambda text: self.reject(time.time_ns(), text, ""))
         return self
 
     def view(self) -> FeedView:
