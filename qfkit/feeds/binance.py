@@ -89,6 +89,7 @@ class BinanceFeed(SocketFeed):
         symbol_stale_after_s: float = 120.0,
         longest_s: float = _LONGEST_S,
         backoff_s: float = 1.0,
+        longest_backoff_s: float = 60.0,
         attempts_per_5_min: int = 10,
         streams_per_connection: int = _STREAMS_PER_CONNECTION,
         most_backfill_pages: int = _MOST_BACKFILL_PAGES,
@@ -102,6 +103,7 @@ class BinanceFeed(SocketFeed):
             stale_after_s=stale_after_s,
             longest_s=longest_s,
             backoff_s=backoff_s,
+            longest_backoff_s=longest_backoff_s,
             sends_per_s=_SENDS_PER_S,
             attempts_per_5_min=attempts_per_5_min,
         )

@@ -47,6 +47,7 @@ class LinkSettings:
         stale_after_s: float = 15.0,
         longest_s: float | None = None,
         backoff_s: float = 1.0,
+        longest_backoff_s: float = 60.0,
         sends_per_s: int | None = None,
         attempts_per_5_min: int = 10,
     ) -> None:
@@ -54,6 +55,7 @@ class LinkSettings:
         self.stale_after_s = stale_after_s
         self.longest_s = longest_s
         self.backoff_s = backoff_s
+        self.longest_backoff_s = longest_backoff_s
         self.sends_per_s = sends_per_s
         self.attempts_per_5_min = attempts_per_5_min
 
@@ -87,7 +89,9 @@ class Link:
         self._owner = owner
         self._settings = settings
         self._inbox = inbox
-        self._backoff = Backoff(settings.backoff_s, most_attempts=settings.attempts_per_5_min)
+        self._backoff = Backoff(
+            settings.backoff_s, settings.longest_backoff_s, most_attempts=settings.attempts_per_5_min
+        )
         self._connection: ClientConnection | None = None
         self._opened_for: tuple[str, ...] = ()
         self._last_s = 0.0

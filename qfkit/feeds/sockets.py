@@ -143,6 +143,8 @@ class SocketFeed(Feed):
             self.ledger[name].turn("closed", time.monotonic())
             self._link_of.pop(name, None)
             self._backfilling.discard(name)
+        if self._is_open:
+            self._settle()
 
     def _start_links(self, symbols: tuple[str, ...]) -> None:
         for first in range(0, len(symbols), self.symbols_per_link):

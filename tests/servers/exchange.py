@@ -133,6 +133,7 @@ class ExchangeServer:
         self.rate_per_s = rate_per_s
         self.compression = compression
         self.ping_interval_s: float | None = 20.0
+        self.ticker_every_s = 0.2
         self.lines: list[_Line] = []
         self.attempts: list[float] = []
         self.connections = 0
@@ -143,14 +144,21 @@ class ExchangeServer:
         self.refuse: HTTPStatus | None = None
         self.retry_after: str | None = None
         self.closes_at_once = False
+        self.handshake_delay_s = 0.0
+        self.refuses_requests = False
         self.skip_share = 0.0
         self.repeat_share = 0.0
         self.shuffle_share = 0.0
         self.is_silent = False
+        self.loss_share = 0.0
+        """Aggregates that neither the stream nor the archive has."""
         self.mute_symbols: set[str] = set()
+        self.seldom: set[str] = set()
+        """Symbols that trade once where others trade twenty times."""
         # Faults of REST.
         self.rest_fails: list[int] = []
         self.rest_retry_after: str | None = None
+        self.rest_delay_s = 0.0
         self.weight = 0
         self.weight_limit = 6_000
         self._chance = random.Random(11)
@@ -203,7 +211,9 @@ class ExchangeServer:
             await asyncio.sleep(0.005)
             due = int((time.monotonic() - began_s) * self.rate_per_s)
             for _ in range(done, due):
-                await self.trade(self._chance.choice(symbols))
+                symbol = self._chance.choice(symbols)
+                if symbol not in self.seldom or self._chance.random() < 0.05:
+                    await self.trade(symbol)
             done = due
 
     async def trade(self, symbol: str, *, time_ms: int | None = None) -> None:
@@ -216,6 +226,9 @@ class ExchangeServer:
         if data["s"] in self.mute_symbols:
             return
         if not stream.endswith("bookTicker"):
+            if stream.endswith("aggTrade") and chance.random() < self.loss_share:
+                self.exchange.lost_for_good.add((data["s"], data["a"]))
+                return
             if chance.random() < self.skip_share:
                 return
             if chance.random() < self.shuffle_share:
@@ -240,17 +253,19 @@ class ExchangeServer:
                     await line.connection.send(combined if line.is_combined else raw)
 
     async def _tick(self) -> None:
-        """The once-a-second ticker that live feeds take as a sign of life."""
+        """The ticker that live feeds take as a sign of life; Binance's own comes once a second."""
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(self.ticker_every_s)
             data = {"e": "24hrMiniTicker", "E": time.time_ns() // 1_000_000, "s": "BTCUSDT", "c": "1", "o": "1"}
             await self.send("btcusdt@miniTicker", data)
 
     # -- faults by hand ------------------------------------------------------------------------
 
-    async def drop(self, how: str) -> None:
-        """Do the same to all connections: close_1000, close_1001, close_1012, abort, silence, stall, rubbish, notice."""
-        for line in list(self.lines):
+    async def drop(self, how: str, only: Sequence[_Line] | None = None) -> None:
+        """Do the same to all connections, or some: close_1000, close_1001, close_1012, abort, silence, stall,
+        rubbish, notice, leave (a notice, and an end before a successor can be there), oversize, drip.
+        """
+        for line in list(self.lines if only is None else only):
             connection = line.connection
             with suppress(ConnectionClosed):
                 if how.startswith("close_"):
@@ -265,16 +280,38 @@ class ExchangeServer:
                 elif how == "rubbish":
                     for text in ("not json", "{}", '{"stream":"btcusdt@aggTrade","data":{}}', "[1,2"):
                         await connection.send(text)
-                elif how == "notice":
+                elif how in ("notice", "leave"):
                     data = '{"e":"serverShutdown","E":1770123456789}'
                     wrapped = f'{{"stream":"!serverShutdown","data":{data}}}'
                     await connection.send(wrapped if line.is_combined else data)
+                    if how == "leave":
+                        await connection.close(1001, "as announced")
+                elif how == "oversize":
+                    await connection.send("7" * (2 << 20))
                 elif how == "drip":
-                    for byte in b"\x81\x02{}":
-                        connection.transport.write(bytes((byte,)))
-                        await asyncio.sleep(0.02)
+                    await self._drip(line)
                 else:
                     raise ValueError(how)
+
+    async def _drip(self, line: _Line) -> None:
+        """One frame, byte by byte; what is traded meanwhile is not told."""
+        transport = line.connection.transport
+        text = b'{"stream":"btcusdt@miniTicker","data":{"e":"24hrMiniTicker","s":"BTCUSDT"}}'
+        line.is_stalled = True
+        for byte in (0x81, len(text), *text):
+            if transport.is_closing():
+                return
+            transport.write(bytes((byte,)))
+            await asyncio.sleep(0.005)
+        line.is_stalled = False
+
+    async def outage(self, down_s: float) -> None:
+        """The server goes, its port with it, and comes again after a while."""
+        assert self._server is not None
+        self._server.close()
+        await self._server.wait_closed()
+        await asyncio.sleep(down_s)
+        await self._listen()
 
     async def restart(self, down_s: float) -> None:
         """All connections go, and for a while nobody is let in."""
@@ -285,13 +322,16 @@ class ExchangeServer:
 
     # -- connections ---------------------------------------------------------------------------
 
-    def _request(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def _request(self, connection: ServerConnection, request: Request) -> Response | None:
         address = urlsplit(request.path)
         if address.path.startswith("/api/v3/"):
             self.asked.append(request.path)
             query = {name: values[0] for name, values in parse_qs(address.query).items()}
-            return self._rest(address.path.removeprefix("/api/v3/"), query)
+            answer = self._rest(address.path.removeprefix("/api/v3/"), query)
+            await _held(lambda: self.rest_delay_s)
+            return answer
         self.attempts.append(time.monotonic())
+        await _held(lambda: self.handshake_delay_s)
         if self.refuse is not None:
             response = connection.respond(self.refuse, "")
             if self.retry_after is not None:
@@ -343,6 +383,8 @@ class ExchangeServer:
         method, params, number = asked["method"], asked.get("params", []), asked.get("id")
         if number is not None and not isinstance(number, int | str):
             return error(2, "Invalid request: request ID must be an unsigned integer")
+        if self.refuses_requests:
+            return error(2, "Invalid request: too many parameters", number)
         if method == "SUBSCRIBE":
             line.streams |= set(params)
         elif method == "UNSUBSCRIBE":
@@ -441,12 +483,19 @@ def _respond(status: int, body: Any, headers: dict[str, str]) -> Response:
     return Response(status, HTTPStatus(status).phrase, Headers({**standard, **headers}), data)
 
 
+async def _held(delay_s: Callable[[], float]) -> None:
+    """Wait for so long, or until it is to be less."""
+    began_s = time.monotonic()
+    while time.monotonic() - began_s < delay_s():
+        await asyncio.sleep(0.01)
+
+
 class Chaos:
     """Breaks a server at random, some times a minute, and notes what it did."""
 
     FAULTS: Sequence[str] = (
-        "abort", "close_1000", "close_1001", "close_1012", "silence", "stall", "rubbish", "notice", "restart", "drip",
-        "skip", "repeat", "shuffle",
+        "abort", "close_1000", "close_1001", "close_1012", "silence", "stall", "rubbish", "notice", "leave", "oversize",
+        "drip", "restart", "outage", "hostile", "refusal", "skip", "repeat", "shuffle", "loss", "everything",
     )  # fmt: skip
 
     def __init__(self, server: ExchangeServer, *, seed: int, every_s: float) -> None:
@@ -454,19 +503,46 @@ class Chaos:
         self.done: list[str] = []
         self._every_s = every_s
         self._chance = random.Random(seed)
+        self._left: list[str] = []
 
-    async def run(self) -> None:
-        """Break and mend until cancelled."""
+    async def run(self, seconds: float) -> None:
+        """Break and mend for so long; in the end all is well."""
+        end_s = time.monotonic() + seconds
+        while time.monotonic() < end_s:
+            await asyncio.sleep(self._chance.uniform(0.5, 1.5) * self._every_s)
+            if not self._left:
+                # Each has its turn before one comes again.
+                self._left = self._chance.sample(self.FAULTS, len(self.FAULTS))
+            await self._break(self._left.pop())
+        self.server.rest_fails.clear()
+
+    async def _break(self, fault: str) -> None:
         server, chance = self.server, self._chance
-        while True:
-            await asyncio.sleep(chance.uniform(0.5, 1.5) * self._every_s)
-            fault = chance.choice(self.FAULTS)
-            self.done.append(fault)
-            if fault == "restart":
-                await server.restart(chance.uniform(0.1, 1.0))
-            elif fault in ("skip", "repeat", "shuffle"):
-                setattr(server, f"{fault}_share", 0.2)
-                await asyncio.sleep(chance.uniform(0.2, 0.6))
-                setattr(server, f"{fault}_share", 0.0)
-            else:
-                await server.drop(fault)
+        self.done.append(fault)
+        if chance.random() < 0.3:
+            server.rest_retry_after = "0.2"
+            server.rest_fails += chance.choices((429, 500, 503), k=chance.randint(1, 6))
+        if fault == "restart":
+            await server.restart(chance.uniform(0.1, 1.0))
+        elif fault == "outage":
+            await server.outage(chance.uniform(0.1, 1.0))
+        elif fault == "hostile":
+            server.closes_at_once = True
+            await server.drop("close_1000")
+            await asyncio.sleep(chance.uniform(0.2, 0.6))
+            server.closes_at_once = False
+        elif fault == "refusal":
+            server.refuse, server.retry_after = HTTPStatus.TOO_MANY_REQUESTS, "0.5"
+            await server.drop("abort")
+            await asyncio.sleep(chance.uniform(0.1, 0.4))
+            server.refuse = server.retry_after = None
+        elif fault in ("skip", "repeat", "shuffle", "loss", "everything"):
+            kinds = ("skip", "repeat", "shuffle", "loss") if fault == "everything" else (fault,)
+            for kind in kinds:
+                setattr(server, f"{kind}_share", 0.2)
+            await asyncio.sleep(chance.uniform(0.2, 0.8))
+            for kind in kinds:
+                setattr(server, f"{kind}_share", 0.0)
+        else:
+            one_only = chance.random() < 0.5 and bool(server.lines)
+            await server.drop(fault, [chance.choice(server.lines)] if one_only else None)
