@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qfkit.core.events import CorporateAction, Heartbeat, Hours, Quote, Tick
+import qfkit as qf
+from qfkit.core.events import CorporateAction, Gap, Heartbeat, Hours, Quote, Tick
 from qfkit.errors import ConnectionFailedError, MalformedFrameError, ParameterError, SymbolError
 from qfkit.feeds import yahoo
-from qfkit.feeds.calendars import calendar_named
+from qfkit.feeds.calendars import calendar_named, is_open
 from qfkit.feeds.yahoo import YahooFeed, YahooFinanceWebSocket, probe
 from qfkit.feeds.yahoo_frames import Pricing, decode_pricing, parse_frame
 from qfkit.feeds.yahoo_snapshots import Snapshots
@@ -299,10 +300,25 @@ async def test_the_ends_that_freeze_others_are_disconnects_like_any_other(how) -
         await server.price("AAPL", 11.0, day_volume=4)
         await taken.until(lambda: len(taken.ticks()) == 2)
         assert [(tick.price, tick.flag) for tick in taken.ticks()] == [(10.0, None), (11.0, None)]
-        assert taken.ticks()[1].size == 3.0
+        assert taken.ticks()[1].size == 3.0 and taken.feed.gaps == 0
         assert taken.states()[:4] == ["connecting", "live", "connecting", "live"]
         assert [one for one in server.heard if "subscribe" in one] == [{"subscribe": ["BTC-USD", "AAPL"]}] * 2
         assert taken.longest_s < 0.5
+
+
+async def test_what_was_missed_while_the_connection_was_down_is_told() -> None:
+    async with YahooServer() as server, Taken(feed_of(server)) as taken:
+        await server.price("AAPL", 10.0, time_ms=now_ms(9), day_volume=5)
+        await taken.until(lambda: len(taken.ticks()) == 1)
+        server.last["AAPL"] |= {"price": 12.0, "time": now_ms(2), "day_volume": 105}
+        await server.drop("abort")
+        await taken.until(lambda: len(taken.ticks()) == 2)
+        first, second = taken.ticks()
+        (gap,) = [event for event in taken.events if type(event) is Gap]
+        assert (gap.symbol, gap.start_ns, gap.end_ns) == ("AAPL", first.time_ns, second.time_ns)
+        assert taken.events.index(gap) < taken.events.index(second) and second.size == 100.0
+        health = taken.feed.health.loc["AAPL"]
+        assert (health.gaps_found, health.gaps_open, taken.feed.gaps) == (1, 1, 1)
 
 
 async def test_an_older_price_after_a_reconnect_is_never_new() -> None:
@@ -562,6 +578,39 @@ async def test_a_split_and_a_dividend_come_at_the_open_of_their_day(monkeypatch)
             shift_ns[0] += 86_400 * SECOND_NS
             await taken.until(lambda: sum(type(event) is Hours for event in taken.events) == 2)
             assert len(given(taken)) == 2
+
+
+# -- a session ---------------------------------------------------------------------------------
+
+
+async def test_a_session_waits_for_the_open_and_replays_equal() -> None:
+    class Once(qf.Strategy):
+        def on_start(self) -> None:
+            self.bought: set[str] = set()
+
+        def on_tick(self, tick: Tick) -> None:
+            if tick.symbol not in self.bought:
+                self.bought.add(tick.symbol)
+                self.buy(tick.symbol, quantity=1.0)
+
+        def on_bar(self, bar: qf.Bar) -> None:
+            pass
+
+    async with YahooServer() as server:
+        session = qf.paper(Once(), feed_of(server, "AAPL", "BTC-USD"), timeframe="1s", costs=qf.Costs.ideal()).start()
+        try:
+            async with asyncio.timeout(10):
+                while session.snapshot.fills_count < 1:
+                    await server.price("AAPL", 300.0 + time.time() % 5)
+                    await asyncio.sleep(0.05)
+        finally:
+            await asyncio.to_thread(session.stop)
+        assert session.verify()
+        # The pair is always open; the share's order waits where its market is closed.
+        orders = session.orders.set_index("symbol")
+        assert orders.loc["BTC-USD", "filled"] == 1.0
+        if not is_open("AAPL", session.snapshot.time_ns):
+            assert orders.loc["AAPL", "filled"] == 0.0
 
 
 # -- probe -------------------------------------------------------------------------------------

@@ -5,28 +5,20 @@ import json
 import logging
 import os
 import re
-import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, ClassVar
 
-import msgspec
 from websockets.asyncio.client import ClientConnection
 
-from qfkit.core.events import MarketEvent, Tick
-from qfkit.errors import (
-    ConnectionFailedError,
-    FeedError,
-    MalformedFrameError,
-    ParameterError,
-    RateLimitError,
-    SymbolError,
-)
+from qfkit.core.events import Gap, MarketEvent, Tick
+from qfkit.errors import FeedError, MalformedFrameError, ParameterError, SymbolError
 from qfkit.feeds.calendars import is_open
 from qfkit.feeds.connection import CONNECT_ERRORS, Refusal, close_websocket, open_websocket, provider_url
 from qfkit.feeds.link import Link, LinkSettings
 from qfkit.feeds.sockets import SocketFeed
 from qfkit.feeds.yahoo_facts import ShareFacts
 from qfkit.feeds.yahoo_frames import Pricing, parse_frame
+from qfkit.feeds.yahoo_polling import Polling
 from qfkit.feeds.yahoo_rest import YahooRest
 from qfkit.feeds.yahoo_snapshots import Snapshots, quote_of
 
@@ -44,11 +36,7 @@ _SUBSCRIBE_EVERY_S = 15.0
 # The times are whole seconds, and a snapshot may be a second or two under way.
 _GRACE_S = 3.0
 _ATTEND_S = 15.0
-_LOOK_S = 0.25
-_ENOUGH_FAILURES = 3
 _ACTION_DAYS = 7
-_LONGEST_POLL_WAIT_S = 60.0
-_POLL_SOURCE = "yahoo poll"
 _REST_VARIABLE = "QFKIT_YAHOO_REST_URL"
 
 
@@ -62,6 +50,8 @@ class YahooFeed(SocketFeed):
 
     - While the stream cannot be had, last prices are asked for one after the other, ``poll_every_s``
       apart at least; their ticks have the source "yahoo poll". It returns to the stream by itself.
+    - What was missed while a connection was down cannot be fetched: it is told by a
+      :class:`~qfkit.core.events.Gap`, and its volume is in the size of the next tick.
     - Market hours come as events, and splits and dividends at the open of their day.
     - ``stream_url``, ``rest_url``: another server; else QFKIT_YAHOO_STREAM_URL and
       QFKIT_YAHOO_REST_URL, else Yahoo's own. With a stream of your own and no ``rest_url`` nothing is
@@ -108,11 +98,9 @@ class YahooFeed(SocketFeed):
         self._rest = YahooRest(rest_url, request_every_s=poll_every_s) if has_rest else None
         self._snapshots = Snapshots()
         self._facts = ShareFacts(0)
+        self._polling: Polling | None = None
         self._unknown: set[str] = set()
-        self._refusals: dict[Link, str] = {}
-        self._well_s: dict[Link, float] = {}
-        self._polled: tuple[Link, ...] = ()
-        self._is_polling_well = False
+        self._down: set[str] = set()
 
     def recipe(self) -> dict[str, Any]:
         given = {name: value for name, value in self._given.items() if value is not None}
@@ -125,7 +113,7 @@ class YahooFeed(SocketFeed):
     @property
     def is_polling(self) -> bool:
         """Whether last prices are asked for, because the stream cannot be had."""
-        return bool(self._polled)
+        return self._polling is not None and bool(self._polling.links)
 
     def _names(self, symbols: Iterable[str]) -> list[str]:
         return _symbols(symbols)
@@ -138,9 +126,9 @@ class YahooFeed(SocketFeed):
             self.ledger[symbol].source = self.name
         self._facts = ShareFacts(began_ns)
         self._unknown.clear()
-        self._refusals.clear()
-        self._well_s.clear()
-        self._polled, self._is_polling_well, self.label = (), False, self._plain_label
+        self._down.clear()
+        self.label = self._plain_label
+        self._polling = None if self._rest is None else Polling(self, self._rest, self._poll_every_s)
         return super()._batches()
 
     async def _prepare(self) -> list[MarketEvent]:
@@ -148,8 +136,8 @@ class YahooFeed(SocketFeed):
         hours = await asyncio.to_thread(self._facts.hours, self.symbols, self.now_ns())
         self._spawn(self._keep_subscribed(), f"subscriptions of {self.label}")
         self._spawn(self._attend(), f"hours, splits and dividends of {self.label}")
-        if self._rest is not None:
-            self._spawn(self._poll(self._rest), f"polling of {self.label}")
+        if self._polling is not None:
+            self._spawn(self._polling.run(), f"polling of {self.label}")
         return [*hours]
 
     # -- subscriptions -------------------------------------------------------------------------
@@ -198,24 +186,42 @@ class YahooFeed(SocketFeed):
             return False
         if pricing.symbol == _CANARY:
             self._clock.observe(Tick(_CANARY, pricing.price, 0.0, pricing.time_ns, received_ns))
+        # One that was unsubscribed may have been under way.
         if pricing.symbol in self.symbols:
             self._give(pricing, None)
-        elif pricing.symbol != _CANARY:
-            raise MalformedFrameError(f"{pricing.symbol} was not asked for")
         return True
 
     def _give(self, pricing: Pricing, source: str | None) -> None:
+        symbol = pricing.symbol
+        last_ns = self._snapshots.time_ns(symbol)
         tick = self._snapshots.tick(pricing, pricing.received_ns + self._clock.offset_ns, source)
         # A last price that was asked for may well be known.
         if tick == "duplicate":
-            self.ledger[pricing.symbol].duplicates += source is None
+            self.ledger[symbol].duplicates += source is None
+            if source is None:
+                self._down.discard(symbol)
         elif tick == "late":
-            self.ledger[pricing.symbol].late += source is None
+            self.ledger[symbol].late += source is None
         else:
+            if symbol in self._down and last_ns is not None:
+                self._tell_gap(symbol, last_ns, tick)
+            self._down.discard(symbol)
             self._put(tick)
             quote = quote_of(pricing)
             if quote is not None:
                 self._put(quote)
+
+    def _lost(self, link: Link) -> None:
+        self._down.update(symbol for symbol in link.symbols if self._snapshots.time_ns(symbol) is not None)
+
+    def _tell_gap(self, symbol: str, last_ns: int, tick: Tick) -> None:
+        """What was traded without a connection is in the next tick's size and its prices are nowhere."""
+        ledger = self.ledger[symbol]
+        ledger.gaps_found += 1
+        ledger.gaps_open += 1
+        self.gaps += 1
+        reason = "the connection was down, and Yahoo keeps no snapshots"
+        self._put(Gap(symbol, last_ns, tick.time_ns, tick.received_ns, None, reason))
 
     def _is_quiet(self, symbol: str) -> bool:
         return not is_open(symbol, self.now_ns())
@@ -255,134 +261,28 @@ class YahooFeed(SocketFeed):
         if self._unknown.issuperset(self.symbols):
             raise error
 
-    # -- polling -------------------------------------------------------------------------------
+    # -- without a stream ----------------------------------------------------------------------
 
     def _unreached(self, link: Link, refusal: Refusal) -> None:
-        if self._rest is None:
+        if self._polling is None:
             super()._unreached(link, refusal)
-        self._refusals[link] = refusal.reason
-
-    def _without_stream(self) -> tuple[Link, ...]:
-        """The links that could not be had at first, failed too often or have had no data for long."""
-        now_s = time.monotonic()
-        found = []
-        for link in self._links:
-            if link.state == "live":
-                self._well_s[link] = now_s
-                self._refusals.pop(link, None)
-            elif (
-                link in self._refusals
-                or link.failures >= _ENOUGH_FAILURES
-                or now_s - self._well_s.setdefault(link, now_s) > self._settings.connect_timeout_s
-            ):
-                found.append(link)
-        return tuple(found)
-
-    async def _poll(self, rest: YahooRest) -> None:
-        """Ask for last prices for as long as a link has no stream."""
-        await self._ready()
-        failures = 0
-        while True:
-            self._turn_polling(self._without_stream())
-            wait_s = _LOOK_S
-            if self._polled:
-                error = await self._poll_round(rest)
-                failures = 0 if error is None else failures + 1
-                if error is not None:
-                    wait_s = max(min(self._poll_every_s * 2**failures, _LONGEST_POLL_WAIT_S), _LOOK_S)
-                    if isinstance(error, RateLimitError) and error.retry_after_s is not None:
-                        wait_s = error.retry_after_s
-                    _logger.warning("%s: no last prices (%s), asking again in %.0f s", self.label, error, wait_s)
-            end_s = time.monotonic() + wait_s
-            while (left_s := end_s - time.monotonic()) > 0.0:
-                await asyncio.sleep(min(left_s, _LOOK_S))
-                if self._polled and self._without_stream() != self._polled:
-                    break
-
-    async def _poll_round(self, rest: YahooRest) -> FeedError | None:
-        """Ask for the price of each symbol that is due; the error if there was not one."""
-        prices = 0
-        error: FeedError | None = None
-        for link in self._polled:
-            for symbol in link.symbols:
-                if link.state == "live" or symbol in self._unknown:
-                    continue
-                if self._snapshots.is_known(symbol) and self._is_quiet(symbol):
-                    continue
-                try:
-                    pricing = await rest.last_price(symbol)
-                except SymbolError as unknown:
-                    self._not_there(symbol, unknown)
-                    continue
-                except (ConnectionFailedError, RateLimitError) as failure:
-                    return self._polled_in_vain(failure) if not prices else None
-                except FeedError as failure:
-                    error = failure
-                    self.reject(self.now_ns(), str(failure), symbol, symbol=symbol, reason="no last price")
-                    continue
-                prices += 1
-                await self._inbox.wait_for_room()
-                self._take_polled(symbol, pricing)
-        return self._polled_in_vain(error) if error is not None and not prices else None
-
-    def _take_polled(self, symbol: str, pricing: Pricing) -> None:
-        if symbol not in self.symbols:
-            return
-        self._is_polling_well = True
-        self._now_s = time.monotonic()
-        if self.ledger[symbol].state != "live":
-            self.ledger[symbol].turn("live", self._now_s)
-        self._settle()
-        self._give(msgspec.structs.replace(pricing, received_ns=self.now_ns()), _POLL_SOURCE)
-
-    def _polled_in_vain(self, error: FeedError) -> FeedError:
-        """No prices by polling either; raises where there never were any, for then the user should know."""
-        self._is_polling_well = False
-        for link in self._polled:
-            self.ledger.turn(link.state, link.symbols)
-        self._settle()
-        if any(ledger.events for ledger in self.ledger.values()):
-            return error
-        reason = next((self._refusals[link] for link in self._polled if link in self._refusals), "no data")
-        raise ConnectionFailedError(
-            f"no connection to {self._plain_label} ({reason}), and no last prices either ({error}): "
-            f"{self.unreachable_fix}"
-        ) from error
-
-    def _turn_polling(self, links: tuple[Link, ...]) -> None:
-        """Poll for these links, and for no others any more."""
-        if links == self._polled:
-            return
-        if links and not self._polled:
-            _logger.warning(
-                "%s: the stream cannot be had, so last prices are asked for, one in %g s",
-                self.label,
-                self._poll_every_s,
-            )
-        elif not links:
-            _logger.info("%s: the stream is back", self._plain_label)
-            self._is_polling_well = False
-        polled = [symbol for link in links for symbol in link.symbols]
-        for symbol, ledger in self.ledger.items():
-            ledger.source = _POLL_SOURCE if symbol in polled else self.name
-        self.label = f"{self._plain_label} (polling)" if links else self._plain_label
-        # A price may be a whole round old, and heartbeats must not close its bar before it comes.
-        self._clock._grace_ns = round((_GRACE_S + 2 * self._poll_every_s * len(polled)) * 1e9)
-        self._polled = links
-        self._settle()
+        else:
+            self._polling.refused(link, refusal.reason)
 
     def _turned(self, link: Link) -> None:
-        if self._is_polling_well and link in self._polled and link.state != "live":
-            self._settle()
-        else:
+        if self._polling is None or not self._polling.serves(link):
             super()._turned(link)
-            if link.state == "live":
-                self._turn_polling(tuple(polled for polled in self._polled if polled is not link))
+        else:
+            self._settle()
+        if self._polling is not None and link.state == "live":
+            self._polling.release(link)
 
     def _settle(self) -> None:
-        """The feed's state is that of its worst link; one that is polled well is live."""
-        is_served = self._polled if self._is_polling_well else ()
-        states = {"live" if link in is_served else link.state for link in self._links}
+        """The feed's state is that of its worst link; one in whose place last prices come is live."""
+        if self._is_ending:
+            return
+        polling = self._polling
+        states = {"live" if polling is not None and polling.serves(link) else link.state for link in self._links}
         self.state = next((state for state in ("connecting", "stale", "live") if state in states), "closed")
 
 

@@ -8,7 +8,8 @@ from qfkit.feeds.yahoo_frames import CRYPTOCURRENCY, Pricing
 
 __all__ = ["Snapshots", "quote_of"]
 
-_FRESH_NS = 60 * 1_000_000_000
+_SECOND_NS = 1_000_000_000
+_FRESH_NS = 60 * _SECOND_NS
 
 
 class _Known:
@@ -36,10 +37,10 @@ class Snapshots:
         """A symbol is followed no longer."""
         self._known.pop(symbol, None)
 
-    def is_known(self, symbol: str) -> bool:
-        """Whether a price of the symbol has come."""
+    def time_ns(self, symbol: str) -> int | None:
+        """The time of the last price of a symbol; None before the first."""
         known = self._known.get(symbol)
-        return known is not None and known.time_ns is not None
+        return None if known is None else known.time_ns
 
     def tick(self, pricing: Pricing, now_ns: int, source: str | None) -> Tick | Literal["duplicate", "late"]:
         """A snapshot as a tick, unless it says nothing new. ``now_ns`` is by the exchange's clock.
@@ -65,7 +66,8 @@ class Snapshots:
                 # A new day's count begins at zero again.
                 size = float(max(0, volume - known.day_volume))
             known.day_volume = volume
-        is_old = now_ns - time_ns > _FRESH_NS or (is_first and time_ns < known.asked_ns)
+        # Times are whole seconds.
+        is_old = now_ns - time_ns > _FRESH_NS or (is_first and time_ns + _SECOND_NS <= known.asked_ns)
         flag: Literal["stale"] | None = "stale" if is_old else None
         return Tick(pricing.symbol, pricing.price, size, time_ns, pricing.received_ns, None, None, source, flag)
 

@@ -172,8 +172,10 @@ class YahooServer:
 
     async def price(self, symbol: str, price: float, *, time_ms: int | None = None, **fields: Any) -> None:
         """A price is told to whoever subscribed the symbol, and is its last known one."""
-        time_ms = time.time_ns() // 1_000_000 if time_ms is None else time_ms
-        self.last[symbol] = {"id": symbol, "price": price, "time": time_ms, **fields}
+        # Yahoo's times are whole seconds.
+        time_ms = int(time.time()) * 1_000 if time_ms is None else time_ms
+        standard = {"exchange": "NMS", "quote_type": 8, "market_hours": 1}
+        self.last[symbol] = {"id": symbol, "price": price, "time": time_ms, **standard, **fields}
         for line in list(self.lines):
             if symbol in line.symbols:
                 await self._tell(line, symbol)
