@@ -373,7 +373,8 @@ class BinanceFeed(SocketFeed):
         now_ns = self.now_ns()
         if self.timeframe is None:
             ticks = await rest.trades(symbol, place, kind=self._trades, received_ns=now_ns)
-            return [(tick.trade_id, tick) for tick in ticks if tick.trade_id is not None]
+            numbered = [(tick.trade_id, tick) for tick in ticks if tick.trade_id is not None]
+            return [(number, tick) for number, tick in numbered if place <= number < place + _FARTHEST]
         found: list[tuple[int, Numbered]] = []
         async for page in rest.bars(symbol, self.timeframe, place * self._bar_ns, now_ns):
             columns = (page.open, page.high, page.low, page.close, page.volume, page.open_ns, page.close_ns)

@@ -5,7 +5,7 @@ time it was received. Every price and size is a decimal string on the wire.
 """
 
 from collections.abc import Callable
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -16,6 +16,8 @@ from qfkit.errors import MalformedFrameError, TimeframeError
 __all__ = ["CaptureParser", "Reply", "decode_frame", "is_shutdown_notice", "parse_frame", "parse_reply"]
 
 Data = TypeVar("Data")
+# JSON knows no end of numbers; a journal does.
+_Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
 _SHOWN = 160
 _MICROSECONDS_FROM = 100_000_000_000_000  # as milliseconds this would be the year 5138
@@ -36,7 +38,7 @@ class _Envelope(msgspec.Struct, gc=False):
 
 class _Trade(msgspec.Struct, gc=False):
     s: str
-    t: int
+    t: _Number
     p: float
     q: float
     T: int
@@ -45,7 +47,7 @@ class _Trade(msgspec.Struct, gc=False):
 
 class _AggregateTrade(msgspec.Struct, gc=False):
     s: str
-    a: int
+    a: _Number
     p: float
     q: float
     T: int
@@ -58,7 +60,7 @@ class _BookTicker(msgspec.Struct, gc=False):
     B: float
     a: float
     A: float
-    u: int = 0
+    u: _Number = 0
 
 
 class _Candle(msgspec.Struct, gc=False):
