@@ -62,8 +62,11 @@ def exchange() -> Iterator[ExchangeServer]:
     async def fill() -> None:
         # Two days of trades, one each half hour, so that there is a history.
         now_ms = time.time_ns() // 1_000_000
-        for back in range(96, 0, -1):
+        for back in range(96, 4, -1):
             server.exchange.trade("BTCUSDT", time_ms=now_ms - back * 1_800_000)
+        # And every minute of the last two hours, for the warm-up.
+        for back in range(240, 0, -1):
+            server.exchange.trade("BTCUSDT", time_ms=now_ms - back * 30_000)
 
     call(fill())
     call(server.__aenter__())
