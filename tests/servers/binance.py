@@ -92,6 +92,7 @@ class BinanceServer:
         loop: bool = False,
         symbols: Sequence[str] = ("BTCUSDT", "ETHUSDT"),
         rest_refuses: int | None = None,
+        compression: str | None = None,
         port: int = 0,
     ) -> None:
         self._frames = [frame if isinstance(frame, Frame) else _frame(frame) for frame in frames]
@@ -104,6 +105,7 @@ class BinanceServer:
         self._is_loop = loop
         self._symbols = symbols
         self._rest_refuses = rest_refuses
+        self._compression = compression
         self._port = port
         self._position = 0
         self._server: Server | None = None
@@ -123,7 +125,12 @@ class BinanceServer:
 
     async def __aenter__(self) -> Self:
         self._server = await serve(
-            self._serve, "127.0.0.1", self._port, process_request=self._request, compression=None, close_timeout=0.2
+            self._serve,
+            "127.0.0.1",
+            self._port,
+            process_request=self._request,
+            compression=self._compression,
+            close_timeout=0.2,
         )
         self._port = self._server.sockets[0].getsockname()[1]
         return self
@@ -229,10 +236,12 @@ async def _main() -> None:
     parser.add_argument("--capture", type=Path, required=True)
     parser.add_argument("--speed", type=float, default=1.0, help="a multiple of the recorded pace; 0: no pace")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--compression", action="store_true", help="offer permessage-deflate")
     parser.add_argument("--loop", action="store_true", help="begin again at the end, ids and times going on")
     given = parser.parse_args()
     frames = frames_of_capture(given.capture)
-    server = BinanceServer(frames, speed=given.speed or None, loop=given.loop, port=given.port)
+    compression = "deflate" if given.compression else None
+    server = BinanceServer(frames, speed=given.speed or None, loop=given.loop, compression=compression, port=given.port)
     async with server:
         print(f"{server.url} {server.rest_url}", flush=True)
         await asyncio.get_running_loop().create_future()
