@@ -20,7 +20,8 @@ from qfkit.core.events import Gap, Tick
 from qfkit.feeds.binance import BinanceFeed
 from qfkit.journal.reader import JournalReader
 from qfkit.strategies import MovingAverageCrossover
-from tests.servers.exchange import Aggregate, Chaos, Exchange, ExchangeServer
+from tests.servers.chaos import Chaos
+from tests.servers.exchange import Aggregate, Exchange, ExchangeServer
 
 SECONDS = float(os.environ.get("QFKIT_SOAK_SECONDS", "45"))
 SEED = int(os.environ.get("QFKIT_SOAK_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)

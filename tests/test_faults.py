@@ -489,6 +489,32 @@ async def test_a_minute_in_which_nothing_was_traded_is_no_gap(quiet: ExchangeSer
         assert (row.gaps_filled, row.gaps_open, row.missing) == (1, 0, 0)
 
 
+async def test_numbers_that_begin_anew_are_a_gap_and_not_the_end(quiet: ExchangeServer) -> None:
+    async with Taken(feed_of(quiet, "BTCUSDT")) as taken:
+        await trade(quiet, 30)
+        await taken.until(lambda: len(taken.ids()) == 30)
+        await asyncio.sleep(0.01)
+        quiet.exchange.markets["BTCUSDT"].aggregates.clear()
+        await trade(quiet, 25)
+        await taken.until(lambda: taken.ids()[-1] == 524)
+        assert taken.ids()[:30] == list(range(500, 530))
+        (gap,) = taken.gaps()
+        assert taken.ids()[30:] == list(range(taken.ids()[30], 525)) and len(taken.ids()[30:]) >= 5
+        assert gap.missing is None and gap.start_ns < gap.end_ns == taken.ticks()[30].time_ns
+        assert gap.reason == f"the provider's numbers go on from {taken.ids()[30]} instead of 529"
+
+
+async def test_a_second_notice_during_a_renewal_is_no_second_renewal(server: ExchangeServer) -> None:
+    async with Taken(feed_of(server, "BTCUSDT", **QUICK)) as taken:
+        await server.drop("notice")
+        await taken.until(lambda: len(server.lines) == 2)
+        await server.drop("notice", server.lines[:1])
+        await taken.until(lambda: taken.feed.reconnects == 1)
+        await asyncio.sleep(0.5)
+        assert len(server.attempts) == 2 and path(taken.feed) == SEEN
+        await whole(taken, server)
+
+
 async def test_a_gap_says_why_it_is_one(quiet: ExchangeServer) -> None:
     async with Taken(feed_of(quiet, "BTCUSDT")) as taken:
         await trade(quiet, 1)

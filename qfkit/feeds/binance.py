@@ -13,10 +13,11 @@ from urllib.parse import quote
 
 from websockets.asyncio.client import ClientConnection
 
-from qfkit.core.events import Bar, MarketEvent, Quote
+from qfkit.core.events import Bar, Gap, MarketEvent, Quote
 from qfkit.core.timeframes import timeframe_ns
-from qfkit.errors import FeedError, MalformedFrameError, ParameterError, SymbolError, did_you_mean
+from qfkit.errors import FeedError, MalformedFrameError, ParameterError, SymbolError
 from qfkit.feeds.binance_frames import CaptureParser, decode_frame, is_shutdown_notice, parse_frame, parse_reply
+from qfkit.feeds.binance_pairs import pairs_of
 from qfkit.feeds.binance_rest import BinanceRest, TradeKind
 from qfkit.feeds.connection import CONNECT_ERRORS, check_url, close_websocket, open_websocket, provider_url
 from qfkit.feeds.continuity import Line, Numbered
@@ -29,13 +30,6 @@ BINANCE_STREAM_URL = "wss://data-stream.binance.vision"
 
 _logger = logging.getLogger("qfkit.feeds.binance")
 
-# fmt: off
-_COMMON = (
-    "ADAUSDT", "AVAXUSDT", "BNBBTC", "BNBUSDT", "BTCEUR", "BTCFDUSD", "BTCTRY", "BTCUSDC", "BTCUSDT", "DOGEUSDT",
-    "DOTUSDT", "ETHBTC", "ETHEUR", "ETHFDUSD", "ETHUSDC", "ETHUSDT", "LINKUSDT", "LTCUSDT", "SHIBUSDT", "SOLBTC",
-    "SOLUSDC", "SOLUSDT", "SUIUSDT", "TRXUSDT", "USDCUSDT", "XRPUSDC", "XRPUSDT",
-)
-# fmt: on
 # A pair may be silent for minutes; this one never is. It comes once a second and tells a dead link from a quiet market.
 _CANARY = "btcusdt@miniTicker"
 _STREAMS_PER_CONNECTION = 1_024
@@ -108,7 +102,7 @@ class BinanceFeed(SocketFeed):
             attempts_per_5_min=attempts_per_5_min,
         )
         super().__init__(
-            _symbols(symbols), label=f"Binance {where}", settings=settings, symbol_stale_after_s=symbol_stale_after_s
+            pairs_of(symbols), label=f"Binance {where}", settings=settings, symbol_stale_after_s=symbol_stale_after_s
         )
         if bars is not None:
             self._bar_ns = timeframe_ns(bars)
@@ -143,7 +137,7 @@ class BinanceFeed(SocketFeed):
         return None if self._rest is None else BinanceRest(self._rest.url)
 
     def _names(self, symbols: Iterable[str]) -> list[str]:
-        return _symbols(symbols)
+        return pairs_of(symbols)
 
     async def _batches(self) -> AsyncIterator[list[MarketEvent]]:
         self._lines.clear()
@@ -279,7 +273,12 @@ class BinanceFeed(SocketFeed):
                 self._put(event)
                 return True
             if goes is None:
-                self.ledger[symbol].duplicates += 1
+                gap = line.begin_anew(number, event, received_ns)
+                if gap is None:
+                    self.ledger[symbol].duplicates += 1
+                else:
+                    self._tell_gap(gap)
+                    self._put(event)
                 return True
             if number - (line.place or 0) > _FARTHEST:
                 raise MalformedFrameError(f"{symbol} cannot have come from number {line.place} to {number}")
@@ -328,6 +327,13 @@ class BinanceFeed(SocketFeed):
             if symbol in self._interrupted and line is not None and line.place is not None and not line.is_holding:
                 # What was traded meanwhile, also of a symbol that trades seldom.
                 self._mend_by_archive(line)
+
+    def _tell_gap(self, gap: Gap) -> None:
+        ledger = self.ledger[gap.symbol]
+        ledger.gaps_found += 1
+        ledger.gaps_open += 1
+        self.gaps += 1
+        self._put(gap)
 
     def _mend_by_archive(self, line: Line) -> None:
         if self._rest is not None:
@@ -409,27 +415,3 @@ async def probe(url: str | None = None, timeout_s: float = 3.0) -> bool:
 
 def _message(method: str, streams: list[str], number: int) -> str:
     return json.dumps({"method": method, "params": streams, "id": number}, separators=(",", ":"), ensure_ascii=False)
-
-
-def _symbols(given: Iterable[str]) -> list[str]:
-    listed = [given] if isinstance(given, str) else list(given)
-    for symbol in listed:
-        if not isinstance(symbol, str):
-            raise SymbolError(f'{symbol!r} is no symbol: write Binance\'s pairs as text, as in ["BTCUSDT"]')
-    symbols = list(dict.fromkeys(symbol.strip().upper() for symbol in listed))
-    if not symbols:
-        raise SymbolError('no symbols were given: name Binance\'s pairs, as in BinanceFeed(["BTCUSDT"])')
-    for symbol in symbols:
-        if not re.fullmatch(r"\w{2,40}", symbol):
-            plain = re.sub(r"\W", "", symbol)
-            raise SymbolError(
-                f"{symbol!r} is not how Binance writes a pair, which is letters and digits only.{_near(plain, plain)}"
-            )
-    return symbols
-
-
-def _near(symbol: str, otherwise: str) -> str:
-    fix = did_you_mean(symbol, _COMMON)
-    if fix.startswith(" Did"):
-        return fix
-    return f" Did you mean {otherwise!r}?" if otherwise else ""

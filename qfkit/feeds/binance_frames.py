@@ -227,6 +227,7 @@ def _check_reply(envelope: _Envelope, payload: bytes | str) -> None:
 
 
 def _beginning(payload: bytes | str) -> str:
-    text = payload.decode("utf-8", "replace") if isinstance(payload, bytes) else payload
+    start = payload[: 2 * _SHOWN]
+    text = start.decode("utf-8", "replace") if isinstance(start, bytes) else start
     text = text.strip()
     return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")

@@ -30,6 +30,8 @@ _SHUFFLED_S = 0.1
 _EMPTY_TRIES = 3
 _EMPTY_WAIT_S = 0.3
 _NOT_THERE = "the provider has newer ones only"
+# So many in a row that are newer by time and older by number are a numbering that began anew.
+_MOST_BEHIND = 20
 
 
 class Mended(msgspec.Struct):
@@ -52,6 +54,8 @@ class Line:
         self._held: dict[int, Numbered] = {}
         self._held_quote: Quote | None = None
         self._patience: asyncio.Timeout | None = None
+        self._behind = 0
+        self._behind_place: int | None = None
 
     def accept(self, place: int, event: Numbered) -> bool | None:
         """True for an event that goes on, None for one that was given already, False for one behind a hole."""
@@ -61,6 +65,23 @@ class Line:
         self.place = place
         self.time_ns = event.time_ns
         return True
+
+    def begin_anew(self, place: int, event: Numbered, received_ns: int) -> Gap | None:
+        """Judge an event that seems to have been given already: a gap where the provider counts from elsewhere now.
+
+        A test network that is set up again does so, and all that came after would be taken for old.
+        """
+        if event.time_ns <= self.time_ns:
+            return None
+        if self._behind_place != self.place:
+            self._behind_place, self._behind = self.place, 0
+        self._behind += 1
+        if self._behind < _MOST_BEHIND:
+            return None
+        reason = f"the provider's numbers go on from {place} instead of {self.place}"
+        gap = Gap(self.symbol, self.time_ns, event.time_ns, received_ns, None, reason)
+        self.place, self.time_ns = place, event.time_ns
+        return gap
 
     def hold(self, place: int, event: Numbered) -> bool:
         """Keep an event until the line before it is mended; false where it was held already."""

@@ -25,6 +25,7 @@ _BATCH = 4_096
 _HEARTBEAT_S = 1.0
 _LATE_S = 0.25
 _WATCH_S = 1.0
+_SHOWN = 2_000
 
 
 class SocketFeed(Feed):
@@ -266,7 +267,11 @@ class SocketFeed(Feed):
             _logger.warning("%s: %s; more of the kind are counted only", self.label, error)
         symbol = self._symbol_of(payload)
         self.reject(
-            received_ns, str(error), payload.decode("utf-8", "replace"), symbol=symbol, reason="malformed frame"
+            received_ns,
+            str(error),
+            payload[:_SHOWN].decode("utf-8", "replace"),
+            symbol=symbol,
+            reason="malformed frame",
         )
 
     def _connected(self, link: Link) -> None:
