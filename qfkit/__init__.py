@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from qfkit.core.snapshot import Snapshot
     from qfkit.core.strategy import Param, Strategy
     from qfkit.errors import QfkitError
+    from qfkit.feeds.alpha_vantage import AlphaVantageFeed, AlphaVantageWebSocket
     from qfkit.feeds.binance import BinanceFeed, BinanceWebSocket
     from qfkit.feeds.failover import FailoverFeed
     from qfkit.feeds.replay import ReplayFeed
@@ -82,6 +83,8 @@ __all__ = [
     "SMA",
     "VWAP",
     "WMA",
+    "AlphaVantageFeed",
+    "AlphaVantageWebSocket",
     "Bar",
     "BinanceFeed",
     "BinanceWebSocket",
@@ -193,6 +196,7 @@ _NAMES = {
     "qfkit.core.snapshot": ("Snapshot",),
     "qfkit.core.strategy": ("Param", "Strategy"),
     "qfkit.errors": ("QfkitError",),
+    "qfkit.feeds.alpha_vantage": ("AlphaVantageFeed", "AlphaVantageWebSocket"),
     "qfkit.feeds.binance": ("BinanceFeed", "BinanceWebSocket"),
     "qfkit.feeds.failover": ("FailoverFeed",),
     "qfkit.feeds.replay": ("ReplayFeed",),

@@ -12,7 +12,7 @@ import qfkit
 from qfkit import errors
 
 PINNED = """
-ADX ATR Bar BinanceFeed BinanceWebSocket BollingerBands BollingerReversion Commission CorporateAction Costs DonchianChannel EMA
+ADX ATR AlphaVantageFeed AlphaVantageWebSocket Bar BinanceFeed BinanceWebSocket BollingerBands BollingerReversion Commission CorporateAction Costs DonchianChannel EMA
 Engine FailoverFeed Fill Fixed Flatten FractionOfEquity Gap Heartbeat Hours Indicator Instrument MACD MomentumRebalance MovingAverageCrossover
 OnBalanceVolume Order OrderStatus OrderType Param Pause Price QfkitError Quote RSI RateOfChange
 RealTimeMovingAverageCrossover ReplayFeed Result Resume RiskLimits SMA Session SetParameters Side Signal Snapshot

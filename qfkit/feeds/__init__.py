@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from qfkit.feeds.alpha_vantage import AlphaVantageFeed
     from qfkit.feeds.base import Feed
     from qfkit.feeds.binance import BinanceFeed
     from qfkit.feeds.failover import FailoverFeed
@@ -11,9 +12,19 @@ if TYPE_CHECKING:
     from qfkit.feeds.synthetic import SyntheticFeed
     from qfkit.feeds.yahoo import YahooFeed
 
-__all__ = ["BinanceFeed", "FailoverFeed", "Feed", "ReplayFeed", "SyntheticFeed", "YahooFeed", "sample"]
+__all__ = [
+    "AlphaVantageFeed",
+    "BinanceFeed",
+    "FailoverFeed",
+    "Feed",
+    "ReplayFeed",
+    "SyntheticFeed",
+    "YahooFeed",
+    "sample",
+]
 
 _HOMES = {
+    "AlphaVantageFeed": "alpha_vantage",
     "BinanceFeed": "binance",
     "FailoverFeed": "failover",
     "Feed": "base",

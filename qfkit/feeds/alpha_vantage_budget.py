@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -14,8 +15,8 @@ __all__ = ["ApiKey", "Budget", "check_limits"]
 _VARIABLE = "ALPHAVANTAGE_API_KEY"
 _NEW_YORK = ZoneInfo("America/New_York")
 _SECOND_NS = 1_000_000_000
-# Two requests so far apart when they are sent may come a little closer together.
-_MARGIN = 1.05
+_LOOK_S = 0.02
+_SHORTEST = 5
 
 
 class ApiKey:
@@ -48,13 +49,14 @@ class ApiKey:
     def reveal(self) -> str:
         return self._text
 
-    def redact(self, text: str) -> str:
-        """A text from outside, the key in it struck out: some refusals name it."""
-        place = text.lower().find(self._text.lower())
-        while place >= 0:
-            text = f"{text[:place]}<key>{text[place + len(self._text) :]}"
-            place = text.lower().find(self._text.lower(), place + len("<key>"))
-        return text
+    def redact(self, body: bytes) -> bytes:
+        """What came from outside, the key in it struck out: some refusals name it.
+
+        "demo", the one key that all may know, is also a word of theirs and stays.
+        """
+        if len(self._text) < _SHORTEST:
+            return body
+        return re.sub(re.escape(self._text.encode()), b"<key>", body, flags=re.IGNORECASE)
 
     def fingerprint(self) -> str:
         return hashlib.sha256(self._text.encode()).hexdigest()
@@ -77,28 +79,36 @@ class Budget:
         self._used = 0
         self._is_exhausted = False
         self._next_s = 0.0
+        self._busy_until_s = 0.0
 
     @classmethod
     def of(cls, key: ApiKey, url: str) -> "Budget":
         with cls._all_lock:
             return cls._all.setdefault((key.fingerprint(), url), cls())
 
-    def reserve(self, per_day: int | None, per_second: float, now_ns: int) -> float:
-        """Take one request; returns how many seconds to wait before it. :class:`RateLimitError` if the day's are used."""
+    def take(self, per_day: int | None, now_ns: int, lasts_s: float) -> float:
+        """Take the next request, to be :meth:`finished`, and return 0.0; or how long to wait before trying anew.
+
+        One is under way at a time, for at most ``lasts_s``. :class:`RateLimitError` if the day's are used.
+        """
         with self._lock:
             self._turn_day(now_ns)
             if self._is_exhausted or (per_day is not None and self._used >= per_day):
                 raise self._spent(per_day, now_ns)
-            self._used += 1
             now_s = time.monotonic()
-            at_s = max(now_s, self._next_s)
-            self._next_s = at_s + _MARGIN / per_second
-            return at_s - now_s
+            if now_s < self._busy_until_s:
+                return _LOOK_S
+            if now_s < self._next_s:
+                return self._next_s - now_s
+            self._used += 1
+            self._busy_until_s = now_s + lasts_s
+            return 0.0
 
-    def give_back(self) -> None:
-        """A request that was taken and is not made."""
+    def finished(self, per_second: float) -> None:
+        """The request was answered, or given up. When it arrived there is not known, so the pause begins now."""
         with self._lock:
-            self._used = max(0, self._used - 1)
+            self._busy_until_s = 0.0
+            self._next_s = max(self._next_s, time.monotonic() + 1.0 / per_second)
 
     def hold(self, seconds: float) -> None:
         """The provider asks for a pause."""

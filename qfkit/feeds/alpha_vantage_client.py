@@ -16,18 +16,31 @@ if TYPE_CHECKING:
 __all__ = ["KeyedClient"]
 
 _TRIES = 3
+_BACKOFF_S = 0.15
 _LONGEST_WAIT_S = 60.0
 
 
 class KeyedClient:
-    """GETs ``/query`` with a key. Every request, repeated ones too, is taken from the budget by ``reserve`` before."""
+    """GETs ``/query`` with a key. Every request, repeated ones too, is taken from the budget before."""
 
-    def __init__(self, url: str, key: ApiKey, budget: Budget, reserve: Callable[[], float], timeout_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: ApiKey,
+        budget: Budget,
+        *,
+        requests_per_day: int | None,
+        requests_per_second: float,
+        timeout_s: float,
+        now_ns: Callable[[], int],
+    ) -> None:
         self._url = url
         self._key = key
         self._budget = budget
-        self._reserve = reserve
+        self._per_day = requests_per_day
+        self._per_second = requests_per_second
         self._timeout_s = timeout_s
+        self._now_ns = now_ns
         self._client: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
@@ -36,29 +49,23 @@ class KeyedClient:
             await client.aclose()
 
     async def get(self, params: dict[str, str]) -> bytes:
-        """The body of an answer with HTTP 200; waits and asks again where that can help and is not for long."""
+        """The body of an answer with HTTP 200, the key struck out; waits and asks again where that can help and is not for long."""
         failure = ""
         for attempt in range(_TRIES):
-            wait_s = self._reserve()
-            try:
-                await asyncio.sleep(wait_s)
-            except asyncio.CancelledError:
-                self._budget.give_back()
-                raise
+            if failure:
+                await asyncio.sleep(_BACKOFF_S * 2**attempt)
             answer = await self._request(params)
             if isinstance(answer, str):
                 failure = answer
             elif answer.status_code == 200:
-                return answer.content
+                return self._key.redact(answer.content)
             else:
                 failure = f"HTTP {answer.status_code}"
                 if answer.status_code == 429:
                     self._wait_as_asked(answer.headers.get("Retry-After"), is_last=attempt == _TRIES - 1)
-                    continue
-                if answer.status_code < 500:
-                    text = self._key.redact(answer.text)[:160]
+                elif answer.status_code < 500:
+                    text = self._key.redact(answer.content)[:160].decode("utf-8", "replace")
                     raise FeedError(f"Alpha Vantage refuses the request ({failure} at {self._url}/query): {text!r}")
-            await asyncio.sleep(0.25 * 2**attempt)
         raise ConnectionFailedError(f"Alpha Vantage did not answer at {self._url}/query ({failure}): try again later")
 
     def _wait_as_asked(self, header: str | None, *, is_last: bool) -> None:
@@ -75,7 +82,11 @@ class KeyedClient:
         import httpx
 
         if self._client is None:
+            # Before a request is taken, because this takes a moment.
             self._client = _client(self._url, self._key, self._timeout_s)
+        # Others who have the key may be of another thread, which no asyncio.Event reaches.
+        while wait_s := self._budget.take(self._per_day, self._now_ns(), 2 * self._timeout_s):  # noqa: ASYNC110
+            await asyncio.sleep(wait_s)
         try:
             # The timeouts of httpx are for each read, so that a slow drip could go on for ever.
             async with asyncio.timeout(self._timeout_s):
@@ -83,7 +94,9 @@ class KeyedClient:
         except TimeoutError:
             return f"nothing within {self._timeout_s:g} s"
         except (httpx.RequestError, httpx.InvalidURL) as error:
-            return self._key.redact(str(error) or type(error).__name__)
+            return str(error) or type(error).__name__
+        finally:
+            self._budget.finished(self._per_second)
 
 
 def _client(url: str, key: ApiKey, timeout_s: float) -> "httpx.AsyncClient":

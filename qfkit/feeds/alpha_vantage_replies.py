@@ -58,7 +58,7 @@ _KINDS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a reply has no data. ``text`` is the provider's own and may hold the key: it is not for showing as it is."""
+    """Why a reply has no data; ``text`` is the provider's own."""
 
     kind: Kind
     text: str

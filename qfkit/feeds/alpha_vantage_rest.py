@@ -4,9 +4,8 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
-from functools import partial
 from types import MappingProxyType
-from typing import Literal, TypeVar
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -14,7 +13,6 @@ import numpy as np
 from qfkit.core.timeframes import timeframe_ns
 from qfkit.errors import (
     FeedError,
-    MalformedFrameError,
     ParameterError,
     RateLimitError,
     SymbolError,
@@ -40,7 +38,6 @@ __all__ = ["ALPHA_VANTAGE_URL", "AlphaVantageRest", "Entitlement"]
 
 ALPHA_VANTAGE_URL = "https://www.alphavantage.co"
 Entitlement = Literal["realtime", "delayed"]
-Read = TypeVar("Read")
 
 _logger = logging.getLogger("qfkit.feeds.alpha_vantage")
 
@@ -110,7 +107,15 @@ class AlphaVantageRest:
         self._stamped_at: Stamp = stamped_at
         self._datatype = datatype
         self._now_ns = now_ns
-        self._client = KeyedClient(self.url, self._key, self._budget, self._reserve, timeout_s)
+        self._client = KeyedClient(
+            self.url,
+            self._key,
+            self._budget,
+            requests_per_day=requests_per_day,
+            requests_per_second=requests_per_second,
+            timeout_s=timeout_s,
+            now_ns=now_ns,
+        )
 
     def __repr__(self) -> str:
         return f"AlphaVantageRest({self.url!r})"
@@ -135,9 +140,6 @@ class AlphaVantageRest:
         """How many requests the day still has, as far as this process knows; None where it has no limit."""
         return self._budget.left(self.requests_per_day, self._now_ns())
 
-    def _reserve(self) -> float:
-        return self._budget.reserve(self.requests_per_day, self.requests_per_second, self._now_ns())
-
     async def close(self) -> None:
         await self._client.close()
 
@@ -150,7 +152,7 @@ class AlphaVantageRest:
         if isinstance(reply, Refusal):
             raise self._error_of(reply, params)
         assert isinstance(reply, Reply)
-        return self._read(partial(quote_of, symbol, reply))
+        return quote_of(symbol, reply)
 
     def _entitled(self) -> dict[str, str]:
         return {} if self._entitlement is None else {"entitlement": self._entitlement}
@@ -244,10 +246,9 @@ class AlphaVantageRest:
         if isinstance(reply, Refusal):
             return reply
         if isinstance(reply, bytes):
-            reader = partial(bars_of_csv, symbol, timeframe, reply, _NEW_YORK, self._stamped_at)
+            page, skipped = bars_of_csv(symbol, timeframe, reply, _NEW_YORK, self._stamped_at)
         else:
-            reader = partial(bars_of_series, symbol, timeframe, reply, self._stamped_at)
-        page, skipped = self._read(reader)
+            page, skipped = bars_of_series(symbol, timeframe, reply, self._stamped_at)
         if skipped:
             self.skipped += skipped
             _logger.warning("Alpha Vantage: %d bars of %s lack values and are left out", skipped, symbol)
@@ -268,14 +269,14 @@ class AlphaVantageRest:
             # A refusal comes in JSON, whatever was asked for.
             if params.get("datatype") == "csv" and not body.lstrip().startswith(b"{"):
                 return body
-            reply = self._read(partial(reply_of, body, wanted))
+            reply = reply_of(body, wanted)
             if isinstance(reply, Reply):
                 return reply
             if reply.kind == "day":
                 raise self._budget.exhaust(self.requests_per_day, self._now_ns())
             if reply.kind not in {"burst", "minute"}:
                 return reply
-            text = self._key.redact(reply.text)
+            text = reply.text
             wait_s = _MINUTE_WAIT_S if reply.kind == "minute" else 2**attempt / self.requests_per_second
             _logger.info("Alpha Vantage: too many requests at once, waiting %.1f s", wait_s)
             self._budget.hold(wait_s)
@@ -285,17 +286,8 @@ class AlphaVantageRest:
             _LONGEST_WAIT_S,
         )
 
-    def _read(self, reader: Callable[[], Read]) -> Read:
-        """What a reader makes of a reply; no error of it shows the key, which the reply may hold."""
-        try:
-            return reader()
-        except MalformedFrameError as error:
-            text = self._key.redact(str(error))
-        raise MalformedFrameError(text)
-
     def _error_of(self, refusal: Refusal, params: dict[str, str]) -> FeedError:
-        text = self._key.redact(refusal.text)
-        asked = f"{params['function']} of {params['symbol']}"
+        text, asked = refusal.text, f"{params['function']} of {params['symbol']}"
         match refusal.kind:
             case "entitlement":
                 return FeedError(

@@ -72,11 +72,10 @@ class MarketCalendar:
         import pandas
         from exchange_calendars import get_calendar
 
-        self._from_ns = start_ns - _SPAN_DAYS * _DAY_NS
-        self._until_ns = end_ns + _SPAN_DAYS * _DAY_NS
+        from_ns = start_ns - _SPAN_DAYS * _DAY_NS
+        until_ns = end_ns + _SPAN_DAYS * _DAY_NS
         first, last = (
-            pandas.Timestamp(time_ns, tz="UTC").tz_localize(None).normalize()
-            for time_ns in (self._from_ns, self._until_ns)
+            pandas.Timestamp(time_ns, tz="UTC").tz_localize(None).normalize() for time_ns in (from_ns, until_ns)
         )
         schedule = get_calendar(self.name, start=first, end=last).schedule
         sessions: list[tuple[int, int]] = []
@@ -88,6 +87,8 @@ class MarketCalendar:
                 sessions += [(open_ns, _ns(row.break_start)), (_ns(row.break_end), close_ns)]
         self._opens = [open_ns for open_ns, _ in sessions]
         self._closes = [close_ns for _, close_ns in sessions]
+        # Last, because several threads ask: what is covered must be there already.
+        self._from_ns, self._until_ns = from_ns, until_ns
 
     def sessions(self, start_ns: int, end_ns: int) -> tuple[tuple[int, int], ...]:
         """The sessions ``(open_ns, close_ns)`` that overlap [start, end), in order."""
