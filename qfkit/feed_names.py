@@ -2,25 +2,34 @@
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from qfkit.errors import ConnectionFailedError, FeedError, ParameterError, did_you_mean
+from qfkit.errors import ConnectionFailedError, FeedError, ParameterError, SymbolError, did_you_mean
 from qfkit.feeds.base import Feed
 from qfkit.live.runner import run
+
+if TYPE_CHECKING:
+    from qfkit.feeds.yahoo import YahooFeed
 
 __all__ = [
     "FEED_NAMES",
     "PROBE_S",
+    "alphavantage_feed",
     "answers",
     "binance_feed",
     "named_feed",
     "recording_feed",
     "sample_feed",
     "synthetic_feed",
+    "yahoo_answers",
     "yahoo_feed",
+    "yahoo_polls",
 ]
 
-FEED_NAMES = ("auto", "binance", "sample", "synthetic", "yahoo")
+FEED_NAMES = ("alphavantage", "auto", "binance", "sample", "synthetic", "yahoo")
 PROBE_S = 3.0
 _COINS = ("BTCUSDT", "ETHUSDT")
 
@@ -43,6 +52,8 @@ def named_feed(
             return _auto_feed(symbols)
         case "yahoo":
             return yahoo_feed(symbols), "Yahoo's stream, no key needed"
+        case "alphavantage":
+            return alphavantage_feed(symbols), "Alpha Vantage's last prices, by your key"
         case "binance":
             return binance_feed(symbols), "Binance's public stream, no key needed"
         case "sample":
@@ -62,24 +73,33 @@ def named_feed(
 def _auto_feed(symbols: Sequence[str]) -> tuple[Feed, str]:
     """Binance for crypto pairs, Yahoo for all else; an error that says what to do where neither answers."""
     pairs = [symbol for symbol in symbols if _is_pair(symbol)]
-    if pairs and len(pairs) < len(symbols):
+    others = ", ".join(symbol for symbol in symbols if symbol not in pairs)
+    if pairs and others:
         raise ParameterError(
-            f"{', '.join(pairs)} would come from Binance and the other symbols from Yahoo, and one run takes one feed: "
-            "write pairs as Yahoo does, as in BTC-USD, or run them apart"
+            f"{', '.join(pairs)} would come from Binance and {others} from Yahoo, and one run takes one provider: "
+            "write the pairs as Yahoo does, as in BTC-USD, or run them apart"
         )
-    is_yahoo = bool(symbols) and not pairs
-    provider = "Yahoo" if is_yahoo else "Binance"
-    if not (yahoo_answers() if is_yahoo else answers()):
-        raise ConnectionFailedError(
-            f"{provider} did not answer within {PROBE_S:g} s: is there a network? Without one use --feed sample (real "
-            "daily bars of AAPL, GOOG, IBM and MSFT), --feed synthetic, or the path of a recording"
-        )
-    why = f"{provider}'s stream answers: live prices, no key needed"
-    return (yahoo_feed if is_yahoo else binance_feed)(symbols), why
+    if not symbols or pairs:
+        if answers():
+            return binance_feed(symbols), "Binance's stream answers: live prices, no key needed"
+        raise _no_answer("Binance")
+    if yahoo_answers():
+        return yahoo_feed(symbols), "Yahoo's stream answers: live prices, no key needed"
+    if yahoo_polls(symbols[0]):
+        return yahoo_feed(symbols), "Yahoo's stream does not answer, its last prices do: they are asked for in turn"
+    raise _no_answer("Yahoo")
+
+
+def _no_answer(provider: str) -> ConnectionFailedError:
+    return ConnectionFailedError(
+        f"{provider} did not answer within {PROBE_S:g} s: is there a network? Without one run on real daily bars of "
+        "AAPL, GOOG, IBM and MSFT, as in `qfkit realtime --feed sample -s AAPL`, or with --feed synthetic, or --feed "
+        "and the path of a recording"
+    )
 
 
 # What Binance's pairs end with. A share's symbol is shorter than a pair.
-_QUOTED = ("USDT", "USDC", "FDUSD", "TUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY")
+_QUOTED = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY")
 
 
 def _is_pair(symbol: str) -> bool:
@@ -88,11 +108,19 @@ def _is_pair(symbol: str) -> bool:
     return len(name) >= 6 and name.isalnum() and name.endswith(_QUOTED)
 
 
-def yahoo_feed(symbols: Sequence[str] = ()) -> Feed:
+def yahoo_feed(symbols: Sequence[str] = ()) -> "YahooFeed":
     """Yahoo's last prices, live and with no key."""
     from qfkit.feeds.yahoo import YahooFeed
 
     return YahooFeed(symbols or ("AAPL", "MSFT"))
+
+
+def alphavantage_feed(symbols: Sequence[str] = ()) -> Feed:
+    """Alpha Vantage's last prices, within the budget of the key in ``ALPHAVANTAGE_API_KEY``."""
+    if find_spec("qfkit.feeds.alpha_vantage") is None:
+        raise FeedError("this version has no feed of Alpha Vantage: take --feed yahoo, which has the same shares")
+    made: Feed = import_module("qfkit.feeds.alpha_vantage").AlphaVantageFeed(symbols or ("AAPL", "MSFT"))
+    return made
 
 
 def answers(url: str | None = None) -> bool:
@@ -109,6 +137,27 @@ def yahoo_answers() -> bool:
     return run(probe(timeout_s=PROBE_S))
 
 
+def yahoo_polls(symbol: str) -> bool:
+    """Whether Yahoo tells last prices where its stream cannot be had."""
+    source = yahoo_feed([symbol]).history_source()
+    if source is None:
+        return False
+
+    async def ask() -> bool:
+        try:
+            await source.last_price(symbol)
+        except SymbolError:
+            return True
+        except FeedError:
+            return False
+        return True
+
+    try:
+        return run(ask(), PROBE_S)
+    except TimeoutError:
+        return False
+
+
 def binance_feed(symbols: Sequence[str] = (), *, url: str | None = None) -> Feed:
     """Binance's trades and quotes, live and with no key; ``url`` None takes the environment's server, else Binance's."""
     from qfkit.feeds.binance import BinanceFeed
@@ -121,9 +170,7 @@ def recording_feed(path: str, symbols: Sequence[str] = (), *, speed: float | Non
     if not Path(path).exists():
         looks_like_name = os.sep not in path and "." not in path
         hint = did_you_mean(path, FEED_NAMES) if looks_like_name else ""
-        raise FeedError(
-            f"no feed or file {path!r}.{hint or ' Give one of auto, binance, sample, synthetic, yahoo or a path.'}"
-        )
+        raise FeedError(f"no feed or file {path!r}.{hint or ' Give one of {', '.join(FEED_NAMES)} or a path.'}")
     from qfkit.feeds.replay import ReplayFeed
 
     return ReplayFeed(path, speed=speed, symbols=tuple(symbols) or None)

@@ -1,172 +1,156 @@
-"""Prices as they come, a line each, in the terminal; the last of them as a table."""
+"""`qfkit stream`: each price as it comes, a line each, and what became of the connection."""
 
 import time
-from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import closing
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
-from qfkit.core.events import Bar, Gap, MarketEvent, Quote, Tick
+from qfkit.closes import PreviousCloses
+from qfkit.core.events import Bar, Gap, MarketEvent
+from qfkit.core.timeframes import timeframe_ns
 from qfkit.feeds.base import Feed
-from qfkit.live.runner import runner
-from qfkit.views.text import clean, duration, marks_for, price, price_decimals, signed_percent, time_of_day
-from qfkit.watch import Interruption, say
+from qfkit.following import Warnings, follow, warnings_kept
+from qfkit.prices import LastPrice, PriceBook, show, show_section
+from qfkit.views.health import health_section, is_counted
+from qfkit.views.sections import GAIN, LABEL, LOSS
+from qfkit.views.text import clean, duration, marks_for, price, time_of_day
+from qfkit.watch import Interruption
 
-__all__ = ["print_prices", "print_stream"]
+__all__ = ["print_stream"]
 
-_LOOK_S = 0.1
-_AFTER_LATE_S = 60.0
-
-
-class _Prices:
-    """The first and the last price of each symbol."""
-
-    def __init__(self, encoding: str) -> None:
-        self.first: dict[str, float] = {}
-        self.last: dict[str, float] = {}
-        self.times_ns: dict[str, int] = {}
-        self.stale: set[str] = set()
-        self.sources: dict[str, str] = {}
-        self._decimals: dict[str, int] = {}
-        self._encoding = encoding
-        self._marks = marks_for(encoding)
-
-    def take(self, event: MarketEvent, *, quotes: bool) -> str | None:
-        """The line of an event; None for one that is not shown."""
-        if type(event) is Gap:
-            missing = "" if event.missing is None else f"{event.missing:,} missing: "
-            reason = clean(event.reason, self._encoding)
-            return f"{time_of_day(event.time_ns)}  gap  {clean(event.symbol, self._encoding)}  {missing}{reason}"
-        if type(event) is Tick:
-            value = event.price
-        elif type(event) is Bar:
-            value = event.close
-        elif type(event) is Quote and quotes:
-            value = (event.bid + event.ask) / 2.0
-        else:
-            return None
-        return self._line(event.symbol, value, event.time_ns, getattr(event, "flag", None) == "stale", event.source)
-
-    def _line(self, symbol: str, value: float, time_ns: int, is_stale: bool, source: str | None) -> str:
-        first, before = self.first.setdefault(symbol, value), self.last.get(symbol, value)
-        self.last[symbol], self.times_ns[symbol] = value, time_ns
-        self.sources[symbol] = source or ""
-        (self.stale.add if is_stale else self.stale.discard)(symbol)
-        decimals = self._decimals[symbol] = max(self._decimals.get(symbol, 0), price_decimals([value]))
-        mark = self._marks.up if value > before else self._marks.down if value < before else self._marks.flat
-        change = f"{value - first:+,.{decimals}f}"
-        note = "  (last known price)" if is_stale else ""
-        return (
-            f"{time_of_day(time_ns)}  {mark} {clean(symbol, self._encoding):<10} {price(value, decimals):>14}  "
-            f"{change:>12}  {signed_percent(value / first - 1.0):>9}{note}"
-        )
-
-    def table(self, symbols: tuple[str, ...]) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for name, side in (("symbol", "left"), ("price", "right"), ("change", "right"), ("", "right")):
-            table.add_column(name, justify=side)  # type: ignore[arg-type]
-        table.add_column("time (UTC)")
-        table.add_column("age", justify="right")
-        for symbol in symbols:
-            value = self.last.get(symbol)
-            name = clean(symbol, self._encoding)
-            if value is None:
-                table.add_row(name, "-", "-", "-", "no price came", "")
-                continue
-            first, decimals = self.first[symbol], self._decimals[symbol]
-            age_s = max(0.0, time.time() - self.times_ns[symbol] / 1e9)
-            old = " stale" if symbol in self.stale or age_s > _AFTER_LATE_S else ""
-            table.add_row(
-                name,
-                price(value, decimals),
-                f"{value - first:+,.{decimals}f}",
-                signed_percent(value / first - 1.0),
-                time_of_day(self.times_ns[symbol], dates=age_s > 86_400.0),
-                f"{duration(age_s)}{old}",
-            )
-        return table
+_DAY_NS = 86_400 * 1_000_000_000
+_SYMBOL_WIDTH = 10
+_PATIENCE_S = 3.0
 
 
 def print_stream(feed: Feed, interruption: Interruption, *, seconds: float | None, quotes: bool) -> None:
     """Print each price as it comes until the time is over, the feed ends or the user interrupts; then the health."""
-    console = _console()
-    prices = _Prices(console.encoding)
-    say(f"{feed.label}; times in UTC, changes since the first price seen here")
-    _follow(feed, interruption, seconds, lambda event: _say_if(prices.take(event, quotes=quotes)))
-    if feed.is_live:
-        say("")
-        console.print(_health_table(feed))
-
-
-def print_prices(feed: Feed, interruption: Interruption, *, seconds: float) -> bool:
-    """Wait for a price of each symbol, some seconds at most, and print them as a table; false where none came."""
-    console = _console()
-    prices = _Prices(console.encoding)
-
-    def take(event: MarketEvent) -> bool:
-        prices.take(event, quotes=True)
-        return len(prices.last) >= len(feed.symbols)
-
-    _follow(feed, interruption, seconds, take)
-    say(f"{feed.label}; changes since the first price seen here")
-    console.print(prices.table(feed.symbols))
-    return bool(prices.last)
-
-
-def _console() -> Console:
     console = Console()
-    # In a pipe there is no width to keep to.
-    return console if console.is_terminal else Console(width=120)
+    closes = PreviousCloses(feed)
+    if feed.name == "binance":
+        # Which tells them at once; of shares they would come in the midst of the prices.
+        closes.wait(_PATIENCE_S)
+    closes.wait(0.0)
+    show(console, clean(f"{feed.label}: times in UTC, {closes.words()}", console.encoding))
+    lines = _Lines(console, feed, PriceBook(feed, closes), quotes=quotes)
+    with warnings_kept() as warnings:
+        try:
+            with closing(follow(feed, interruption, seconds=seconds)) as batches:
+                for batch in batches:
+                    lines.tell_warnings(warnings)
+                    lines.tell_states()
+                    for event in batch:
+                        lines.tell(event)
+        finally:
+            lines.tell_warnings(warnings)
+    views = feed.view().symbols
+    if is_counted(views):
+        show(console, "")
+        show(console, Text("feed health", style="bold cyan"))
+        show_section(console, health_section(views, marks_for(console.encoding), console.encoding))
 
 
-def _say_if(line: str | None) -> bool:
-    if line is not None:
-        say(line)
-    return False
+class _Lines:
+    """Turns events, states and warnings into lines."""
 
+    def __init__(self, console: Console, feed: Feed, book: PriceBook, *, quotes: bool) -> None:
+        self._console = console
+        self._feed = feed
+        self._book = book
+        self._quotes = quotes
+        self._encoding = console.encoding
+        self._marks = marks_for(console.encoding)
+        self._width = max([_SYMBOL_WIDTH, *(len(symbol) for symbol in feed.symbols)])
+        self._dates = feed.timeframe is not None and timeframe_ns(feed.timeframe) >= _DAY_NS
+        self._day: int | None = None
+        self._seen_transitions = 0
+        self._stale: set[str] = set()
+        self._was_live = False
 
-def _follow(feed: Feed, interruption: Interruption, seconds: float | None, take: Callable[[MarketEvent], bool]) -> None:
-    """Give each event to ``take`` until it says true; raises the feed's error."""
+    # -- prices --------------------------------------------------------------------------------
 
-    async def follow() -> None:
-        async with aclosing(aiter(feed)) as batches:  # type: ignore[type-var]
-            async for batch in batches:
-                for event in batch:
-                    if take(event):
-                        return
-
-    future = runner.submit(follow())
-    end_s = None if seconds is None else time.monotonic() + seconds
-    try:
-        while not future.done() and not interruption.came and (end_s is None or time.monotonic() < end_s):
-            time.sleep(_LOOK_S)
-    finally:
-        if not future.done():
-            runner.submit(feed.stop())
-            try:
-                future.result(5.0)
-            except TimeoutError:
-                future.cancel()
-    if future.done() and not future.cancelled():
-        future.result()
-
-
-def _health_table(feed: Feed) -> Table:
-    table = Table(
-        box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim", title="feed health", title_justify="left"
-    )
-    table.add_column("symbol", no_wrap=True, min_width=8)
-    for name in ("events", "connects", "gaps", "filled", "twice", "late", "rejected", "stale", "lag", "p99", "uptime"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for view in feed.view().symbols:
-        lags = [f"{lag:,.0f} ms" if lag is not None else "-" for lag in (view.lag_p50_ms, view.lag_p99_ms)]
-        table.add_row(
-            clean(view.symbol),
-            *(f"{count:,}" for count in (view.events, view.connects, view.gaps_found, view.gaps_filled)),
-            *(f"{count:,}" for count in (view.duplicates, view.late, view.rejected)),
-            duration(view.stale_s),
-            *lags,
-            "-" if view.uptime is None else f"{view.uptime:.1%}",
+    def tell(self, event: MarketEvent) -> None:
+        if isinstance(event, Gap):
+            self._tell_gap(event)
+            return
+        last = self._book.take(event, quotes=self._quotes)
+        if last is None:
+            return
+        time_ns = event.open_ns if isinstance(event, Bar) and self._dates else last.time_ns
+        self._tell_day(time_ns)
+        mark, style = self._marks.flat, ""
+        if last.value != last.before:
+            is_up = last.value > last.before
+            mark, style = (self._marks.up, GAIN) if is_up else (self._marks.down, LOSS)
+        note = "  last known" if last.is_stale else "  backfilled" if getattr(event, "flag", None) else ""
+        kind = f"  {event.timeframe} bar" if isinstance(event, Bar) else ""
+        show(
+            self._console,
+            Text.assemble(
+                (self._time(time_ns), LABEL),
+                "  ",
+                (mark, style),
+                f" {clean(last.symbol, self._encoding):<{self._width}} {price(last.value, last.decimals):>13}  ",
+                self._change(last),
+                (f"{kind}{note}", LABEL),
+            ),
         )
-    return table
+
+    def _change(self, last: LastPrice) -> Text:
+        style = GAIN if last.change > 0.0 else LOSS if last.change < 0.0 else ""
+        return Text(f"{last.change_text:>11}  {last.percent_text:>9}", style=style)
+
+    def _time(self, time_ns: int) -> str:
+        return time_of_day(time_ns, dates=self._dates)
+
+    def _tell_day(self, time_ns: int) -> None:
+        day = time_ns // _DAY_NS
+        if not self._dates and day != self._day:
+            if self._day is None or day > self._day:
+                show(self._console, Text(f"-- {time_of_day(time_ns, dates=True)}", style=LABEL))
+            self._day = day if self._day is None else max(day, self._day)
+
+    def _tell_gap(self, gap: Gap) -> None:
+        missing = "data" if gap.missing is None else f"{gap.missing:,} trade{'' if gap.missing == 1 else 's'}"
+        reason = f" ({gap.reason})" if gap.reason else ""
+        span = f"{self._time(gap.start_ns)} to {self._time(gap.end_ns)}"
+        self._note(gap.received_ns, f"gap: {missing} of {gap.symbol} missing from {span}{reason}", "bold red")
+
+    # -- the connection ------------------------------------------------------------------------
+
+    def tell_states(self) -> None:
+        """What became of the feed and of each symbol since the last call."""
+        if not self._feed.is_live:
+            return
+        for time_ns, state in list(self._feed.transitions):
+            if time_ns <= self._seen_transitions:
+                continue
+            self._seen_transitions = time_ns
+            self._tell_state(time_ns, state)
+        now_ns = self._feed.now_ns()
+        for key, ledger in list(self._feed.ledger.items()):
+            state = ledger.state
+            if state == "stale" and key not in self._stale:
+                self._stale.add(key)
+                silence = "" if ledger.last_s is None else f" for {duration(time.monotonic() - ledger.last_s)}"
+                self._note(now_ns, f"{ledger.symbol} is stale: nothing came{silence}", "bold red")
+            elif state in ("live", "backfilling") and key in self._stale:
+                self._stale.discard(key)
+                self._note(now_ns, f"{ledger.symbol} is live again", "green")
+
+    def _tell_state(self, time_ns: int, state: str) -> None:
+        if state == "live":
+            self._note(time_ns, "live again" if self._was_live else "live", "green")
+            self._was_live = True
+        elif self._was_live and state != "closed":
+            words = {"connecting": "connecting again", "backfilling": "fetching what was missed"}
+            self._note(time_ns, words.get(state, state), "yellow")
+
+    def tell_warnings(self, warnings: Warnings) -> None:
+        for record in warnings.taken():
+            self._note(int(record.created * 1e9), record.getMessage(), "yellow")
+
+    def _note(self, time_ns: int, text: str, style: str) -> None:
+        line = clean(text, self._encoding)
+        show(self._console, Text.assemble((time_of_day(time_ns), LABEL), "  ", (f"-- {line}", style)))

@@ -80,12 +80,12 @@ def until(process: subprocess.Popen[str], wanted: str) -> str:
 def test_help_names_the_commands():
     done = qfkit("--help")
     assert done.returncode == 0
-    for command in ("realtime", "backtest", "status", "demo"):
+    for command in ("realtime", "backtest", "stream", "prices", "status", "demo"):
         assert command in done.stdout
-    for command in ("realtime", "backtest"):
+    for command in ("realtime", "backtest", "stream", "prices", "status"):
         text = qfkit(command, "--help").stdout
         assert "examples:" in text
-        assert "file.py:Class" in text
+        assert ("file.py:Class" in text) == (command in ("realtime", "backtest"))
 
 
 def test_version():
@@ -129,6 +129,14 @@ def test_help_imports_nothing_heavy():
         ("realtime --feed synthetic --set fast=40", "fast=40 must be below slow=30"),
         ("backtest -s IBN", "Did you mean 'IBM'?"),
         ("backtest --data no.parquet", "no.parquet"),
+        ("backtest -s IBM -d 9 --data sample", "give one of the two"),
+        ("backtest -s IBM -d 9 --source yaho", "Did you mean 'yahoo'?"),
+        ("backtest -d 9", "name them, as in -s AAPL -d 90"),
+        ("realtime --feed synthetic --warmup many", "'many' is not a number of bars"),
+        ("realtime --feed synthetic --warmup 9", "warmup=9"),
+        ("realtime -s AAPL BTCUSDT", "BTCUSDT would come from Binance and AAPL from Yahoo"),
+        ("stream --feed yaho", "Did you mean 'yahoo'?"),
+        ("prices --feed sampl", "Did you mean 'sample'?"),
         ("status --folder no/such/folder", "no such folder"),
     ],
 )

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+import qfkit as qf
+from qfkit.stream import print_stream
+from qfkit.watch import Interruption
 from tests.servers.exchange import Exchange, ExchangeServer
-from tests.servers.yahoo import YahooServer
+from tests.servers.yahoo import Chart, Row, YahooServer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -93,3 +96,119 @@ async def test_backtest_fetches_the_days_it_runs_on(tmp_path: Path) -> None:
         assert any("interval=1d" in one for one in server.asked)
     code, _, err = await qfkit("backtest", "-d", "60", cwd=tmp_path)
     assert code == 2 and "name them" in err
+
+
+async def test_what_becomes_of_the_connection_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    async with ExchangeServer(Exchange(), rate_per_s=40.0) as server:
+        feed = qf.BinanceFeed(
+            ["BTCUSDT", "ETHUSDT"], stream_url=server.url, rest_url=server.rest_url, backoff_s=0.02,
+            symbol_stale_after_s=1.0,
+        )  # fmt: skip
+        interruption = Interruption()
+        printing = asyncio.create_task(asyncio.to_thread(print_stream, feed, interruption, seconds=20.0, quotes=False))
+        async with asyncio.timeout(15):
+            while feed.ledger["ETHUSDT"].events < 5:
+                await asyncio.sleep(0.05)
+            server.mute_symbols.add("ETHUSDT")
+            while feed.ledger["ETHUSDT"].state != "stale":
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.3)
+            server.mute_symbols.clear()
+            await asyncio.sleep(0.5)
+            await server.drop("abort")
+            while feed.ledger["BTCUSDT"].connects < 2 or feed.state != "live":
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.5)
+            interruption.came = True
+            await printing
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    stale, lost = out.index("-- ETHUSDT is stale: nothing came"), out.index("the connection ended")
+    assert stale < out.index("-- ETHUSDT is live again") < lost < out.rindex("-- live again")
+    health = out[out.index("feed health") :].splitlines()
+    assert health[1].split()[:4] == ["symbol", "events", "connects", "gaps"]
+    assert {line.split()[0] for line in health[2:]} == {"BTCUSDT", "ETHUSDT"}
+    assert all(line.split()[2] == "2" for line in health[2:])
+
+
+async def test_a_gap_that_cannot_be_filled_is_a_line(tmp_path: Path) -> None:
+    async with ExchangeServer(Exchange(("BTCUSDT",)), rate_per_s=40.0) as server:
+        server.loss_share = 0.05
+        code, out, err = await qfkit(
+            "stream", "-s", "BTCUSDT", "-d", "0.03", cwd=tmp_path,
+            QFKIT_BINANCE_STREAM_URL=server.url, QFKIT_BINANCE_REST_URL=server.rest_url,
+        )  # fmt: skip
+    assert code == 0, err
+    assert re.search(r"-- gap: \d+ trades? of BTCUSDT missing from \d\d:\d\d:\d\d to ", out)
+
+
+async def test_changes_since_the_last_close_where_it_is_known(tmp_path: Path) -> None:
+    exchange = Exchange(("BTCUSDT",))
+    midnight_ms = time.time_ns() // 86_400_000_000_000 * 86_400_000
+    for days in (3, 2, 1):
+        exchange.trade("BTCUSDT", time_ms=midnight_ms - days * 86_400_000 + 1_000)
+    close = float(exchange.markets["BTCUSDT"].trades[-1].price)
+    async with ExchangeServer(exchange, rate_per_s=40.0) as server:
+        servers = {"QFKIT_BINANCE_STREAM_URL": server.url, "QFKIT_BINANCE_REST_URL": server.rest_url}
+        code, out, err = await qfkit("stream", "-s", "BTCUSDT", "-d", "0.03", cwd=tmp_path, **servers)
+        assert code == 0, err
+        assert "times in UTC, changes since the last close at 00:00 UTC" in out
+        shown = re.findall(r"BTCUSDT +([\d.]+) +([-+]?[\d.]+) +[-+]?[\d.]+ %$", out, re.MULTILINE)
+        assert shown
+        assert all(float(price) - close == pytest.approx(float(change), abs=1e-9) for price, change in shown)
+    rows = [
+        Row((midnight_ms // 86_400_000 - days) * 86_400 + 52_200, 299, 301, 298, 300.0 - days, 9) for days in (2, 1)
+    ]
+    async with YahooServer() as yahoo:
+        yahoo.charts["AAPL"] = Chart(rows={"1d": rows})
+        await yahoo.price("AAPL", 305.5)
+        code, out, _ = await qfkit(
+            "prices", "-s", "NOPE", "AAPL", "-w", "5", cwd=tmp_path,
+            QFKIT_YAHOO_STREAM_URL=yahoo.url, QFKIT_YAHOO_REST_URL=yahoo.rest_url,
+        )  # fmt: skip
+    assert code == 1
+    assert re.search(r"^AAPL +305\.50 +\+6\.50 +▲ \+2\.17 % +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC ", out, re.MULTILINE)
+    assert re.search(r"^NOPE +- +no price came$", out, re.MULTILINE)
+    assert "no price of NOPE came within 5 s: Yahoo has no symbol 'NOPE'" in out
+
+
+async def test_without_a_stream_yahoo_is_polled(tmp_path: Path) -> None:
+    now_s = int(time.time())
+    async with YahooServer() as yahoo:
+        yahoo.refuse = 503
+        meta = {"regularMarketPrice": 305.5, "regularMarketTime": now_s}
+        yahoo.charts["AAPL"] = Chart(meta=meta, rows={"1m": [Row(now_s - 60, 305, 306, 304, 305.5, 9)]})
+        code, out, err = await qfkit(
+            "stream", "-s", "AAPL", "-d", "0.13", cwd=tmp_path,
+            QFKIT_YAHOO_STREAM_URL=yahoo.url, QFKIT_YAHOO_REST_URL=yahoo.rest_url,
+        )  # fmt: skip
+    assert code == 0, err
+    assert "Yahoo's stream does not answer, its last prices do" in out
+    assert re.search(r"AAPL +305\.50 ", out)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell's pipe")
+async def test_a_reader_of_the_stream_that_leaves_is_no_error(tmp_path: Path) -> None:
+    child = await asyncio.create_subprocess_shell(
+        f"{sys.executable} -m qfkit stream --feed synthetic --speed 50 | head -n 5", cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    out, err = await asyncio.wait_for(child.communicate(), 30)
+    assert (len(out.splitlines()), err) == (5, b"")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+async def test_lines_come_at_once_and_in_the_outputs_encoding(encoding: str, tmp_path: Path) -> None:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "qfkit", "stream", "--feed", "synthetic", "--speed", "20", cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    assert child.stdout is not None
+    up = "▲" if encoding == "utf-8" else "^"
+    async with asyncio.timeout(20):
+        while f" {up} " not in (await child.stdout.readline()).decode(encoding):
+            pass
+        child.terminate()
+        rest = (await child.stdout.read()).decode(encoding)
+        assert await child.wait() == 0
+    assert "Traceback" not in rest

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side
-from qfkit.core.snapshot import FeedView, PositionView, Snapshot, StrategyView, SymbolView
+from qfkit.core.snapshot import FeedView, PositionView, Snapshot, StrategyView, SymbolHealth, SymbolView
 from qfkit.views.summary import summary
 from qfkit.views.terminal import TerminalView, dashboard, plain_line
 from qfkit.views.text import clean, duration, money, price_decimals, quantity, signed_money, signed_percent
@@ -248,6 +248,61 @@ def test_summary_tells_the_end():
         snapshot().journal_path,  # in one piece, wider than the terminal though it is
     ):
         assert said in text, said
+
+
+# -- the feed's health -----------------------------------------------------------------------------
+
+WELL = SymbolHealth("ETHUSDT", "binance", "live", events=9, connects=1, age_s=0.1, lag_p99_ms=3.2, uptime=1.0)
+SILENT = SymbolHealth(
+    "BTCUSDT", "binance", "stale", events=7, connects=3, reconnects=2, age_s=75.0, gaps_found=4, gaps_filled=3,
+    gaps_open=1, missing=17, duplicates=12, rejected=2, rejected_reasons={"impossible value": 2}, stale_s=75.0,
+    lag_p50_ms=0.4, lag_p99_ms=1_400.0, uptime=0.874,
+)  # fmt: skip
+
+
+def with_health(*views: SymbolHealth, **changes) -> Snapshot:
+    return snapshot(feed=FeedView("Binance", "live", 16, 3.0, 0.1, symbols=views), **changes)
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (200, 50)])
+def test_what_is_wrong_with_the_data_is_always_shown(width, height):
+    lines = page(with_health(WELL, SILENT), width=width, height=height)
+    assert len(lines) <= height
+    assert max(map(cell_len, lines)) <= width
+    text = "\n".join(lines)
+    told = text.split("FEED HEALTH")[1]
+    row = next(line for line in told.splitlines() if "BTCUSDT" in line and "stale" in line)
+    for said in ("✗ stale", "1 min 15 s", "87.4 %"):
+        assert said in row, said
+    if width == 200:
+        assert told.index("BTCUSDT") < told.index("ETHUSDT")  # what is unwell comes first
+        for said in ("17", "12", "1.4 s", "2 impossible value"):
+            assert said in row, said
+
+
+def test_a_feed_that_is_well_gives_way_to_the_trading():
+    assert "FEED HEALTH" in drawn(with_health(WELL), width=120, height=50)
+    assert "FEED HEALTH" not in drawn(with_health(WELL), width=80, height=18)
+    assert "FEED HEALTH" in drawn(with_health(SILENT), width=80, height=18)
+    assert "FEED HEALTH" not in drawn(with_health(SymbolHealth("A", "replay", "closed")), width=120, height=50)
+
+
+def test_why_nothing_happens_is_said():
+    waits = "the market is closed: waits until 2024-08-09 13:30 UTC"
+    waiting = StrategyView("Mine", "running", 1.0, 0.0, {"fast": 10}, {}, waiting="waits for slow of AAPL (3 bars)")
+    text = drawn(
+        snapshot(
+            strategies=(waiting,),
+            working_orders=(order(7, type=OrderType.MARKET, stop_price=None, limit_price=None, status_reason=waits),),
+            symbols=(SymbolView("AAPL", 230.0, 0.0, 230.0, NOW - 7_200 * SECOND), SymbolView("B", 1.0, 0.0, 1.0, NOW)),
+        ),
+        width=250,
+        height=60,
+    )
+    assert "waits for slow of AAPL (3 bars)  fast=10" in text
+    assert waits in text
+    assert "◐ 2 h old" in text
+    assert text.count(" old") == 1
 
 
 # -- plain lines ---------------------------------------------------------------------------------

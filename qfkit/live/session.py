@@ -27,6 +27,7 @@ from qfkit.core.snapshot import Snapshot
 from qfkit.core.strategy import Strategy
 from qfkit.errors import ParameterError, QfkitError, SessionError, did_you_mean
 from qfkit.feeds.base import Feed
+from qfkit.feeds.health import health_frame
 from qfkit.journal.reader import JournalReader
 from qfkit.journal.recorded import Recorded
 from qfkit.journal.schema import BadEvent
@@ -349,6 +350,12 @@ class Session:
     def snapshot(self) -> Snapshot:
         """The session at this moment, as an immutable record; nothing in it is not in the journal."""
         return self._pipeline.snapshot
+
+    @property
+    def health(self) -> "pandas.DataFrame":
+        """How well each symbol's data arrive, one row a symbol and source; as of the newest snapshot."""
+        feed = self.snapshot.feed
+        return health_frame(feed.symbols if feed is not None else ())
 
     @property
     def result(self) -> Result:

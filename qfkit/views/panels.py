@@ -16,6 +16,7 @@ __all__ = ["Painter"]
 _TWO_COLUMNS = 120
 _FEED_LEAST = 28
 _CHART_LEAST = 8
+_ORDER = ("PRICES", "POSITIONS", "ORDERS", "FILLS", "STRATEGIES", "FEED HEALTH", "MESSAGES")
 _BOX = box.Box("╭─┬╮\n│ ││\n├─┼┤\n│ ││\n├─┼┤\n├─┼┤\n│ ││\n╰─┴╯\n")
 _ASCII_BOX = box.Box("+-++\n| ||\n+-++\n| ||\n+-++\n+-++\n| ||\n+-++\n", ascii=True)
 
@@ -177,24 +178,21 @@ class Painter:
         return text
 
     def _one_column(self, room: int | None) -> list[RenderableType]:
-        sections = [
-            self.sections.prices(),
-            self.sections.positions(),
-            self.sections.fills(),
-            self.sections.strategies(),
-            self.sections.orders(),
-        ]
+        tables = self.sections
+        sections = [tables.prices(), tables.positions(), tables.fills(), tables.strategies(), tables.orders()]
+        if tables.health_views:
+            # What is wrong is said even where there is little room.
+            sections.insert(1 if tables.is_feed_unwell else len(sections), tables.health())
         if self.snapshot.messages:
-            sections.insert(0, self.sections.messages())
+            sections.insert(0, tables.messages())
         shown = [section for section in sections if section.rows or section.title in ("POSITIONS", "FILLS", "PRICES")]
-        order = ["PRICES", "POSITIONS", "ORDERS", "FILLS", "STRATEGIES", "MESSAGES"]
         ideal = sum(section.wanted + 3 for section in shown)
         if room is not None and room >= ideal:
             shares = share_rows(shown, room, 3)
-            pairs = sorted(zip(shown, shares, strict=True), key=lambda pair: order.index(pair[0].title))
+            pairs = sorted(zip(shown, shares, strict=True), key=lambda pair: _ORDER.index(pair[0].title))
             return [self._boxed(section, self.width, rows) for section, rows in pairs if rows >= 0]
         shares = share_rows(shown, room, 1)
-        pairs = sorted(zip(shown, shares, strict=True), key=lambda pair: order.index(pair[0].title))
+        pairs = sorted(zip(shown, shares, strict=True), key=lambda pair: _ORDER.index(pair[0].title))
         blocks = [section.lines(self.width, rows, self.marks, titled=True) for section, rows in pairs if rows >= 0]
         used = sum(map(len, blocks))
         blank = room is None or room - used >= len(blocks)
@@ -211,10 +209,13 @@ class Painter:
             Row((tables.fills(),)),
             Row((tables.strategies(), tables.orders())),
         ]
+        if tables.health_views:
+            rows.insert(1 if tables.is_feed_unwell else len(rows), Row((tables.health(),)))
         if self.snapshot.messages:
             rows.append(Row((tables.messages(),)))
         shares = share_rows(rows, room, 3)
-        return [self._beside(row, share) for row, share in zip(rows, shares, strict=True) if share >= 0]
+        pairs = sorted(zip(rows, shares, strict=True), key=lambda pair: _ORDER.index(pair[0].sections[0].title))
+        return [self._beside(row, share) for row, share in pairs if share >= 0]
 
     def _beside(self, row: Row, share: int) -> RenderableType:
         height = share + 3 if row.rows else 3

@@ -6,10 +6,12 @@ from msgspec.structs import replace
 from rich.text import Text
 
 from qfkit.core.orders import Fill, Order
-from qfkit.core.snapshot import Snapshot
+from qfkit.core.snapshot import Snapshot, SymbolHealth, SymbolView
 from qfkit.views.columns import Column, Section
+from qfkit.views.health import health_section, is_counted, is_unwell
 from qfkit.views.text import (
     clean,
+    duration,
     marks_for,
     money,
     price,
@@ -35,6 +37,7 @@ _STATES = {
     "failed": ("bad", "bold red"),
 }
 _DAYS_NS = 2 * 86_400 * 1_000_000_000
+_OLD_NS = 60 * 1_000_000_000
 
 
 def whole_fills(fills: Sequence[Fill]) -> list[tuple[Fill, int]]:
@@ -93,6 +96,7 @@ class Sections:
                 self.moved(view.change, signed_percent(view.change)),
                 self.price(view.symbol, view.bid),
                 self.price(view.symbol, view.ask),
+                self._age(view),
             ]
             for view in self.snapshot.symbols
         ]
@@ -102,8 +106,16 @@ class Sections:
             Column("since start", keep=8),
             Column("bid", keep=4),
             Column("ask", keep=4),
+            Column("", keep=7),
         )
         return Section("PRICES", columns, rows, "waiting for the first price", least=2, most=40, weight=3)
+
+    def _age(self, view: SymbolView) -> Text:
+        """How old a price is that nobody should take for the present one; of daily bars it says nothing."""
+        age_ns = self.snapshot.time_ns - view.time_ns
+        if age_ns < _OLD_NS or self.dates:
+            return Text("")
+        return Text(f"{self.marks.warning} {duration(age_ns / 1e9)} old", style="yellow")
 
     def positions(self) -> Section:
         rows = [
@@ -128,6 +140,7 @@ class Sections:
         return Section("POSITIONS", columns, rows, "flat", least=2, most=40, weight=3)
 
     def orders(self) -> Section:
+        says_why = any(order.status_reason for order in self.snapshot.working_orders)
         rows = [
             [
                 Text(f"#{order.order_id}"),
@@ -140,7 +153,9 @@ class Sections:
                 ),
                 self._order_terms(order),
                 Text(order.status.replace("_", " ")),
-                self.word(order.reason),
+                Text("  ").join(
+                    part for part in (self.word(order.status_reason, "yellow"), self.word(order.reason)) if part
+                ),
             ]
             for order in reversed(self.snapshot.working_orders)
         ]
@@ -151,7 +166,7 @@ class Sections:
             Column("quantity", keep=9),
             Column("terms", keep=8, right=False, flexible=True),
             Column("status", keep=4, right=False),
-            Column("reason", keep=5, right=False, flexible=True),
+            Column("reason", keep=7 if says_why else 5, right=False, flexible=True),
         )
         return Section("ORDERS", columns, rows, "none working", least=1, most=12, weight=1)
 
@@ -195,24 +210,39 @@ class Sections:
 
     def strategies(self) -> Section:
         rows = []
+        says_why = any(view.fault or view.waiting for view in self.snapshot.strategies)
         for view in self.snapshot.strategies:
             values = "  ".join(f"{name}={value}" for name, value in view.parameters.items())
-            detail = self.word(view.fault, "red") if view.fault else self.word(values)
+            told = self.word(view.fault, "red") if view.fault else self.word(view.waiting, "yellow")
             rows.append(
                 [
                     self.word(view.name, "bold"),
                     self.state(view.state),
                     self.moved(view.pnl, signed_money(view.pnl)),
-                    detail,
+                    Text("  ").join(part for part in (told, self.word(values)) if part),
                 ]
             )
         columns = (
             Column("strategy", right=False),
             Column("state", keep=8, right=False),
             Column("profit & loss", keep=6),
-            Column("parameters", keep=5, right=False, flexible=True),
+            # What keeps a strategy from trading is worth more than what it made.
+            Column("parameters", keep=7 if says_why else 5, right=False, flexible=True),
         )
         return Section("STRATEGIES", columns, rows, "none", least=1, most=12, weight=2)
+
+    @property
+    def health_views(self) -> tuple[SymbolHealth, ...]:
+        """The feed's ledger; empty where it keeps none."""
+        views = () if self.snapshot.feed is None else self.snapshot.feed.symbols
+        return views if is_counted(views) else ()
+
+    @property
+    def is_feed_unwell(self) -> bool:
+        return any(map(is_unwell, self.health_views))
+
+    def health(self) -> Section:
+        return health_section(self.health_views, self.marks, self.encoding)
 
     def messages(self) -> Section:
         rows = [

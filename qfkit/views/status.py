@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from qfkit.core.snapshot import SymbolHealth
 from qfkit.live.registry import SessionRecord
 from qfkit.views.columns import Column, Section
+from qfkit.views.health import health_line, health_section, is_counted
 from qfkit.views.sections import GAIN, LABEL, LOSS
-from qfkit.views.text import clean, duration, marks_for, money, percent, signed_money, utc
+from qfkit.views.text import clean, marks_for, money, signed_money, utc
 
-__all__ = ["health_line", "print_status"]
+__all__ = ["print_status"]
 
 _STYLES = {
     "running": "green",
@@ -25,8 +25,17 @@ _PATH_COLUMN = 7
 _LONG_LINE = 100_000
 
 
-def print_status(records: Sequence[SessionRecord], earlier: int = 0, console: Console | None = None) -> None:
-    """Print one line a session, and below it its journal's path; in a pipe the path ends the line."""
+def print_status(
+    records: Sequence[SessionRecord],
+    earlier: int = 0,
+    console: Console | None = None,
+    *,
+    health: bool = False,
+) -> None:
+    """Print one line a session, and below it its journal's path; in a pipe the path ends the line.
+
+    Then how well its data arrived: in a line, or with ``health`` a row a symbol.
+    """
     console = Console(file=sys.stdout) if console is None else console
     encoding = console.encoding
     rows = [_row(record, encoding) for record in records]
@@ -49,9 +58,12 @@ def print_status(records: Sequence[SessionRecord], earlier: int = 0, console: Co
         printed.append(line)
         if not in_line:
             printed.append(Text(f"  {clean(record.path, encoding)}", style=LABEL))
-        health = health_line(record.health)
-        if health:
-            printed.append(Text(f"  {clean(health, encoding)}", style=LABEL))
+        if health and is_counted(record.health):
+            section = health_section(record.health, marks_for(encoding), encoding, "health")
+            table_rows = section.lines(width - 2, len(record.health), marks_for(encoding), titled=False)
+            printed.extend(Text.assemble("  ", row) for row in table_rows)
+        elif told := health_line(record.health):
+            printed.append(Text(f"  {clean(told, encoding)}", style=LABEL))
         if record.note:
             printed.append(Text(f"  {clean(record.note, encoding)}", style=LOSS))
     if earlier:
@@ -59,32 +71,6 @@ def print_status(records: Sequence[SessionRecord], earlier: int = 0, console: Co
     for line in printed:
         line.rstrip()
         console.print(line, soft_wrap=True)
-
-
-def health_line(views: Sequence[SymbolHealth]) -> str:
-    """A ledger in one line: "health: 3 symbols, 4 gaps (3 filled), 12 twice, uptime 99.8 %"; "" where nothing was counted."""
-    if not any(view.events or view.connects for view in views):
-        return ""
-    symbols = len({view.symbol for view in views})
-    parts = [f"{symbols} symbol{'' if symbols == 1 else 's'}"]
-    found, filled = sum(view.gaps_found for view in views), sum(view.gaps_filled for view in views)
-    if found:
-        parts.append(f"{found:,} gap{'' if found == 1 else 's'} ({filled:,} filled)")
-    counted = (("reconnects", "reconnects"), ("duplicates", "twice"), ("late", "late"), ("rejected", "rejected"))
-    for name, word in counted:
-        count = sum(getattr(view, name) for view in views)
-        if count:
-            parts.append(f"{count:,} {word}")
-    stale_s = sum(view.stale_s for view in views)
-    if stale_s >= 1.0:
-        parts.append(f"{duration(stale_s)} stale")
-    lags = [view.lag_p99_ms for view in views if view.lag_p99_ms is not None]
-    if lags:
-        parts.append(f"lag {max(lags):,.0f} ms at the 99th percentile")
-    uptimes = [view.uptime for view in views if view.uptime is not None]
-    if uptimes:
-        parts.append(f"uptime {percent(sum(uptimes) / len(uptimes), 1)}")
-    return f"health: {', '.join(parts)}"
 
 
 def _row(record: SessionRecord, encoding: str) -> list[Text]:

@@ -4,6 +4,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.text import Text
 
 from qfkit.core.snapshot import Snapshot
+from qfkit.views.health import health_line
 from qfkit.views.sections import LABEL, Sections
 from qfkit.views.text import duration, money, percent, signed_money, signed_percent, utc
 
@@ -70,6 +71,9 @@ def _figures(sections: Sections) -> list[tuple[str, Text]]:
     rows += _labelled("strategies" if len(snapshot.strategies) > 1 else "strategy", _strategies(sections))
     if snapshot.feed is not None:
         rows.append(("data", Text.assemble(sections.word(snapshot.feed.name), f", {snapshot.events:,} events")))
+        told = health_line(snapshot.feed.symbols).removeprefix("health: ")
+        if told:
+            rows.append(("feed health", sections.word(told)))
     return rows
 
 

@@ -12,6 +12,7 @@ from qfkit.core.snapshot import Snapshot
 __all__ = [
     "ASCII_MARKS",
     "UNICODE_MARKS",
+    "UNKNOWN",
     "Marks",
     "bar_chart",
     "clean",
