@@ -12,10 +12,11 @@ import hashlib
 import json
 import struct
 import time
+import zlib
 from contextlib import suppress
 from urllib.parse import parse_qs, urlsplit
 
-__all__ = ["PRICE", "SYMBOLS", "trade_payload"]
+__all__ = ["PRICE", "SYMBOLS", "Digest", "trade_payload"]
 
 SYMBOLS = tuple(f"COIN{number}USDT" for number in range(10))
 PRICE = 100.0
@@ -24,14 +25,28 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _START_MS = 1_700_000_000_000
 
 
-def trade_payload(number: int, time_ms: int) -> bytes:
-    """Aggregate trade number ``number`` of all symbols in turn, as Binance writes it."""
+class Digest:
+    """What was received, in a few letters: equal for the same trades in the same order."""
+
+    def __init__(self) -> None:
+        self._sum = 0
+
+    def add(self, symbol: str, price: float, size: float, time_ms: int, number: int | None, is_sell: bool) -> None:
+        self._sum = zlib.crc32(repr((symbol, price, size, time_ms, number, is_sell)).encode(), self._sum)
+
+    @property
+    def text(self) -> str:
+        return f"{self._sum:08x}"
+
+
+def trade_payload(number: int, time: int) -> bytes:
+    """Aggregate trade number ``number`` of all symbols in turn, as Binance writes it, in ms or in microseconds."""
     symbol = SYMBOLS[number % len(SYMBOLS)]
     own = number // len(SYMBOLS) + 1
     # A slow wave with a quick one on it: averages cross now and then.
     price = PRICE + (own // 50 % 40 - 20) * 0.05 * (1 if own // 2_000 % 2 else -1) + (own * 7 % 11) * 0.01
-    data = {"e": "aggTrade", "E": time_ms, "s": symbol, "a": own, "p": f"{price:.8f}", "q": f"{1 + own % 7:.8f}"}
-    data |= {"f": own, "l": own, "T": time_ms, "m": bool(own % 3), "M": True}
+    data = {"e": "aggTrade", "E": time, "s": symbol, "a": own, "p": f"{price:.8f}", "q": f"{1 + own % 7:.8f}"}
+    data |= {"f": own, "l": own, "T": time, "m": bool(own % 3), "M": True}
     return json.dumps({"stream": f"{symbol.lower()}@aggTrade", "data": data}, separators=(",", ":")).encode()
 
 
@@ -51,12 +66,12 @@ def _chunks(count: int) -> list[bytes]:
 
 
 async def _paced(writer: asyncio.StreamWriter, rate: float, seconds: float) -> None:
-    """``rate`` trades a second, each millisecond what is due."""
+    """``rate`` trades a second, each millisecond what is due; they bear the microsecond they were made in."""
     began_s, sent = time.monotonic(), 0
     while sent < rate * seconds:
         due = int((time.monotonic() - began_s) * rate) + 1
-        now_ms = time.time_ns() // 1_000_000
-        writer.write(b"".join(_frame(trade_payload(number, now_ms)) for number in range(sent, due)))
+        now_us = time.time_ns() // 1_000
+        writer.write(b"".join(_frame(trade_payload(number, now_us)) for number in range(sent, due)))
         sent = due
         await writer.drain()
         await asyncio.sleep(max(0.0, began_s + sent / rate - time.monotonic()))
@@ -78,7 +93,7 @@ async def _main() -> None:
                 b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
             )
-            # The path may ask for a pace: /rate=1000&seconds=5/stream
+            # The path may ask for a pace, /rate=1000&seconds=5/stream, or to stay until the other end leaves: /stay=1/stream
             asked = parse_qs(urlsplit(lines[0].split()[1].decode()).path.strip("/").partition("/")[0])
             if "rate" in asked:
                 await _paced(writer, float(asked["rate"][0]), float(asked["seconds"][0]))
@@ -86,6 +101,8 @@ async def _main() -> None:
                 for chunk in chunks:
                     writer.write(chunk)
                     await writer.drain()
+            if "stay" in asked:
+                await reader.read(64)
             writer.write(b"\x88\x02\x03\xe8")
             await writer.drain()
             await reader.read(64)

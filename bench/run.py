@@ -8,86 +8,24 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from typing import IO, Any
 
 import numpy as np
 
 from bench.environment import peers_python
-from bench.processes import best_seconds, run_apart
-from bench.report import Row, at_least, at_most, machine, rate, table, write
-from bench.work import FAST, SLOW, SLOW_PAIR, Fills, Timing, bar_data, difference, load, save, tick_data
+from bench.harness import Bench
+from bench.processes import best_seconds, qfkit_command, run_apart
+from bench.report import at_least, at_most, machine, rate, table, write
+from bench.streams import streaming
+from bench.work import FAST, SLOW, SLOW_PAIR, Fills, Timing, bar_data, load, save, tick_data
 from bench.worker import Worker
 
 __all__ = ["main"]
 
 _FOLDER = Path(__file__).parent
 _FLAT = 1.25
-
-
-class Bench:
-    """The workers, the data, and what was found so far."""
-
-    def __init__(self, stack: ExitStack, python: Path | str, scale: int) -> None:
-        self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qfkit-bench-")))
-        self.rows: list[Row] = []
-        self.notes: list[str] = []
-        self.details: dict[str, Any] = {}
-        self.versions: dict[str, dict[str, Any]] = {}
-        self.scale = scale
-        self.python = python
-        self._stack = stack
-        self._log: IO[bytes] = stack.enter_context((self.folder / "log.txt").open("wb"))
-        self.ours = self._worker(sys.executable, "bench.ours")
-        self.versions["qfkit's side"] = self.ours.ask("versions")
-
-    def _worker(self, python: Path | str, module: str, *arguments: str) -> Worker:
-        return self._stack.enter_context(Worker(python, module, *arguments, log=self._log))
-
-    def peer(self, name: str) -> Worker | None:
-        """A peer's worker; None, noted, where the peers are not installed."""
-        if isinstance(self.python, str):
-            return None
-        worker = self._worker(self.python, "bench.peers", name)
-        self.versions[name] = worker.ask("versions")
-        return worker
-
-    def fills(self, name: str) -> Fills:
-        return Fills(**load(self.folder / name))
-
-    def same(self, what: str, ours: Fills, theirs: Fills) -> None:
-        """End the benchmark if the two sides did not do the same."""
-        parted = difference(ours, theirs)
-        if parted is not None:
-            raise SystemExit(f"{what}: the two sides did different work, so no time is worth anything: {parted}")
-
-    def turns(self, rounds: int, *sides: Callable[[], dict[str, Any]]) -> list[Timing]:
-        """Time several sides in turns; each had a run before that does not count."""
-        seconds: list[list[float]] = [[] for _ in sides]
-        for _ in range(rounds):
-            for spent, side in zip(seconds, sides, strict=True):
-                spent.append(side()["seconds"])
-        return [Timing(tuple(spent)) for spent in seconds]
-
-    def ratio(self, case: str, ours: Timing, theirs: Timing, counts: tuple[int, int], unit: str, target: float) -> None:
-        value = (counts[0] / ours.middle) / (counts[1] / theirs.middle)
-        verdict = at_least(value, target)
-        self.add(
-            case,
-            rate(ours, counts[0], unit),
-            rate(theirs, counts[1], unit),
-            f"{value:.2f} x",
-            f">= {target:g} x",
-            verdict,
-        )
-        self.details[case] = {"qfkit_s": ours.seconds, "peer_s": theirs.seconds, "counts": counts, "ratio": value}
-
-    def add(self, case: str, ours: str, theirs: str, figure: str, target: str, verdict: str) -> None:
-        self.rows.append(Row(case, ours, theirs, figure, target, verdict))
-        print(f"{case}: {ours} | {theirs} | {figure} | {target} | {verdict}", flush=True)
 
 
 def bars(bench: Bench) -> None:
@@ -309,8 +247,7 @@ def scaling(bench: Bench) -> None:
 def processes(bench: Bench) -> None:
     """Whole processes: memory of `qfkit realtime`, time of `import qfkit` and `qfkit --help`."""
     python = sys.executable
-    installed = Path(python).parent / "qfkit"
-    command = [str(installed)] if installed.exists() else [python, "-m", "qfkit"]
+    command = qfkit_command()
     path = capture_path()
     for title, speed, on_terminal in (("dashboard at 20 x", "20", True), ("plain lines at full speed", "max", False)):
         case = f"peak memory of `qfkit realtime` on the capture, {title}"
@@ -350,7 +287,15 @@ def processes(bench: Bench) -> None:
     bench.notes.append(f"Processes: best of 7, the start of Python itself ({nothing:.3f} s) included.")
 
 
-_CASES = {"bars": bars, "ticks": ticks, "replay": replay, "scaling": scaling, "processes": processes}
+_CASES = {
+    "bars": bars,
+    "ticks": ticks,
+    "replay": replay,
+    "streaming": streaming,
+    "scaling": scaling,
+    "processes": processes,
+}
+_WITH_PEERS = {"bars", "ticks", "streaming"}
 
 
 def main() -> None:
@@ -364,10 +309,10 @@ def main() -> None:
     for name in names:
         if name not in _CASES:
             parser.error(f"--only {name}: the cases are {', '.join(_CASES)}")
-    python: Path | str = peers_python() if {"bars", "ticks"} & set(names) else "not asked for"
+    python: Path | str = peers_python() if _WITH_PEERS & set(names) else "not asked for"
     with ExitStack() as stack:
         bench = Bench(stack, python, 10 if chosen.quick else 1)
-        if isinstance(python, str) and {"bars", "ticks"} & set(names):
+        if isinstance(python, str) and _WITH_PEERS & set(names):
             bench.notes.append(f"Peers not run: {python}.")
         for name in names:
             _CASES[name](bench)

@@ -2,27 +2,31 @@
 
 import asyncio
 import resource
+import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from statistics import quantiles
-from typing import Any
+from typing import Any, ClassVar
 
 import qfkit as qf
-from bench.flood import SYMBOLS
-from bench.work import CASH
+from bench.flood import SYMBOLS, Digest
+from bench.work import CASH, FAST, SLOW
 from bench.worker import serve
-from qfkit.core.events import MarketEvent
 from qfkit.feeds.binance import BinanceFeed
+from qfkit.feeds.link import Link
 
 __all__: list[str] = []
 
+# Less than a tenth of any trade: it fills at the next one, and no queue of orders builds up.
+_SMALL = 0.01
+
 
 class Crossover(qf.Strategy):
-    """The averages of one-second bars, as the README has it."""
+    """One unit while the fast average of closed bars is above the slow one."""
 
-    fast = qf.Param(10, low=2)
-    slow = qf.Param(30, low=3)
+    fast = qf.Param(FAST, low=2)
+    slow = qf.Param(SLOW, low=3)
 
     def setup(self) -> None:
         self.fast_average = self.indicator(qf.SMA, self.fast)
@@ -31,55 +35,57 @@ class Crossover(qf.Strategy):
     def on_bar(self, bar: qf.Bar) -> None:
         fast, slow = self.fast_average[bar.symbol], self.slow_average[bar.symbol]
         if fast.crossed_above(slow):
-            self.order_target(bar.symbol, weight=0.05)
+            self.buy(bar.symbol, quantity=1.0)
         elif fast.crossed_below(slow):
             self.close(bar.symbol)
 
 
 class Decider(qf.Strategy):
-    """Averages of ticks, and an order every so many; notes how long after its receipt a tick led to one."""
+    """An average of ticks, and an order at every so many of them; notes how old the tick was by then."""
 
-    every = qf.Param(20, low=1)
+    every = qf.Param(1, low=1)
+    clock: ClassVar[Callable[[], int]]
+    since_receipt_ms: ClassVar[list[float]]
+    since_sent_ms: ClassVar[list[float]]
 
     def setup(self) -> None:
         self.average = self.indicator(qf.EMA, 50, timeframe="tick")
         self.seen = 0
-        self.waits_ms: list[float] = []
-        self.clock: Callable[[], int] = time.time_ns
 
     def on_tick(self, tick: qf.Tick) -> None:
         self.seen += 1
-        if self.seen % self.every == 0:
-            if self.seen // self.every % 2:
-                self.buy(tick.symbol, quantity=1.0)
-            else:
-                self.sell(tick.symbol, quantity=1.0)
-            self.waits_ms.append((self.clock() - tick.received_ns) / 1e6)
+        if self.seen % self.every:
+            return
+        if self.seen // self.every % 2:
+            self.buy(tick.symbol, quantity=_SMALL)
+        else:
+            self.sell(tick.symbol, quantity=_SMALL)
+        self.since_receipt_ms.append((Decider.clock() - tick.received_ns) / 1e6)
+        self.since_sent_ms.append((time.time_ns() - tick.time_ns) / 1e6)
 
 
 class OnceFeed(BinanceFeed):
-    """Ends when the server does, instead of connecting again."""
-
-    def _lost(self, link: Any) -> None:
-        self._stopping.set()
-        self._inbox.wake.set()
-
-
-class SlowStart(OnceFeed):
-    """Leaves out of the timing what comes before the first trade."""
+    """Ends when the server does, instead of connecting again; notes when the first frame came and when all was taken."""
 
     began_s = 0.0
     ended_s = 0.0
 
-    async def _batches(self) -> AsyncIterator[list[MarketEvent]]:
-        batches = super()._batches()
-        try:
-            async for batch in batches:
-                self.began_s = self.began_s or time.perf_counter()
-                yield batch
-        finally:
-            self.ended_s = time.perf_counter()
-            await batches.aclose()  # type: ignore[attr-defined]
+    def _connected(self, link: Link) -> None:
+        self.began_s = time.perf_counter()
+        super()._connected(link)
+
+    def _lost(self, link: Link) -> None:
+        self._spawn(self._run_out(), "end of the feed")
+
+    async def _run_out(self) -> None:
+        while len(self._inbox):  # noqa: ASYNC110 - what a taker leaves is told by nothing else
+            await asyncio.sleep(0.0)
+        self.ended_s = time.perf_counter()
+        await self.stop()
+
+
+def _feed(url: str) -> OnceFeed:
+    return OnceFeed(SYMBOLS, quotes=False, stream_url=url)
 
 
 def raw(url: str) -> dict[str, Any]:
@@ -87,78 +93,94 @@ def raw(url: str) -> dict[str, Any]:
     from websockets.asyncio.client import connect
     from websockets.exceptions import ConnectionClosed
 
-    async def receive() -> tuple[float, int]:
+    async def receive() -> dict[str, Any]:
         count = 0
-        async with connect(f"{url}/stream", compression=None, ping_interval=None, proxy=None) as connection:
-            start = time.perf_counter()
+        # As a feed connects to this server.
+        async with connect(f"{url}/stream", ping_interval=None, max_queue=1_024, proxy=None) as connection:
+            await connection.recv(decode=False)
+            start_s, used_s = time.perf_counter(), time.process_time()
             try:
                 while True:
                     await connection.recv(decode=False)
                     count += 1
             except ConnectionClosed:
-                return time.perf_counter() - start, count
-
-    seconds, count = asyncio.run(receive())
-    return {"seconds": seconds, "count": count}
-
-
-def parsed(url: str) -> dict[str, Any]:
-    """Received and parsed: a feed by itself."""
-
-    async def receive() -> dict[str, Any]:
-        feed = OnceFeed(SYMBOLS, quotes=False, stream_url=url)
-        count, start = 0, 0.0
-        async for batch in feed.events():
-            start = start or time.perf_counter()
-            count += sum(type(event) is qf.Tick for event in batch)
-        return {"seconds": time.perf_counter() - start, "count": count}
+                seconds, used_s = time.perf_counter() - start_s, time.process_time() - used_s
+                return {"seconds": seconds, "cpu_s": used_s, "count": count + 1}
 
     return asyncio.run(receive())
 
 
-def session(url: str, count: int) -> dict[str, Any]:
-    """Decode, bars, strategy, risk, broker and journal, in one process."""
+def parsed(url: str, check: bool = False) -> dict[str, Any]:
+    """Received and parsed: a feed by itself."""
+
+    async def receive() -> dict[str, Any]:
+        feed, digest = _feed(url), Digest()
+        count = 0
+        async for batch in feed.events():
+            for event in batch:
+                if type(event) is qf.Tick:
+                    count += 1
+                    if check:
+                        side, number = event.side == "sell", event.trade_id
+                        digest.add(event.symbol, event.price, event.size, event.time_ns // 1_000_000, number, side)
+        return {"seconds": feed.ended_s - feed.began_s, "count": count, "digest": digest.text}
+
+    return asyncio.run(receive())
+
+
+def session(url: str, count: int, check: bool = False) -> dict[str, Any]:
+    """Decode, bars, strategy, risk, broker and journal, in one process; ``check`` replays the journal too."""
     with tempfile.TemporaryDirectory() as home:
-        feed = SlowStart(SYMBOLS, quotes=False, stream_url=url)
-        trading = qf.paper(
-            Crossover(), feed, cash=CASH, timeframe="1s", name="flood", journal=home, risk=qf.RiskLimits()
-        )
+        feed = _feed(url)
+        risk = qf.RiskLimits(max_order_notional=1e6, max_gross_exposure=2.0)
+        trading = qf.paper(Crossover(), feed, cash=CASH, timeframe="1s", name="flood", journal=home, risk=risk)
+        used_s = time.process_time()
         trading.start().wait()
-        ticks = trading.snapshot.events
-        if ticks < count:
-            raise RuntimeError(f"{ticks:,} of {count:,} events reached the engine")
+        used_s = time.process_time() - used_s
+        fills, peak = trading.snapshot.fills_count, peak_mb()
+        ticks = sum(one.events for one in feed.ledger.values())
+        if ticks != count or trading.snapshot.events < count:
+            raise RuntimeError(f"{ticks:,} of {count:,} trades reached the engine")
+        verdict = trading.verify() if check else None
+        if verdict is not None and not verdict:
+            raise RuntimeError(f"the journal's replay differs: {verdict.text}")
         return {
             "seconds": feed.ended_s - feed.began_s,
+            "cpu_s": used_s,
             "count": count,
-            "fills": trading.snapshot.fills_count,
-            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "fills": fills,
+            "peak_mb": peak,
         }
 
 
-def latency(url: str, rate: float, seconds: float) -> dict[str, Any]:
-    """From the receipt of a frame to the order it led to, in ms; and the processor time of it all."""
+def peak_mb() -> float:
+    """The largest memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
+
+
+def latency(url: str, rate: float, seconds: float, every: int) -> dict[str, Any]:
+    """From the receipt of a frame to the order it led to, in ms; and how much of the processor it took."""
     with tempfile.TemporaryDirectory() as home:
-        feed = OnceFeed(SYMBOLS, quotes=False, stream_url=f"{url}/rate={rate:g}&seconds={seconds:g}")
-        decider = Decider(every=max(1, round(rate / 100)))
-        decider_class = type(decider)
-        waits: list[float] = []
-        decider_class.clock = staticmethod(feed.now_ns)  # type: ignore[assignment]
-        trading = qf.paper(decider, feed, cash=CASH, timeframe="1s", name="latency", journal=home)
-        strategy = next(iter(trading._pipeline.engine.desks.values())).strategy
-        strategy.clock = feed.now_ns  # type: ignore[attr-defined]
+        feed = _feed(f"{url}/rate={rate:g}&seconds={seconds:g}")
+        Decider.clock, Decider.since_receipt_ms, Decider.since_sent_ms = feed.now_ns, [], []
+        trading = qf.paper(Decider(every=every), feed, cash=CASH, timeframe="1s", name="latency", journal=home)
         start_s, used_s = time.perf_counter(), time.process_time()
         trading.start().wait()
         spent_s, used_s = time.perf_counter() - start_s, time.process_time() - used_s
-        waits = strategy.waits_ms  # type: ignore[attr-defined]
-        cuts = quantiles(waits, n=1000)
-        return {
-            "orders": len(waits),
-            "p50_ms": cuts[499],
-            "p99_ms": cuts[989],
-            "most_ms": max(waits),
-            "cpu": used_s / spent_s,
-            "events": trading.snapshot.events,
-        }
+        events, orders = trading.snapshot.events, len(trading.orders)
+    waits = Decider.since_receipt_ms
+    if events < rate * seconds or orders != len(waits):
+        raise RuntimeError(f"{events:,} events and {orders:,} orders of {rate * seconds:,.0f} and {len(waits):,}")
+    cuts, sent_cuts = quantiles(waits, n=100), quantiles(Decider.since_sent_ms, n=100)
+    return {
+        "orders": orders,
+        "p50_ms": cuts[49],
+        "p99_ms": cuts[98],
+        "most_ms": max(waits),
+        "sent_p50_ms": sent_cuts[49],
+        "sent_p99_ms": sent_cuts[98],
+        "load": used_s / spent_s,
+    }
 
 
 if __name__ == "__main__":

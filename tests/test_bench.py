@@ -1,12 +1,17 @@
 """The benchmark's pure parts: its data, its comparison of fills and its verdicts."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
+from bench.flood import SYMBOLS, Digest, trade_payload
+from bench.processes import run_apart
 from bench.report import Row, at_least, at_most, rate, write
 from bench.work import FAST, SLOW, Fills, Timing, bar_data, difference, load, save, tick_data, ties
+from qfkit.core.events import check_event
+from qfkit.feeds.binance_frames import parse_frame
 
 
 def _fills(**changed):
@@ -89,3 +94,31 @@ def test_results_are_written_as_markdown_and_json(tmp_path):
     assert "| case | 1 s | 2 s | 2.00 x | >= 3 x | short by 33% |" in text
     assert "- a note" in text
     assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["rows"][0]["verdict"] == "short by 33%"
+
+
+def test_the_flood_is_what_a_feed_reads():
+    ticks = [parse_frame(trade_payload(number, 1_700_000_000_000 + number), 7) for number in range(2_000)]
+    assert {tick.symbol for tick in ticks} == set(SYMBOLS)
+    assert [tick.trade_id for tick in ticks if tick.symbol == SYMBOLS[3]] == list(range(1, 201))
+    assert ticks[5].time_ns == 1_700_000_000_005_000_000
+    for tick in ticks:
+        check_event(tick)
+
+
+def test_a_digest_tells_another_order_and_another_price():
+    def digest(*trades):
+        found = Digest()
+        for trade in trades:
+            found.add(*trade)
+        return found.text
+
+    one, two = ("A", 1.5, 2.0, 3, 4, True), ("A", 1.5, 2.0, 3, 5, True)
+    assert digest(one, two) == digest(one, two)
+    assert len({digest(one, two), digest(two, one), digest(one), digest(("A", 1.25, *one[2:]), two)}) == 4
+
+
+def test_the_load_of_a_process_is_that_between_two_looks():
+    program = "import time; end = time.monotonic() + 0.9\nwhile time.monotonic() < end: time.sleep(0.01)"
+    ended = run_apart([sys.executable, "-c", program], on_terminal=False, timeout_s=20.0, looks_s=(0.3, 0.7))
+    assert ended.code == 0
+    assert ended.load is None or ended.load < 0.5
