@@ -7,7 +7,8 @@ from http import HTTPStatus
 import pytest
 
 from qfkit.core.events import Bar, Heartbeat, Instrument, Quote, Tick
-from qfkit.errors import FeedError, RateLimitError, SymbolError
+from qfkit.errors import FeedError, MalformedFrameError, RateLimitError, SymbolError
+from qfkit.feeds import binance_rest
 from qfkit.feeds.binance import BinanceFeed
 from qfkit.feeds.binance_rest import BinanceRest
 from tests.exchange_support import EAGER, Taken, facts, feed_of, seen, trade
@@ -310,3 +311,12 @@ async def test_bars_of_the_exchange_itself(exchange_server: ExchangeServer) -> N
         Bar("BTCUSDT", "1m", 1.0, 2.0, 0.5, 1.5, 10.0, 60_000 * 10**6 * number, 60_000 * 10**6 * (number + 1))
         for number in (0, 1)
     ]
+
+
+@pytest.mark.parametrize("wrong", [10**400, "a step", None, []])
+def test_a_rule_that_cannot_be_read_is_a_malformed_answer(wrong) -> None:
+    symbol = binance_rest._Symbol(
+        "BTCUSDT", filters=[{"filterType": "LOT_SIZE", "stepSize": wrong}, {"filterType": []}]
+    )
+    with pytest.raises(MalformedFrameError, match="rule LOT_SIZE of BTCUSDT cannot be read"):
+        binance_rest._instrument(symbol, 0)

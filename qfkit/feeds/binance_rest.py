@@ -278,12 +278,12 @@ def _nearest(symbol: str, known: set[str]) -> str:
 
 
 def _instrument(one: _Symbol, received_ns: int) -> Instrument:
-    rules = {rule.get("filterType"): rule for rule in one.filters}
+    rules = {str(rule.get("filterType")): rule for rule in one.filters}
 
     def rule(kind: str, field: str) -> float | None:
         try:
             value = float(rules.get(kind, {}).get(field, 0.0))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise MalformedFrameError(
                 f"Binance's rule {kind} of {one.symbol} cannot be read: {rules[kind]!r}"
             ) from None
