@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qfkit.errors import ConnectionFailedError, FeedError, ParameterError, SymbolError, did_you_mean
 from qfkit.feeds.base import Feed
+from qfkit.feeds.binance_pairs import is_pair
 from qfkit.live.runner import run
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def named_feed(
 
 def _auto_feed(symbols: Sequence[str]) -> tuple[Feed, str]:
     """Binance for crypto pairs, Yahoo for all else; an error that says what to do where neither answers."""
-    pairs = [symbol for symbol in symbols if _is_pair(symbol)]
+    pairs = [symbol for symbol in symbols if is_pair(symbol)]
     others = ", ".join(symbol for symbol in symbols if symbol not in pairs)
     if pairs and others:
         raise ParameterError(
@@ -98,16 +97,6 @@ def _no_answer(provider: str) -> ConnectionFailedError:
     )
 
 
-# What Binance's pairs end with. A share's symbol is shorter than a pair.
-_QUOTED = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY")
-
-
-def _is_pair(symbol: str) -> bool:
-    """Whether a symbol is a crypto pair as Binance writes it."""
-    name = symbol.upper()
-    return len(name) >= 6 and name.isalnum() and name.endswith(_QUOTED)
-
-
 def yahoo_feed(symbols: Sequence[str] = ()) -> "YahooFeed":
     """Yahoo's last prices, live and with no key."""
     from qfkit.feeds.yahoo import YahooFeed
@@ -117,10 +106,9 @@ def yahoo_feed(symbols: Sequence[str] = ()) -> "YahooFeed":
 
 def alphavantage_feed(symbols: Sequence[str] = ()) -> Feed:
     """Alpha Vantage's last prices, within the budget of the key in ``ALPHAVANTAGE_API_KEY``."""
-    if find_spec("qfkit.feeds.alpha_vantage") is None:
-        raise FeedError("this version has no feed of Alpha Vantage: take --feed yahoo, which has the same shares")
-    made: Feed = import_module("qfkit.feeds.alpha_vantage").AlphaVantageFeed(symbols or ("AAPL", "MSFT"))
-    return made
+    from qfkit.feeds.alpha_vantage import AlphaVantageFeed
+
+    return AlphaVantageFeed(symbols or ("AAPL", "MSFT"))
 
 
 def answers(url: str | None = None) -> bool:

@@ -1,11 +1,9 @@
 """History in a cell: bars of the past as DataFrames, from the providers that also stream."""
 
-import re
 import time
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
-from importlib.util import find_spec
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
@@ -13,7 +11,6 @@ import numpy as np
 
 from qfkit.core.timeframes import timeframe_ns
 from qfkit.errors import (
-    FeedError,
     NaiveTimeError,
     ParameterError,
     SymbolError,
@@ -21,6 +18,7 @@ from qfkit.errors import (
     did_you_mean,
 )
 from qfkit.feeds.bar_source import BarSource
+from qfkit.feeds.binance_pairs import is_pair
 from qfkit.history_cache import HistoryCache, bars_of, columns_where
 from qfkit.live.runner import run
 from qfkit.research.progress import RunProgress
@@ -40,9 +38,6 @@ _CLASSES = {
     "binance": ("qfkit.feeds.binance_rest", "BinanceRest"),
     "yahoo": ("qfkit.feeds.yahoo_rest", "YahooRest"),
 }
-# Binance's pairs by what they are quoted in; no exchange of shares has symbols that long and so ending.
-_PAIR = re.compile(r"[A-Z0-9]{2,12}(USDT|USDC|FDUSD|TUSD|BUSD|BTC|ETH|BNB|EUR|TRY|BRL|JPY|GBP)")
-_SHORTEST_PAIR = 6
 
 
 @overload
@@ -132,13 +127,10 @@ def history_source(source: str | BarSource, symbol: str) -> BarSource:
         return source
     name = source.strip().lower()
     if name == "auto":
-        is_pair = len(symbol) >= _SHORTEST_PAIR and _PAIR.fullmatch(symbol.strip().upper())
-        name = "binance" if is_pair else "yahoo"
+        name = "binance" if is_pair(symbol) else "yahoo"
     if name not in _CLASSES:
         raise ParameterError(f"there is no source {source!r}.{did_you_mean(name, ('auto', *_CLASSES))}")
     module, kind = _CLASSES[name]
-    if find_spec(module) is None:
-        raise FeedError(f"this version cannot fetch bars from {name}: take source='binance', or bring your own frame")
     made: BarSource = getattr(import_module(module), kind)()
     return made
 

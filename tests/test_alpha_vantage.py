@@ -6,11 +6,9 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import aclosing
 from datetime import UTC, date, datetime
 from itertools import count
 from pathlib import Path
-from typing import Self
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -39,6 +37,7 @@ from qfkit.feeds.recipes import feed_of
 from qfkit.strategies import MovingAverageCrossover
 from qfkit.tables import BarColumns
 from tests.servers.alpha_vantage import REFUSALS, AlphaVantageServer, Row, minute_rows
+from tests.taken import Taken as AnyTaken
 
 SECOND_NS = 10**9
 NEW_YORK = ZoneInfo("America/New_York")
@@ -90,38 +89,15 @@ def feed_on(server: AlphaVantageServer, *symbols: str, begins_ns: int = NOON_NS,
     return SetFeed(symbols or ["IBM"], begins_ns, url=server.url, **(quick | {"poll_every_s": 0.05} | options))
 
 
-class Taken:
-    """What a feed gives while a test goes on."""
+class Taken(AnyTaken):
+    """A feed that polls may take its time to be live, and ends quickly."""
 
     def __init__(self, feed: AlphaVantageFeed) -> None:
-        self.feed = feed
-        self.events: list = []
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._take())
-        return self
+        super().__init__(feed, waits=False)
 
     async def __aexit__(self, *error: object) -> None:
         await self.feed.stop()
         await asyncio.wait_for(self._task, 2)
-
-    async def _take(self) -> None:
-        async with aclosing(self.feed.events()) as batches:
-            async for batch in batches:
-                self.events += batch
-
-    async def until(self, holds, timeout_s: float = 8.0) -> None:
-        async with asyncio.timeout(timeout_s):
-            while not holds():
-                if self._task.done():
-                    self._task.result()
-                await asyncio.sleep(0.01)
-
-    def of(self, kind: type) -> list:
-        return [event for event in self.events if type(event) is kind]
-
-    def states(self) -> list[str]:
-        return [state for _, state in self.feed.transitions]
 
 
 async def all_bars(rest: AlphaVantageRest, symbol: str, timeframe: str, start_ns: int, end_ns: int) -> list[BarColumns]:

@@ -4,9 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from contextlib import aclosing
 from http import HTTPStatus
-from typing import Self
 
 import pytest
 from hypothesis import given, settings
@@ -21,6 +19,7 @@ from qfkit.feeds.recipes import feed_of
 from qfkit.feeds.standby import Choice, Patience
 from tests.servers.exchange import Exchange, ExchangeServer
 from tests.servers.scripted import ScriptedFeed
+from tests.taken import Taken as AnyTaken
 
 SECOND = 1_000_000_000
 QUICK = {"stale_after_s": 0.4, "frozen_after_s": 0.5, "recover_after_s": 0.3, "backoff_s": 0.05}
@@ -44,19 +43,10 @@ def bar(minute: int, close: float, symbol: str = "A") -> Bar:
     return Bar(symbol, "1m", close, close, close, close, 1.0, open_ns, open_ns + 60 * SECOND)
 
 
-class Taken:
-    """What a feed gives while a test goes on."""
+class Taken(AnyTaken):
+    """Looks that no part is left open at the end."""
 
-    def __init__(self, feed: FailoverFeed, *, waits: bool = True) -> None:
-        self.feed = feed
-        self.events: list = []
-        self._waits = waits
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._take())
-        if self._waits:
-            await self.until(lambda: self.feed.state == "live")
-        return self
+    usual = "A"
 
     async def __aexit__(self, *error: object) -> None:
         await self.feed.stop()
@@ -66,27 +56,9 @@ class Taken:
             self._task.result()
         assert all(not part._is_open for part in self.feed.parts)
 
-    async def _take(self) -> None:
-        async with aclosing(self.feed.events()) as batches:
-            async for batch in batches:
-                self.events += batch
-
-    async def until(self, holds, timeout_s: float = 8.0) -> None:
-        async with asyncio.timeout(timeout_s):
-            while not holds():
-                if self._task.done():
-                    self._task.result()
-                await asyncio.sleep(0.005)
-
-    def ticks(self, symbol: str = "A") -> list[Tick]:
-        return [event for event in self.events if type(event) is Tick and event.symbol == symbol]
-
-    def told(self, symbol: str = "A") -> list[tuple]:
+    def told(self, symbol: str | None = None) -> list[tuple]:
         """Source and seconds of each trade."""
         return [(one.source, round((one.time_ns - BEGAN_NS) / SECOND, 3)) for one in self.ticks(symbol)]
-
-    def of(self, kind: type) -> list:
-        return [event for event in self.events if type(event) is kind]
 
 
 def pair(**options) -> tuple[ScriptedFeed, ScriptedFeed, FailoverFeed]:

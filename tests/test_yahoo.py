@@ -5,7 +5,7 @@ import base64
 import json
 import logging
 import time
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from math import isnan, nan
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from qfkit.feeds.yahoo import YahooFeed, YahooFinanceWebSocket, probe
 from qfkit.feeds.yahoo_frames import Pricing, decode_pricing, parse_frame
 from qfkit.feeds.yahoo_snapshots import Snapshots
 from tests.servers.yahoo import Chart, YahooServer, encode_pricing, envelope
+from tests.taken import Taken as AnyTaken
 
 EAGER = {"backoff_s": 0.02, "stale_after_s": 1.5, "connect_timeout_s": 1.0, "poll_every_s": 0.02}
 SECOND_NS = 10**9
@@ -32,52 +33,28 @@ def feed_of(server: YahooServer, *symbols: str, has_rest: bool = False, **option
     return YahooFeed(symbols or ("AAPL",), stream_url=server.url, rest_url=rest_url, **(EAGER | options))
 
 
-class Taken:
-    """What a feed gives while a test goes on, and the longest time that the loop stood still meanwhile."""
+class Taken(AnyTaken):
+    """And the longest time that the loop stood still meanwhile."""
+
+    usual = "AAPL"
 
     def __init__(self, feed: YahooFeed, *, is_live: bool = True) -> None:
-        self.feed = feed
-        self.events: list = []
+        super().__init__(feed, waits=is_live)
         self.longest_s = 0.0
-        self._is_live = is_live
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(self._take()), asyncio.create_task(self._turn())]
-        if self._is_live:
-            await self.until(lambda: self.feed.state == "live")
-        return self
+        self._turning = asyncio.create_task(self._turn())
+        return await super().__aenter__()
 
     async def __aexit__(self, *error: object) -> None:
-        self._tasks[1].cancel()
-        await self.feed.stop()
-        await asyncio.wait_for(self._tasks[0], 5)
-
-    async def _take(self) -> None:
-        async with aclosing(self.feed.events()) as batches:
-            async for batch in batches:
-                self.events += batch
+        self._turning.cancel()
+        await super().__aexit__(*error)
 
     async def _turn(self) -> None:
         while True:
             before_s = time.monotonic()
             await asyncio.sleep(0.01)
             self.longest_s = max(self.longest_s, time.monotonic() - before_s)
-
-    async def until(self, holds, timeout_s: float = 8.0) -> None:
-        async with asyncio.timeout(timeout_s):
-            while not holds():
-                if self._tasks[0].done():
-                    self._tasks[0].result()
-                await asyncio.sleep(0.01)
-
-    def ticks(self, symbol: str = "AAPL") -> list[Tick]:
-        return [event for event in self.events if type(event) is Tick and event.symbol == symbol]
-
-    def prices(self, symbol: str = "AAPL") -> list[float]:
-        return [tick.price for tick in self.ticks(symbol)]
-
-    def states(self) -> list[str]:
-        return [state for _, state in self.feed.transitions]
 
 
 def now_ms(ago_s: float = 0.0) -> int:

@@ -24,6 +24,7 @@ from qfkit.feeds.alpha_vantage_symbols import BarPlace, QuotePlace, SymbolHours,
 from qfkit.feeds.base import Feed
 from qfkit.feeds.exchange_time import ExchangeClock
 from qfkit.feeds.inbox import Inbox
+from qfkit.feeds.tasks import end_tasks
 
 __all__ = ["AlphaVantageFeed", "AlphaVantageWebSocket"]
 
@@ -176,10 +177,7 @@ class AlphaVantageFeed(Feed):
                 if batch:
                     yield batch
         finally:
-            poller.cancel()
-            await asyncio.wait([poller])
-            if not poller.cancelled():
-                poller.exception()  # asked for, so that asyncio does not report it as never seen
+            await end_tasks((poller,))
             await self._rest.close()
             self.ledger.turn("closed")
 
@@ -354,10 +352,7 @@ class AlphaVantageFeed(Feed):
         self.state = next((one for one in ("backfilling", "live", "stale", "connecting") if one in states), "closed")
 
     def _tell_gap(self, gap: Gap) -> None:
-        ledger = self.ledger[gap.symbol]
-        ledger.gaps_found += 1
-        ledger.gaps_open += 1
-        self.gaps += 1
+        self._count_gap(gap.symbol)
         self._put(gap)
 
     def _interrupted(self, symbols: list[str], error: FeedError) -> None:

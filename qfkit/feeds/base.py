@@ -179,6 +179,13 @@ class Feed(ABC):
             self.ledger[symbol].reject(reason or error)
         self.rejected.append(Rejected(received_ns, error, text[:500]))
 
+    def _count_gap(self, symbol: str) -> None:
+        """Something of a symbol is missing for good."""
+        ledger = self.ledger[symbol]
+        ledger.gaps_found += 1
+        ledger.gaps_open += 1
+        self.gaps += 1
+
     def take_rejected(self) -> list[Rejected]:
         """What was rejected since the last call."""
         taken = list(self.rejected)

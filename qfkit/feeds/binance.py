@@ -23,6 +23,7 @@ from qfkit.feeds.connection import CONNECT_ERRORS, check_url, close_websocket, o
 from qfkit.feeds.continuity import Line, Numbered
 from qfkit.feeds.link import Link, LinkSettings
 from qfkit.feeds.sockets import SocketFeed
+from qfkit.frames import merge
 
 __all__ = ["BINANCE_STREAM_URL", "BinanceFeed", "BinanceWebSocket", "CaptureParser", "parse_frame", "probe"]
 
@@ -329,10 +330,7 @@ class BinanceFeed(SocketFeed):
                 self._mend_by_archive(line)
 
     def _tell_gap(self, gap: Gap) -> None:
-        ledger = self.ledger[gap.symbol]
-        ledger.gaps_found += 1
-        ledger.gaps_open += 1
-        self.gaps += 1
+        self._count_gap(gap.symbol)
         self._put(gap)
 
     def _mend_by_archive(self, line: Line) -> None:
@@ -355,14 +353,12 @@ class BinanceFeed(SocketFeed):
             if present is None or not present.is_holding:
                 self._turn_backfilling(symbol, is_on=False)
             return
-        if mended.filled or mended.missing:
+        if mended.missing:
+            self._count_gap(symbol)
+            ledger.missing += mended.missing
+        elif mended.filled:
             ledger.gaps_found += 1
-            if mended.missing:
-                ledger.gaps_open += 1
-                ledger.missing += mended.missing
-                self.gaps += 1
-            else:
-                ledger.gaps_filled += 1
+            ledger.gaps_filled += 1
         for event in mended.events:
             self._put(event)
         self._turn_backfilling(symbol, is_on=False)
@@ -383,11 +379,8 @@ class BinanceFeed(SocketFeed):
             return [(number, tick) for number, tick in numbered if place <= number < place + _FARTHEST]
         found: list[tuple[int, Numbered]] = []
         async for page in rest.bars(symbol, self.timeframe, place * self._bar_ns, now_ns):
-            columns = (page.open, page.high, page.low, page.close, page.volume, page.open_ns, page.close_ns)
-            for row in zip(*(column.tolist() for column in columns), strict=True):
-                bar = Bar(symbol, self.timeframe, *row)
-                if bar.close_ns <= now_ns + self._clock.offset_ns:
-                    found.append((bar.open_ns // self._bar_ns, bar))
+            over_ns = now_ns + self._clock.offset_ns
+            found += [(bar.open_ns // self._bar_ns, bar) for bar in merge({symbol: page}) if bar.close_ns <= over_ns]
             break
         return found
 

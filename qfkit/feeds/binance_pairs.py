@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from qfkit.errors import SymbolError, did_you_mean
 
-__all__ = ["pairs_of"]
+__all__ = ["is_pair", "pairs_of"]
 
 # fmt: off
 _COMMON = (
@@ -14,6 +14,15 @@ _COMMON = (
     "SOLUSDC", "SOLUSDT", "SUIUSDT", "TRXUSDT", "USDCUSDT", "XRPUSDC", "XRPUSDT",
 )
 # fmt: on
+# By what pairs are quoted in; no exchange of shares has symbols that long and so ending.
+_QUOTED = re.compile(r"[A-Z0-9]{2,12}(USDT|USDC|FDUSD|TUSD|BUSD|BTC|ETH|BNB|EUR|TRY|BRL|JPY|GBP)")
+_SHORTEST = 6
+
+
+def is_pair(symbol: str) -> bool:
+    """Whether a symbol is a crypto pair as Binance writes it, and none of a share."""
+    name = symbol.strip().upper()
+    return len(name) >= _SHORTEST and _QUOTED.fullmatch(name) is not None
 
 
 def pairs_of(given: Iterable[str]) -> list[str]:

@@ -30,6 +30,7 @@ from qfkit.feeds.facts import Facts
 from qfkit.feeds.health import health_frame
 from qfkit.feeds.part import Mail, Part
 from qfkit.feeds.standby import Choice, Patience, Switch
+from qfkit.feeds.tasks import end_tasks
 
 if TYPE_CHECKING:
     import pandas
@@ -311,12 +312,7 @@ class FailoverFeed(Feed):
                 if len(done) == len(tasks) and mail.is_empty:
                     return
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            for task in tasks:
-                if not task.cancelled():
-                    task.exception()  # asked for, so that asyncio does not report it as never seen
+            await end_tasks(tasks)
 
     def _look(self, now_s: float, out: list[MarketEvent], *, is_judging: bool) -> None:
         """Who is well, for every symbol; what that changes is told."""

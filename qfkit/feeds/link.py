@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from qfkit.errors import MalformedFrameError
 from qfkit.feeds.connection import CONNECT_ERRORS, Backoff, Refusal, close_websocket, open_websocket
 from qfkit.feeds.inbox import Inbox
+from qfkit.feeds.tasks import end_tasks
 
 __all__ = ["Link", "LinkOwner", "LinkSettings"]
 
@@ -277,9 +278,9 @@ class Link:
                     _logger.info("%s: this connection ends soon: a second one takes over", self._owner.label)
                     renewal = self._begin_renewal(self._backoff.budget_wait_s())
         finally:
-            await _end(pump)
+            await end_tasks((pump,))
             if renewal is not None:
-                await _end(renewal)
+                await end_tasks((renewal,))
                 if not renewal.cancelled() and renewal.exception() is None:
                     await close_websocket(renewal.result())
 
@@ -307,7 +308,7 @@ class Link:
     async def _take_over(pump: "asyncio.Task[str]", successor: ClientConnection) -> None:
         """End the reader of the former connection; who is cancelled meanwhile owns the successor still."""
         try:
-            await _end(pump)
+            await end_tasks((pump,))
             if not pump.cancelled():
                 pump.result()
         except BaseException:
@@ -343,11 +344,3 @@ class Link:
         except ConnectionClosed as error:
             # A polite close is a lost connection like any other: a stream has no end of its own.
             return str(error)
-
-
-async def _end(task: "asyncio.Task[object]") -> None:
-    if not task.done():
-        task.cancel()
-        await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()  # asked for, so that asyncio does not report it as never seen

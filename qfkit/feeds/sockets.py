@@ -16,6 +16,7 @@ from qfkit.feeds.connection import Refusal
 from qfkit.feeds.exchange_time import ExchangeClock
 from qfkit.feeds.inbox import Inbox
 from qfkit.feeds.link import Link, LinkSettings
+from qfkit.feeds.tasks import end_tasks
 
 __all__ = ["SocketFeed"]
 
@@ -215,13 +216,7 @@ class SocketFeed(Feed):
                     yield batch
         finally:
             self._is_ending = True
-            ending = [preparation, *self._chores]
-            for task in ending:
-                task.cancel()
-            await asyncio.wait(ending)
-            for task in ending:
-                if not task.cancelled():
-                    task.exception()  # asked for, so that asyncio does not report it as never seen
+            await end_tasks((preparation, *self._chores))
             self._backfilling.clear()
             self.ledger.turn("closed")
 

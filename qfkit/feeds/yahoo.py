@@ -216,10 +216,7 @@ class YahooFeed(SocketFeed):
 
     def _tell_gap(self, symbol: str, last_ns: int, tick: Tick) -> None:
         """What was traded without a connection is in the next tick's size and its prices are nowhere."""
-        ledger = self.ledger[symbol]
-        ledger.gaps_found += 1
-        ledger.gaps_open += 1
-        self.gaps += 1
+        self._count_gap(symbol)
         reason = "the connection was down, and Yahoo keeps no snapshots"
         self._put(Gap(symbol, last_ns, tick.time_ns, tick.received_ns, None, reason))
 
