@@ -584,7 +584,8 @@ def test_times_never_run_back_and_the_active_source_is_a_well_one(steps) -> None
     choice = Choice("A", ["one", "two"], Patience(4.0, 6.0, 3.0), 0.0)
     now_s, seconds, out, late = 0.0, [0, 0], [], 0
     for what, place, value, price in steps:
-        now_ns = BEGAN_NS + round(now_s * SECOND)
+        # No event is from the future: such a one must not make all later ones old.
+        now_ns = BEGAN_NS + round(max(now_s, max(seconds) + 3) * SECOND)
         if what == "wait":
             now_s += place
         elif what == "turn":

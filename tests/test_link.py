@@ -5,13 +5,16 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
+from ssl import PROTOCOL_TLS_SERVER, SSLContext
 
 import pytest
+import trustme
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from qfkit.core.events import Tick
 from qfkit.errors import ConnectionFailedError, MalformedFrameError
+from qfkit.feeds.connection import open_websocket
 from qfkit.feeds.link import LinkSettings
 from qfkit.feeds.sockets import SocketFeed
 
@@ -29,11 +32,14 @@ class NumberServer:
         self.is_hostile = False
         self.refuses: list[tuple[int, str | None]] = []
         self.heard: list[str] = []
+        self.redirect = ""
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator["NumberServer"]:
-        async with serve(self._serve, "127.0.0.1", 0, process_request=self._request, close_timeout=0.2) as server:
-            self.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async def running(self, ssl: SSLContext | None = None) -> AsyncIterator["NumberServer"]:
+        async with serve(
+            self._serve, "127.0.0.1", 0, process_request=self._request, close_timeout=0.2, ssl=ssl
+        ) as server:
+            self.url = f"{'wss' if ssl else 'ws'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             market = asyncio.create_task(self._trade())
             try:
                 yield self
@@ -44,6 +50,10 @@ class NumberServer:
 
     def _request(self, connection, request):
         self.attempts.append(time.monotonic())
+        if self.redirect:
+            response = connection.respond(HTTPStatus.TEMPORARY_REDIRECT, "")
+            response.headers["Location"] = self.redirect
+            return response
         if self.refuses:
             status, retry_after = self.refuses.pop(0)
             response = connection.respond(HTTPStatus(status), "")
@@ -138,6 +148,61 @@ async def gather(feed: SocketFeed, until, timeout_s: float = 10.0) -> list[int]:
     finally:
         await events.aclose()
     return numbers
+
+
+async def test_a_handshake_that_is_cancelled_or_takes_too_long_leaves_no_connection() -> None:
+    ended = asyncio.Event()
+
+    async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        assert await reader.read() == b""
+        ended.set()
+        writer.close()
+
+    async with await asyncio.start_server(never_answer, "127.0.0.1", 0) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for timeout_s, is_cancelled, error in ((30.0, True, asyncio.CancelledError), (0.2, False, TimeoutError)):
+            asked = asyncio.Event()
+            ended.clear()
+            opening = asyncio.create_task(open_websocket(url, timeout_s))
+            await asyncio.wait_for(asked.wait(), 5)
+            if is_cancelled:
+                opening.cancel()
+            with pytest.raises(error):
+                await opening
+            await asyncio.wait_for(ended.wait(), 2)
+
+
+async def test_a_certificate_is_verified(tmp_path, monkeypatch) -> None:
+    def context_for(authority: trustme.CA, host: str) -> SSLContext:
+        context = SSLContext(PROTOCOL_TLS_SERVER)
+        authority.issue_cert(host).configure_cert(context)
+        return context
+
+    known, unknown = trustme.CA(), trustme.CA()
+    known.cert_pem.write_to_path(tmp_path / "known.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "known.pem"))
+    async with NumberServer().running(context_for(known, "127.0.0.1")) as server:
+        numbers = await gather(NumberFeed(server.url), lambda numbers: len(numbers) >= 20)
+        assert is_contiguous(numbers)
+    for authority, host in ((unknown, "127.0.0.1"), (known, "example.org")):
+        async with NumberServer().running(context_for(authority, host)) as server:
+            began_s = time.monotonic()
+            with pytest.raises(ConnectionFailedError, match="CERTIFICATE_VERIFY_FAILED"):
+                await gather(NumberFeed(server.url, connect_timeout_s=5.0), lambda numbers: numbers)
+            # No second try can help, and none is made.
+            assert time.monotonic() - began_s < 2.0
+            assert not server.attempts
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    async with NumberServer().running() as there, NumberServer().running() as here:
+        here.redirect = there.url
+        feed = NumberFeed(here.url, connect_timeout_s=0.5)
+        with pytest.raises(ConnectionFailedError, match="HTTP 307"):
+            await gather(feed, lambda numbers: numbers)
+        assert here.attempts and not there.attempts
 
 
 def states(feed: SocketFeed) -> list[str]:

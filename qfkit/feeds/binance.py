@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from websockets.asyncio.client import ClientConnection
+from picows.websockets.asyncio.client import ClientConnection
 
 from qfkit.core.events import Bar, Gap, MarketEvent, Quote
 from qfkit.core.timeframes import timeframe_ns

@@ -1,18 +1,22 @@
 """Connecting to a provider, and how long to wait before doing so again."""
 
+import asyncio
 import os
 import random
+import socket
 import ssl
 import time
 from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from math import isfinite
+from typing import Any
 from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus, WebSocketException
+from picows.websockets.asyncio.client import ClientConnection, connect
+from picows.websockets.exceptions import InvalidStatus, WebSocketException
 
 from qfkit.errors import FeedError
 
@@ -76,26 +80,63 @@ async def open_websocket(url: str, timeout_s: float, *, compression: str | None 
     """A connection whose messages are limited in size and whose close takes a moment at most.
 
     It sends no pings of its own: a link is judged by its data, and pings count as messages.
-    Compression is offered; whether it is used is the server's choice.
+    Compression is offered; whether it is used is the server's choice. No redirect is followed.
     """
-    return await connect(
-        url,
-        open_timeout=timeout_s,
-        close_timeout=_CLOSE_TIMEOUT_S,
-        ping_interval=None,
-        max_size=_LARGEST_MESSAGE,
-        max_queue=_WAITING_MESSAGES,
-        compression=compression,
-        proxy=None if is_loopback(url) else True,
-    )
+    opened: list[socket.socket] = []
+
+    async def open_socket(address: Any) -> socket.socket:
+        opened.append(await _connected_socket(address.host, address.port))
+        return opened[-1]
+
+    try:
+        # The library's own limit begins with the handshake.
+        async with asyncio.timeout(timeout_s):
+            return await connect(
+                url,
+                open_timeout=timeout_s,
+                close_timeout=_CLOSE_TIMEOUT_S,
+                ping_interval=None,
+                max_size=_LARGEST_MESSAGE,
+                max_queue=_WAITING_MESSAGES,
+                compression=compression,
+                proxy=None if is_loopback(url) else True,
+                max_redirects=0,
+                socket_factory=open_socket,
+            )
+    except BaseException:
+        # A handshake that is cancelled would go on, and its connection stay open with nobody to read it.
+        for sock in opened:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        raise
+
+
+async def _connected_socket(host: str, port: int) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    failure = OSError(f"{host} has no address")
+    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, address)
+        except BaseException as error:
+            sock.close()
+            if not isinstance(error, OSError):
+                raise
+            failure = error
+        else:
+            return sock
+    raise failure
 
 
 async def close_websocket(connection: ClientConnection) -> None:
     """Close politely if that is quick, and in any case: a close that is cancelled would leave the socket open."""
+    closing = asyncio.create_task(connection.close(), name="close of a websocket")
     try:
-        await connection.close()
-    finally:
-        connection.transport.abort()
+        await asyncio.wait({closing})
+    except asyncio.CancelledError:
+        await asyncio.wait({closing})
+        raise
 
 
 class Refusal:

@@ -11,10 +11,10 @@ import logging
 import time
 from collections import deque
 from math import inf
-from typing import Protocol
+from typing import Any, Protocol
 
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
+from picows.websockets.asyncio.client import ClientConnection
+from picows.websockets.exceptions import ConnectionClosed
 
 from qfkit.errors import MalformedFrameError
 from qfkit.feeds.connection import CONNECT_ERRORS, Backoff, Refusal, close_websocket, open_websocket
@@ -321,7 +321,7 @@ class Link:
         frame, now_ns, monotonic = owner._frame, owner.now_ns, time.monotonic
         try:
             while True:
-                payload = await connection.recv(decode=False)
+                payload: Any = await connection.recv(decode=False)
                 received_ns = now_ns()
                 try:
                     is_data = frame(self, payload, received_ns)

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from typing import Any, ClassVar
 
-from websockets.asyncio.client import ClientConnection
+from picows.websockets.asyncio.client import ClientConnection
 
 from qfkit.core.events import Gap, MarketEvent, Tick
 from qfkit.errors import ConnectionFailedError, MalformedFrameError

@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, ClassVar
 
-from websockets.asyncio.client import ClientConnection
+from picows.websockets.asyncio.client import ClientConnection
 
 from qfkit.core.events import Gap, MarketEvent, Tick
 from qfkit.errors import FeedError, MalformedFrameError, ParameterError, SymbolError
