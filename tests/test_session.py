@@ -366,6 +366,69 @@ def test_a_full_disk_ends_the_session_loses_nothing_shown_and_can_be_resumed(cap
     assert again.verify()
 
 
+def trade(number: int) -> Tick:
+    time_ns = START_NS + number * SECOND // 100
+    return Tick("A", 100.0, 1.0, time_ns, time_ns, number)
+
+
+def batches_in(session: qf.Session) -> list[int]:
+    """The numbers of events in each batch of a journal."""
+    with sqlite3.connect(f"file:{session.journal_path}?mode=ro", uri=True) as connection:
+        return [count for (count,) in connection.execute("SELECT count FROM batches ORDER BY first_seq")]
+
+
+def test_trades_of_which_nothing_came_share_transactions_and_are_soon_in_the_journal() -> None:
+    feed = HandFeed()
+    session = qf.paper(Always(), feed, name="held", timeframe="1m").start()
+    for number in range(100):
+        feed.give(trade(number))
+    # No more data: the session itself sees to the rest.
+    until(lambda: sum(batches_in(session)) == 100)
+    assert len(batches_in(session)) < 50
+    until(lambda: session.snapshot.feed.events == 100)
+    session.stop()
+    assert session.verify()
+
+
+def test_what_waits_is_written_before_a_command_and_at_a_break() -> None:
+    feed = HandFeed()
+    session = qf.paper(Always(), feed, name="broken off", timeframe="1m").start()
+    for number in range(5):
+        feed.give(trade(number))
+    session.pause()
+    feed.give(trade(5))
+    feed.give(trade(6))
+    session.suspend()
+    with JournalReader(session.journal_path) as reader:
+        names = [type(event).__name__ for batch in reader.events() for event in batch]
+    assert names[:6] == ["Tick"] * 5 + ["Pause"]
+    assert set(names[6:]) <= {"Tick"}
+    again = qf.resume("broken off", feed=HandFeed())
+    again.start()
+    again.stop()
+    assert again.verify()
+
+
+def test_a_disk_that_is_full_when_no_data_come_fails_the_session_too() -> None:
+    feed = HandFeed()
+    session = qf.paper(Always(), feed, name="full and silent", timeframe="1m").start()
+    feed.give(trade(0))
+    until(lambda: sum(batches_in(session)) == 1)
+    writer = session._pipeline.writer
+    assert writer is not None
+    pages = writer._connection.execute("PRAGMA page_count").fetchone()[0]
+    writer._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+    time.sleep(0.15)
+    feed.give(trade(1))
+    feed.give(*(trade(number) for number in range(2, 4_000)))
+    # Nothing more comes: what waits is committed by the one who looks after the session.
+    with pytest.raises(JournalWriteError, match="no room left"):
+        session.wait(5)
+    assert session.state == "failed"
+    assert session.snapshot.events == sum(batches_in(session)) == 2
+    assert any("no room left" in text for _, text in session.snapshot.messages)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"not a database at all, really" * 100, b"SQLite format 3\x00" + bytes(2_000)]
 )

@@ -38,6 +38,9 @@ class Records:
         self.equity: list[tuple[float, ...]] = []
         self.faults: list[Fault] = []
 
+    def __bool__(self) -> bool:
+        return any(getattr(self, name) for name in self.__slots__)
+
     def clear(self) -> None:
         for name in self.__slots__:
             getattr(self, name).clear()

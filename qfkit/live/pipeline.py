@@ -23,13 +23,17 @@ _SHOWN_MESSAGES = 50
 _SHOWN_BAD_TEXT = 300
 _LATEST_S = 1.0
 _SNAPSHOT_S = 0.1
+# Ticks of which nothing came wait so long for one transaction together: at 100 a second it is half of the load.
+_HOLD_S = 0.1
 _HEALTH_S = 5.0
 
 
 class Pipeline:
     """One session's engine and journal; all calls come from one thread.
 
-    Whatever raises leaves the journal whole and :attr:`snapshot` at what was committed.
+    Events of which something came (a signal, an order, a bar) are committed at once, others within
+    0.1 s or at the next :meth:`flush`. Whatever raises leaves the journal whole and
+    :attr:`snapshot` at what was committed.
     """
 
     def __init__(self, name: str, engine: Engine, feed_label: str) -> None:
@@ -40,7 +44,12 @@ class Pipeline:
         self.failed_seqs: list[int] = []
         self.messages: deque[tuple[int, str]] = deque(maxlen=_SHOWN_MESSAGES)
         self._log: list[LogEntry] = []
+        # Processed, and not in the journal yet.
+        self._held: list[Event] = []
+        self._held_feed_events = 0
+        self._held_bad: list[BadEvent] = []
         self._is_committed = True
+        self._committed_s = 0.0
         self._is_shown = True
         self._shown_s = 0.0
         self._latest_s = 0.0
@@ -87,7 +96,7 @@ class Pipeline:
             failure = error
             # The event that raised is part of the journal too: a replay must come to the same place.
             events = events[: engine.events - before]
-            self.failed_seqs.append(writer.next_seq + len(events) - 1)
+            self.failed_seqs.append(writer.next_seq + len(self._held) + len(events) - 1)
             meta = {**(meta or {}), "failed_seqs": self.failed_seqs}
         for fault in engine.records.faults:
             self.say(fault.time_ns, "error", f"{fault.strategy} was stopped by {fault.error} on {fault.event}")
@@ -95,26 +104,46 @@ class Pipeline:
         if bad_events:
             self.bad_events += len(bad_events)
             self.say(self._wall_ns(), "warning", f"bad data kept aside: {bad_events[-1].error}")
+        self._held += events
+        self._held_feed_events += feed_events
+        self._held_bad += bad_events
         now_s = time.monotonic()
-        if now_s - self._latest_s >= _LATEST_S:
-            meta = {**(meta or {}), "latest": self._latest()}
-            self._latest_s = now_s
-            if now_s - self._health_s >= _HEALTH_S:
-                meta["health"] = self._health()
-                self._health_s = now_s
-        writer.commit(
-            events, engine.records, feed_events=feed_events, bad_events=bad_events, log=self._log, meta=meta or None
-        )
-        self._log.clear()
-        engine.records.clear()
-        self._is_committed = True
-        self._is_shown = False
+        if meta or self._log or engine.records or now_s - self._committed_s >= _HOLD_S:
+            self._commit(now_s, meta)
         if failure is not None:
             raise SessionError(
                 f"the session {self.name!r} cannot go on: {type(failure).__name__}: {failure}"
             ) from failure
         if now_s - self._shown_s >= _SNAPSHOT_S:
             self.show()
+
+    def _commit(self, now_s: float, meta: Mapping[str, Any] | None = None) -> None:
+        if now_s - self._latest_s >= _LATEST_S:
+            meta = {**(meta or {}), "latest": self._latest()}
+            self._latest_s = now_s
+            if now_s - self._health_s >= _HEALTH_S:
+                meta["health"] = self._health()
+                self._health_s = now_s
+        records = self.engine.records
+        self._writer.commit(
+            self._held,
+            records,
+            feed_events=self._held_feed_events,
+            bad_events=self._held_bad,
+            log=self._log,
+            meta=meta,
+        )
+        for written in (self._held, self._held_bad, self._log, records):
+            written.clear()
+        self._held_feed_events = 0
+        self._is_committed = True
+        self._committed_s = now_s
+        self._is_shown = False
+
+    def flush(self) -> None:
+        """Commit what waits."""
+        if not self._is_committed:
+            self._commit(time.monotonic())
 
     @property
     def _writer(self) -> JournalWriter:
@@ -186,23 +215,23 @@ class Pipeline:
         self.show()
 
     def write_meta(self, meta: Mapping[str, Any]) -> None:
-        """Write what the session says of itself, with the messages that wait."""
-        self._writer.commit(log=self._log, meta={**meta, "latest": self._latest()})
-        self._log.clear()
+        """Write what the session says of itself, with all that waits."""
+        self._commit(time.monotonic(), {**meta, "latest": self._latest()})
 
     def end(self, state: str, error: str = "") -> None:
         """Close the journal in a final state; one that cannot be written any more is left as committed."""
-        writer, self.writer = self._writer, None
+        writer = self._writer
         path = str(writer.path)
         meta: dict[str, Any] = {"state": state, "ended_ns": self._wall_ns()}
         if error:
             meta["error"] = error
             self.say(self.engine.clock_ns, "error", error)
         try:
-            writer.commit(log=self._log, meta={**meta, "latest": self._latest(), "health": self._health()})
+            self._commit(time.monotonic(), {**meta, "latest": self._latest(), "health": self._health()})
         except QfkitError:
             _logger.exception("the end of the session %s could not be journalled", self.name)
         finally:
+            self.writer = None
             writer.close()
             self.state = state
             self.snapshot = msgspec.structs.replace(
@@ -215,10 +244,14 @@ class Pipeline:
 
     def leave(self) -> None:
         """Close the journal without an end, so that the session can be resumed."""
-        writer, self.writer = self._writer, None
-        self.state = "interrupted"
-        self.snapshot = msgspec.structs.replace(self.snapshot, state=self.state)
-        writer.abandon()
+        writer = self._writer
+        try:
+            self.flush()
+        finally:
+            self.writer = None
+            self.state = "interrupted"
+            self.snapshot = msgspec.structs.replace(self.snapshot, state=self.state)
+            writer.abandon()
 
     @staticmethod
     def _wall_ns() -> int:

@@ -82,6 +82,7 @@ class Session:
         self._past = past
         self._pipeline = Pipeline(plan.name, plan.engine() if engine is None else engine, feed.label)
         self._future: concurrent.futures.Future[None] | None = None
+        self._tending_error: QfkitError | None = None
         self._is_stopping = False
         self._is_leaving = False
 
@@ -143,6 +144,8 @@ class Session:
                 pipeline.take(batch, self._rejected())
                 if self._is_stopping:
                     break
+            if self._tending_error is not None:
+                raise self._tending_error
             if left_over := self._rejected():
                 pipeline.take((), left_over)
             if not self._is_leaving:
@@ -199,6 +202,12 @@ class Session:
     async def _tend(self) -> None:
         """Keep the snapshot fresh while no events come, and the feed's own state in it."""
         while True:
+            try:
+                self._pipeline.flush()
+            except QfkitError as error:
+                self._tending_error = error
+                await self.feed.stop()
+                return
             self._pipeline.show(self.feed.view())
             await asyncio.sleep(_TEND_S)
 
