@@ -19,7 +19,12 @@ def _interpreter() -> str | None:
     if sys.version_info >= (3, 12):
         return sys.executable
     found = (shutil.which(f"python3.{minor}") for minor in (12, 13, 14))
-    return next((path for path in found if path is not None), None)
+    return next((path for path in found if path is not None and _runs(path)), None)
+
+
+def _runs(python: str) -> bool:
+    """A stand-in that pyenv puts in the way may not run."""
+    return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
 
 
 def peers_python() -> Path | str:

@@ -113,7 +113,7 @@ def history(
     start_ns, end_ns = _span(days, start, end, now_ns)
     cache = HistoryCache() if use_cache else None
     with RunProgress(
-        f"history of {', '.join(names[:3])}{', …' if len(names) > 3 else ''}", None, shown=progress
+        f"history of {', '.join(names[:3])}{', …' if len(names) > 3 else ''}", None, shown=progress, unit="bars"
     ) as bar:
         count = _Count(bar)
         found = run(_all_of(names, source, timeframe, start_ns, end_ns, cache, now_ns, count))

@@ -285,6 +285,7 @@ def test_callable_costs():
     [
         (lambda s: s.buy("A", quantity=-1), "not above zero"),
         (lambda s: s.buy("A", quantity=1, weight=0.5), "give one of"),
+        (lambda s: s.buy(1), "nothing was received for the symbol 1"),
         (lambda s: s.buy("B", quantity=1), "nothing was received for the symbol 'B'"),
         (lambda s: s.buy("A", quantity=1, limit_price=0.0), "limit_price=0.0 is not above zero"),
         (lambda s: s.buy("A", quantity=1, time_in_force="forever"), "none of gtc, day, ioc, fok, gtd"),

@@ -2,10 +2,17 @@
 
 from datetime import UTC, datetime
 
+import pandas as pd
 import pytest
 
+import qfkit as qf
+from qfkit.core.events import Bar, Hours
 from qfkit.errors import ParameterError
 from qfkit.feeds.calendars import calendar_name, calendar_named, hours_of, is_open
+from qfkit.feeds.recordings import open_recording
+
+MINUTE = 60 * 10**9
+FREE = qf.Costs(commission=0.0, slippage_bps=0.0)
 
 
 def at(text: str) -> int:
@@ -62,3 +69,67 @@ def test_hours_reach_from_ten_days_before_to_twenty_after() -> None:
 def test_a_calendar_that_is_not_there_is_an_error_with_a_hint() -> None:
     with pytest.raises(ParameterError, match="no market calendar 'XNYX'. Did you mean 'XNYS'"):
         calendar_named("XNYX")
+
+
+def minutes(*texts: str, symbol: str = "AAPL") -> list[Bar]:
+    return [
+        Bar(symbol, "1m", 100.0 + place, 101.0 + place, 99.0 + place, 100.5 + place, 10.0, at(text), at(text) + MINUTE)
+        for place, text in enumerate(texts)
+    ]
+
+
+class BuysOnce(qf.Strategy):
+    def setup(self) -> None:
+        self.is_done = False
+
+    def on_bar(self, bar: Bar) -> None:
+        if not self.is_done:
+            self.buy(bar.symbol, quantity=1)
+            self.is_done = True
+
+
+def test_in_a_backtest_an_order_waits_for_the_open() -> None:
+    # The last minute of the half day after Thanksgiving, some of the evening, and the Monday after it.
+    bars = minutes("2026-11-27 17:59", "2026-11-27 18:00", "2026-11-27 23:00", "2026-11-30 14:30", "2026-11-30 14:31")
+    waits = qf.backtest(BuysOnce(), bars, calendar="auto", costs=FREE)
+    assert waits.fills["price"].tolist() == [103.0]
+    assert waits.fills.index.tolist() == [pd.Timestamp("2026-11-30 14:30", tz="UTC")]
+    assert "the market's hours only (XNYS)" in repr(waits)
+    # Without hours the first bar that comes fills it.
+    assert qf.backtest(BuysOnce(), bars, costs=FREE).fills["price"].tolist() == [101.0]
+    # So it is by name, in a frame, and in a replay.
+    frame = pd.DataFrame(
+        [(bar.open, bar.high, bar.low, bar.close, bar.volume) for bar in bars],
+        columns=["open", "high", "low", "close", "volume"],
+        index=pd.to_datetime([bar.open_ns for bar in bars], utc=True),
+    )
+    assert qf.backtest(BuysOnce(), frame, timeframe="1m", calendar="XNYS", costs=FREE).fills["price"].tolist() == [
+        103.0
+    ]
+    session = (
+        qf.paper(BuysOnce(), qf.ReplayFeed(bars, speed=None, calendar="XNYS"), name="hours", costs=FREE)
+        .start()
+        .wait(20)
+    )
+    assert session.fills["price"].tolist() == [103.0]
+    assert session.verify()
+
+
+def test_hours_are_told_anew_before_they_end_and_once_a_week() -> None:
+    days = [f"2026-{month:02}-{day:02} 15:00" for month in (3, 4, 5) for day in range(1, 29)]
+    events = [event for batch in open_recording(minutes(*days), calendar="auto").batches() for event in batch]
+    told = [event for event in events if isinstance(event, Hours)]
+    # 1, 8, 15 and 22 March, 1, 8, 15 and 22 April (there are no 29ths), and so in May.
+    assert len(told) == 12
+    for one in told:
+        assert one.sessions[-1][1] > one.received_ns + 12 * 24 * 60 * MINUTE
+    assert events[0] is told[0]
+    assert [event.received_ns for event in events] == sorted(event.received_ns for event in events)
+    # A pair has none.
+    assert not any(
+        isinstance(event, Hours)
+        for batch in open_recording(minutes(*days, symbol="BTC-USD"), calendar="auto").batches()
+        for event in batch
+    )
+    with pytest.raises(ParameterError, match="no market calendar 'NYSE!'"):
+        open_recording(minutes(*days), calendar="NYSE!")

@@ -285,6 +285,13 @@ async def test_a_short_wait_is_waited_out_and_a_ban_is_an_error(exchange_server:
         with pytest.raises(RateLimitError, match="172,800 s") as caught:
             await rest.trades("BTCUSDT", 500, kind="aggregate", received_ns=1)
         assert caught.value.retry_after_s == 172_800
+        # Whoever goes on asking during a ban has it made longer.
+        asked = exchange_server.weight
+        with pytest.raises(RateLimitError, match="a pause that is not over"):
+            await rest.trades("BTCUSDT", 500, kind="aggregate", received_ns=1)
+        assert exchange_server.weight == asked
+        await rest.close()
+        rest = BinanceRest(exchange_server.rest_url)
         exchange_server.rest_fails = [403]
         with pytest.raises(FeedError, match="403"):
             await rest.trades("BTCUSDT", 500, kind="aggregate", received_ns=1)

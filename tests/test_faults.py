@@ -233,6 +233,9 @@ async def test_planned_reconnections_overlap_and_lose_and_double_nothing(server:
         quotes = [event for event in taken.events if type(event) is Quote and event.symbol == "BTCUSDT"]
         assert len(quotes) >= len(taken.ids()) - 1
         assert 0.95 < feed.health.loc["BTCUSDT"].uptime <= 1.0
+    uptime = feed.health.loc["BTCUSDT"].uptime
+    await asyncio.sleep(0.5)
+    assert feed.health.loc["BTCUSDT"].uptime == uptime, "the time after the end is not counted"
 
 
 async def test_a_symbol_that_comes_during_a_renewal_is_on_the_new_connection(server: ExchangeServer) -> None:

@@ -297,6 +297,14 @@ async def test_a_password_in_an_address_is_not_shown() -> None:
     with pytest.raises(FrameError) as raised:
         ReplayFeed("nosuch://me:secret@host/folder")
     assert "secret" not in str(raised.value)
+    recorder = Recorder("memory://me:secret@host/folder", "hand")
+    recorder.events([tick(0, 1.0)])
+    recorder.close()
+    feed = ReplayFeed("memory://me:secret@host/folder", speed=None)
+    assert await taken(feed) == [tick(0, 1.0)]
+    assert "secret" not in repr(feed) and "secret" not in feed.label
+    # What stands in a journal: such a feed has to be given again.
+    assert feed.recipe() is None
 
 
 async def test_a_slow_disk_does_not_hold_up_the_feed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

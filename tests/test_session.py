@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import duckdb
+import msgspec
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -238,6 +240,8 @@ def test_a_bad_event_is_counted_kept_aside_and_shown() -> None:
     session.stop()
     assert session.snapshot.feed is not None
     assert session.snapshot.feed.bad == 2
+    assert session.health.loc["A"].rejected == 2
+    assert session.health.loc["A"].rejected_reasons == "impossible value: 2"
     assert any("nan" in text or "-5.0" in text for _, text in session.snapshot.messages)
     assert session.journal_path is not None
     with JournalReader(session.journal_path) as reader:
@@ -246,6 +250,27 @@ def test_a_bad_event_is_counted_kept_aside_and_shown() -> None:
     assert "nan" in kept[0].event
     assert "-5.0" in kept[1].error
     assert session.verify()
+
+
+def test_events_of_a_feed_of_ones_own_are_taken_as_the_journal_gives_them_back() -> None:
+    feed = HandFeed()
+    session = qf.paper(Always(), feed, name="foreign").start()
+    single = np.float32(100.1)
+    good = Bar("A", "1m", single, single, single, single, np.int64(5), START_NS, START_NS + 60 * SECOND)
+    feed.give(good)
+    # A symbol that is no text, a price that is one, a number where the source belongs.
+    feed.give(msgspec.structs.replace(bar(1, 100.0), symbol=7))
+    feed.give(msgspec.structs.replace(bar(1, 100.0), close="100"))
+    feed.give(msgspec.structs.replace(bar(1, 100.0), source=3))
+    feed.give(bar(1, 101.0), bar(2, 102.0))
+    until(lambda: session.snapshot.events == 3)
+    session.stop()
+    assert session.snapshot.feed.bad == 3
+    assert [type(value) for value in session.bars["close"]] == [float, float, float]
+    assert session.bars["close"].iloc[0] == float(single)
+    assert session.verify()
+    with JournalReader(session.journal_path) as reader:
+        assert len(reader.bad_events()) == 3
 
 
 def test_a_feed_that_fails_ends_the_session_with_its_error(caplog: pytest.LogCaptureFixture) -> None:

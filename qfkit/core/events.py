@@ -226,6 +226,7 @@ Event: TypeAlias = MarketEvent | Command
 
 _EARLIEST_NS = 0
 _LATEST_NS = 2**63 - 1
+_LARGEST_ID = 2**63 - 1
 
 
 def check_event(event: Event) -> None:
@@ -238,6 +239,8 @@ def check_event(event: Event) -> None:
             raise BadEventError(f"tick of {event.symbol}: price {event.price!r} is not above zero and finite")
         if not (event.size >= 0.0 or isnan(event.size)) or event.size == inf:
             raise BadEventError(f"tick of {event.symbol}: size {event.size!r} is negative or infinite")
+        if event.trade_id is not None and not 0 <= event.trade_id <= _LARGEST_ID:
+            raise BadEventError(f"tick of {event.symbol}: trade_id {event.trade_id!r} must be 0 to 2**63 - 1, or None")
     elif type(event) is Quote:
         if not (0.0 < event.bid < inf and 0.0 < event.ask < inf):
             raise BadEventError(

@@ -66,6 +66,7 @@ class AlphaVantageFeed(Feed):
     """
 
     name = "alphavantage"
+    has_sure_types = True
     is_live = True
 
     def __init__(

@@ -16,6 +16,7 @@ from qfkit.core.events import Bar, Gap, MarketEvent, Quote, Tick, check_event
 from qfkit.core.snapshot import FeedView
 from qfkit.errors import BadEventError, FeedError
 from qfkit.feeds.health import HealthLedger, health_frame
+from qfkit.journal.schema import as_kept
 
 if TYPE_CHECKING:
     import pandas
@@ -53,6 +54,8 @@ class Feed(ABC):
     """
 
     name: str = "feed"
+    has_sure_types: bool = False
+    """Whether every field of its events is of its type, since qfkit's own code made them."""
     is_live: bool = False
     """Whether the events happen now; a feed that is not live gives the same events every time."""
     timeframe: str | None = None
@@ -122,8 +125,7 @@ class Feed(ABC):
     async def events(self, skip: int = 0) -> AsyncGenerator[list[MarketEvent], None]:
         """Iterate over batches of events. ``skip`` leaves out the first events of a feed that is not live.
 
-        Nothing is checked here: a caller keeps what cannot be true from the engine by
-        :func:`~qfkit.core.events.check_event`.
+        Nothing is checked here: a caller keeps what cannot be true from the engine by :meth:`checked`.
         """
         if self._is_open:
             raise FeedError(f"{self!r} is in use already: make another feed for a second reader")
@@ -279,22 +281,30 @@ class Feed(ABC):
         """Batches of events, none empty, of every kind; those that cannot be true are rejected."""
         async with aclosing(self.events()) as batches:
             async for batch in batches:
-                kept = [event for event in batch if self._is_true(event)]
-                if kept:
+                if kept := self.checked(batch):
                     yield kept
 
-    def _is_true(self, event: MarketEvent) -> bool:
-        try:
-            check_event(event)
-        except BadEventError as error:
-            self.reject_event(event, error)
-            return False
-        return True
+    def checked(self, batch: list[MarketEvent]) -> list[MarketEvent]:
+        """The events of a batch of :meth:`events` without those that cannot be true, which are rejected."""
+        kept = []
+        for given in batch:
+            event = given
+            try:
+                if not self.has_sure_types:
+                    event = as_kept(event)
+                check_event(event)
+            except BadEventError as error:
+                self.reject_event(given, error)
+            else:
+                kept.append(event)
+        return kept
 
     def reject_event(self, event: MarketEvent, error: BadEventError) -> None:
-        """Keep an event aside that cannot be true; whoever checks the events of :meth:`events` says so here."""
+        """Keep an event aside that cannot be true."""
         symbol = getattr(event, "symbol", None)
-        self.reject(event.received_ns, str(error), repr(event), symbol=symbol, reason="impossible value")
+        received_ns = event.received_ns if isinstance(event.received_ns, int) else time.time_ns()
+        symbol = symbol if isinstance(symbol, str) else None
+        self.reject(received_ns, str(error), repr(event), symbol=symbol, reason="impossible value")
 
     async def pause_s(self, seconds: float) -> bool:
         """Wait; true at once when :meth:`stop` is called meanwhile."""

@@ -188,7 +188,7 @@ class BinanceRest:
             await self._keep_weight()
             try:
                 answer = await self._client.get(f"{self.url}{path}", params=params)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 failure = str(error) or type(error).__name__
             else:
                 used = answer.headers.get("X-MBX-USED-WEIGHT-1M", "")
@@ -198,27 +198,31 @@ class BinanceRest:
                 if status == 200:
                     return answer.content
                 if 400 <= status < 500:
-                    wait_s = self._refused(status, answer.headers.get("Retry-After"), answer.content, params)
-                    self._not_before_s = time.monotonic() + wait_s
+                    self._refused(status, answer.headers.get("Retry-After"), answer.content, params)
                     failure = f"HTTP {status}"
                     continue
                 failure = f"HTTP {status}"
             await asyncio.sleep(0.25 * 2**attempt)
         raise ConnectionFailedError(f"Binance did not answer at {self.url}{path} ({failure}): try again later")
 
-    def _refused(self, status: int, header: str | None, body: bytes, params: dict[str, str]) -> float:
-        """How long to wait after a refusal; raises where waiting is no help or too long."""
+    @staticmethod
+    def _too_many(why: str, wait_s: float) -> RateLimitError:
+        return RateLimitError(
+            f"Binance has had too many requests from this address ({why}): "
+            f"ask again in {wait_s:,.0f} s, and with fewer symbols",
+            wait_s,
+        )
+
+    def _refused(self, status: int, header: str | None, body: bytes, params: dict[str, str]) -> None:
+        """Take note of how long to wait after a refusal; raises where waiting is no help or too long."""
         if status in (418, 429):
             wait_s = retry_after_s(header)
             wait_s = (_LONGEST_WAIT_S if status == 429 else 300.0) if wait_s is None else wait_s
+            self._not_before_s = max(self._not_before_s, time.monotonic() + wait_s)
             if status == 418 or wait_s > _LONGEST_WAIT_S:
-                raise RateLimitError(
-                    f"Binance has had too many requests from this address (HTTP {status}): "
-                    f"ask again in {wait_s:,.0f} s, and with fewer symbols",
-                    wait_s,
-                )
+                raise self._too_many(f"HTTP {status}", wait_s)
             _logger.warning("Binance: too many requests, waiting %.0f s as it asks", wait_s)
-            return wait_s
+            return
         if status == 403:
             raise ConnectionFailedError(
                 f"Binance refuses this address (HTTP 403 at {self.url}): wait some minutes, or check whether "
@@ -234,7 +238,11 @@ class BinanceRest:
         raise FeedError(f"Binance refuses the request (HTTP {status}, {refused.code}: {refused.msg})")
 
     async def _keep_weight(self) -> None:
-        await asyncio.sleep(max(0.0, self._not_before_s - time.monotonic()))
+        wait_s = self._not_before_s - time.monotonic()
+        if wait_s > _LONGEST_WAIT_S:
+            # Whoever asks during a ban makes it longer.
+            raise self._too_many("it asked for a pause that is not over", wait_s)
+        await asyncio.sleep(max(0.0, wait_s))
         now_s = time.time()
         if self._used >= _SHARE * self._limit and int(now_s // 60) == self._used_minute:
             wait_s = 60.0 - now_s % 60.0

@@ -5,16 +5,20 @@ London. What has no hours, such as a crypto pair, is always open.
 """
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from functools import lru_cache
 
-from qfkit.core.events import Hours
+from qfkit.core.events import Heartbeat, Hours, MarketEvent
 from qfkit.errors import ParameterError, did_you_mean
+from qfkit.feeds.captures import Portion
 
-__all__ = ["MarketCalendar", "calendar_name", "calendar_named", "hours_of", "is_open"]
+__all__ = ["MarketCalendar", "calendar_name", "calendar_named", "hours_of", "is_open", "with_hours"]
 
 _DAY_NS = 86_400 * 1_000_000_000
 _BACK_DAYS = 10
 _AHEAD_DAYS = 20
+_RENEW_DAYS = 7
+_NEVER_NS = 2**63 - 1
 # The calendar is made for so many days around a time, and made anew beyond them.
 _SPAN_DAYS = 400
 
@@ -135,3 +139,18 @@ def hours_of(symbol: str, received_ns: int, *, calendar: str | None = None) -> H
         return None
     sessions = calendar_named(name).sessions(received_ns - _BACK_DAYS * _DAY_NS, received_ns + _AHEAD_DAYS * _DAY_NS)
     return Hours(symbol, received_ns, sessions, name)
+
+
+def with_hours(portions: Iterator[Portion], calendar: str | None) -> Iterator[Portion]:
+    """Past events with the hours of their markets: before the first event of a symbol, and anew in time."""
+    until_ns: dict[str, int] = {}
+    for batch, fraction in portions:
+        events: list[MarketEvent] = []
+        for event in batch:
+            if not isinstance(event, Heartbeat) and event.received_ns >= until_ns.get(event.symbol, 0):
+                hours = hours_of(event.symbol, event.received_ns, calendar=calendar)
+                until_ns[event.symbol] = _NEVER_NS if hours is None else event.received_ns + _RENEW_DAYS * _DAY_NS
+                if hours is not None:
+                    events.append(hours)
+            events.append(event)
+        yield events, fraction

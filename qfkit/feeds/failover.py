@@ -110,6 +110,7 @@ class FailoverFeed(Feed):
         self._spell()
         super().__init__(self._common(), label=", else ".join(feed.label for feed in feeds))
         self.timeframe = feeds[0].timeframe
+        self.has_sure_types = all(feed.has_sure_types for feed in feeds)
         self.switches: deque[tuple[int, Switch]] = deque(maxlen=_KEPT_SWITCHES)
         """The latest switches, each with the time of it (UTC ns)."""
         self._seconds = seconds

@@ -71,9 +71,9 @@ class SymbolLedger:
         "since_s",
         "source",
         "stale_s",
-        "started_s",
         "state",
         "symbol",
+        "whole_s",
     )
 
     def __init__(self, symbol: str, source: str) -> None:
@@ -87,9 +87,10 @@ class SymbolLedger:
         self.duplicates = self.late = self.rejected = 0
         self.reasons: Counter[str] = Counter()
         self.lags = Lags()
-        self.started_s: float | None = None
         self.since_s = 0.0
         self.live_s = self.stale_s = 0.0
+        self.whole_s: float | None = None
+        """How long it was followed, whatever its state; None before that."""
 
     def saw(self, now_s: float, lag_ms: float | None = None) -> None:
         """An event came; of a stale symbol it is a sign of life."""
@@ -103,10 +104,8 @@ class SymbolLedger:
     def turn(self, state: str, now_s: float) -> None:
         """Change the state; the time in the one before is booked."""
         self._book(now_s)
-        if state == "live" and self.state != "live" and self.started_s is None:
-            self.started_s = now_s
-        if state == "connecting" and self.started_s is None:
-            self.started_s = now_s
+        if state != "closed" and self.whole_s is None:
+            self.whole_s = 0.0
         self.state = state
 
     def reject(self, reason: str) -> None:
@@ -122,11 +121,12 @@ class SymbolLedger:
             self.live_s += now_s - self.since_s
         elif self.state == "stale":
             self.stale_s += now_s - self.since_s
+        if self.state != "closed" and self.whole_s is not None:
+            self.whole_s += now_s - self.since_s
         self.since_s = now_s
 
     def view(self, now_s: float) -> SymbolHealth:
         self._book(now_s)
-        whole_s = 0.0 if self.started_s is None else now_s - self.started_s
         return SymbolHealth(
             symbol=self.symbol,
             source=self.source,
@@ -146,7 +146,7 @@ class SymbolLedger:
             stale_s=self.stale_s,
             lag_p50_ms=self.lags.quantile(0.5),
             lag_p99_ms=self.lags.quantile(0.99),
-            uptime=None if whole_s <= 0.0 else min(1.0, self.live_s / whole_s),
+            uptime=min(1.0, self.live_s / self.whole_s) if self.whole_s else None,
         )
 
 

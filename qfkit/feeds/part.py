@@ -57,7 +57,7 @@ class Part:
             return "closed"
         ledger = self.feed.ledger.get(own)
         # A feed without connections keeps no states of its symbols.
-        return self.feed.state if ledger is None or ledger.started_s is None else ledger.state
+        return self.feed.state if ledger is None or ledger.whole_s is None else ledger.state
 
     def trouble(self, own: str) -> str:
         """Why nothing can come of a symbol, "" where something can."""

@@ -19,6 +19,7 @@ import msgspec
 
 from qfkit.core.events import Bar, Command, Event, Gap, Heartbeat, MarketEvent, Quote, Tick
 from qfkit.errors import DataError, FrameError, SymbolError, TimeframeError, did_you_mean
+from qfkit.feeds.calendars import calendar_named, with_hours
 from qfkit.feeds.captures import (
     BATCH,
     OnBad,
@@ -92,7 +93,11 @@ class Recording(msgspec.Struct, frozen=True):
 
 
 def open_recording(
-    source: Source, *, symbols: Iterable[str] | str | None = None, timeframe: str | None = None
+    source: Source,
+    *,
+    symbols: Iterable[str] | str | None = None,
+    timeframe: str | None = None,
+    calendar: str | None = None,
 ) -> Recording:
     """Open past events: a file (by what is in it, not by its name), a frame, columns, or a list of events.
 
@@ -108,7 +113,25 @@ def open_recording(
     ``symbols`` leaves out all others. ``timeframe`` is the bars' own, where it cannot be read off
     their times. Trades get the heartbeats that a live feed would have sent in quiet seconds; a
     journal and a list that hold some are left as they are.
+
+    ``calendar`` adds the hours of a market, so that an order in a closed market waits or is refused:
+    "auto" finds it by Yahoo's spelling of the symbol, a name of exchange_calendars, as "XNYS", is
+    that of all symbols. A recording of a live feed holds them already.
     """
+    recording = _open(source, symbols, timeframe)
+    if calendar is None:
+        return recording
+    if calendar != "auto":
+        calendar_named(calendar)
+
+    def read(on_bad: OnBad | None) -> Iterator[Portion]:
+        return with_hours(recording.portions(on_bad), None if calendar == "auto" else calendar)
+
+    # Its count is that of the events, and these are more; how far it is they tell themselves.
+    return msgspec.structs.replace(recording, count=None, read=read)
+
+
+def _open(source: Source, symbols: Iterable[str] | str | None, timeframe: str | None) -> Recording:
     wanted = (symbols,) if isinstance(symbols, str) else None if symbols is None else tuple(dict.fromkeys(symbols))
     if wanted == ():
         raise SymbolError("symbols= is empty: name at least one, or leave it out for all there are")

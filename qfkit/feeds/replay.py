@@ -7,6 +7,7 @@ from math import inf
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from qfkit.core.events import MarketEvent
 from qfkit.errors import ParameterError
@@ -33,6 +34,9 @@ class ReplayFeed(Feed):
     a weekend in the recording takes as long as it takes, divided by the speed. A line that
     cannot be read is counted in ``rejected_count`` and left out.
 
+    ``calendar`` has shares keep the hours of their market: "auto" by the symbol (see
+    :func:`open_recording`), or the name of one, as "XNYS".
+
     The events are the same every time, at any speed; only their batches differ.
     """
 
@@ -47,6 +51,7 @@ class ReplayFeed(Feed):
         symbols: Iterable[str] | str | None = None,
         timeframe: str | None = None,
         label: str | None = None,
+        calendar: str | None = None,
     ) -> None:
         if speed is not None and not 0.0 < speed < inf:
             raise ParameterError(
@@ -55,12 +60,12 @@ class ReplayFeed(Feed):
         chosen = symbols if symbols is None or isinstance(symbols, str) else list(symbols)
         if isinstance(source, Recording):
             recording = source
-            if chosen is not None or timeframe is not None:
+            if chosen is not None or timeframe is not None or calendar is not None:
                 raise ParameterError(
-                    "symbols= and timeframe= are chosen by open_recording(), not for an open recording"
+                    "symbols=, timeframe= and calendar= are chosen by open_recording(), not for an open recording"
                 )
         else:
-            recording = open_recording(source, symbols=chosen, timeframe=timeframe)
+            recording = open_recording(source, symbols=chosen, timeframe=timeframe, calendar=calendar)
         self.recording = recording
         self.speed = None if speed is None else float(speed)
         if label is None:
@@ -68,17 +73,19 @@ class ReplayFeed(Feed):
             label = f"replay of {recording.label}{pace}"
         super().__init__(recording.symbols, label=label)
         self.timeframe = recording.timeframe
+        self.has_sure_types = recording.kind != "events"
         self.progress: float | None = None
         """How much of the recording was given, 0 to 1; None where that is unknown."""
         self._arguments: dict[str, Any] | None = None
-        if isinstance(source, str | PathLike):
-            path = fspath(source)
+        # An address with a password in it is for no journal: such a feed is given anew to a session that goes on.
+        if isinstance(source, str | PathLike) and urlsplit(path := fspath(source)).password is None:
             self._arguments = {
                 "source": path if "://" in path else str(Path(path).absolute()),
                 "speed": self.speed,
                 "symbols": [chosen] if isinstance(chosen, str) else chosen,
                 "timeframe": timeframe,
                 "label": label,
+                "calendar": calendar,
             }
         self._recipe_class = "ReplayFeed"
         self._stands_ns = 0

@@ -36,6 +36,7 @@ class SocketFeed(Feed):
     below. Everything runs on the loop that iterates over the feed.
     """
 
+    has_sure_types = True
     is_live = True
     symbols_per_link: int = 100
     unreachable_fix: ClassVar[str] = "check the network, a proxy or a firewall"

@@ -50,6 +50,7 @@ class SyntheticFeed(Feed):
     """
 
     name = "synthetic"
+    has_sure_types = True
 
     def __init__(
         self,

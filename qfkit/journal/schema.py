@@ -12,9 +12,10 @@ from typing import Any, Generic, TypeVar, get_args
 
 import msgspec
 
-from qfkit.core.events import Bar
+from qfkit.core.events import Bar, Event
 from qfkit.core.orders import Fill, Order, Signal, Trade
 from qfkit.core.records import Fault
+from qfkit.errors import BadEventError
 
 __all__ = [
     "ACCOUNT",
@@ -33,6 +34,7 @@ __all__ = [
     "BadEvent",
     "LogEntry",
     "Table",
+    "as_kept",
     "equity_rows",
     "plain",
 ]
@@ -111,6 +113,21 @@ def plain(value: Any) -> Any:
     """A number of numpy's as Python's; anything else as text, so that no odd value stops a session."""
     item = getattr(value, "item", None)
     return str(value) if item is None else item()
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=plain)
+_DECODER: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
+
+
+def as_kept(event: Any) -> Any:
+    """An event as a journal gives it back, so that a replay has the same: numbers of numpy's are Python's.
+
+    Raises :class:`BadEventError` where a field holds what is not of its type.
+    """
+    try:
+        return _DECODER.decode(_ENCODER.encode(event))
+    except (msgspec.MsgspecError, TypeError, OverflowError, UnicodeError) as error:
+        raise BadEventError(f"{event!r:.200} cannot be kept in a journal: {error}") from None
 
 
 def _column(kind: Any) -> tuple[str, Callable[[Any], Any] | None]:

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from qfkit.core.engine import Engine
-from qfkit.core.events import Command, Event, MarketEvent, check_event
+from qfkit.core.events import Command, Event
 from qfkit.core.snapshot import FeedView, Snapshot
-from qfkit.errors import BadEventError, QfkitError, SessionError
+from qfkit.errors import QfkitError, SessionError
 from qfkit.journal.schema import BadEvent, LogEntry
 from qfkit.journal.writer import JournalWriter
 
@@ -20,7 +20,6 @@ __all__ = ["Pipeline"]
 _logger = logging.getLogger("qfkit.session")
 
 _SHOWN_MESSAGES = 50
-_SHOWN_BAD_TEXT = 300
 _LATEST_S = 1.0
 _SNAPSHOT_S = 0.1
 # Ticks of which nothing came wait so long for one transaction together: at 100 a second it is half of the load.
@@ -40,7 +39,6 @@ class Pipeline:
         self.name = name
         self.engine = engine
         self.writer: JournalWriter | None = None
-        self.bad_events = 0
         self.failed_seqs: list[int] = []
         self.messages: deque[tuple[int, str]] = deque(maxlen=_SHOWN_MESSAGES)
         self._log: list[LogEntry] = []
@@ -60,18 +58,9 @@ class Pipeline:
 
     # -- events ------------------------------------------------------------------------------
 
-    def take(self, batch: Sequence[MarketEvent], rejected: Sequence[BadEvent] = ()) -> None:
-        """Process a batch from the feed. An event that cannot be true is counted and kept aside."""
-        events: list[Event] = []
-        bad = list(rejected)
-        for event in batch:
-            try:
-                check_event(event)
-            except BadEventError as error:
-                bad.append(BadEvent(self._wall_ns(), str(error), repr(event)[:_SHOWN_BAD_TEXT]))
-            else:
-                events.append(event)
-        self._process(events, feed_events=len(batch), bad_events=bad)
+    def take(self, events: Sequence[Event], feed_events: int, rejected: Sequence[BadEvent] = ()) -> None:
+        """Process checked events of the feed, and note what it rejected; it gave ``feed_events`` in all."""
+        self._process(events, feed_events=feed_events, bad_events=rejected)
 
     def command(self, command: Command, meta: Mapping[str, Any] | None = None) -> None:
         """Process what the user did."""
@@ -80,7 +69,7 @@ class Pipeline:
 
     def _process(
         self,
-        events: list[Event],
+        events: Sequence[Event],
         *,
         feed_events: int = 0,
         bad_events: Sequence[BadEvent] = (),
@@ -102,7 +91,6 @@ class Pipeline:
             self.say(fault.time_ns, "error", f"{fault.strategy} was stopped by {fault.error} on {fault.event}")
             _logger.error("the strategy %s was stopped by its exception\n%s", fault.strategy, fault.traceback)
         if bad_events:
-            self.bad_events += len(bad_events)
             self.say(self._wall_ns(), "warning", f"bad data kept aside: {bad_events[-1].error}")
         self._held += events
         self._held_feed_events += feed_events
@@ -170,7 +158,7 @@ class Pipeline:
 
     def _counted(self, view: FeedView) -> FeedView:
         engine = self.engine
-        return msgspec.structs.replace(view, bad=self.bad_events, late=engine.late_events, events=engine.events)
+        return msgspec.structs.replace(view, late=engine.late_events, events=engine.events)
 
     def _take_snapshot(self) -> Snapshot:
         return msgspec.structs.replace(

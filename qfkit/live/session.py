@@ -139,15 +139,16 @@ class Session:
         state, error = "failed", ""
         try:
             if self._is_resumed and self.feed.is_live:
-                pipeline.take(self._time_away())
+                away = self._time_away()
+                pipeline.take(away, len(away))
             async for batch in self._batches():
-                pipeline.take(batch, self._rejected())
+                pipeline.take(self.feed.checked(batch), len(batch), self._rejected())
                 if self._is_stopping:
                     break
             if self._tending_error is not None:
                 raise self._tending_error
             if left_over := self._rejected():
-                pipeline.take((), left_over)
+                pipeline.take((), 0, left_over)
             if not self._is_leaving:
                 pipeline.command(Stop(received_ns=self._now_ns()))
                 state = "stopped"

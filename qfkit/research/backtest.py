@@ -38,6 +38,7 @@ def backtest(
     sizer: Sizer | None = None,
     shares: Mapping[str, float] | None = None,
     symbols: str | Sequence[str] | None = None,
+    calendar: str | None = None,
     progress: bool | None = None,
 ) -> Result:
     """Run strategies over history and return the :class:`~qfkit.Result`.
@@ -51,6 +52,8 @@ def backtest(
     - ``costs``, ``risk``, ``sizer``: the defaults are ``Costs()``, ``RiskLimits()`` (no borrowing)
       and a tenth of the equity for an order that names no size.
     - ``symbols``: only these of the data's.
+    - ``calendar``: the market's hours, which an order outside them waits for or is refused by:
+      "auto" by the symbol, or a name as "XNYS"; None lets every market be open whenever there are data.
     - ``progress``: None shows a bar on long runs in a terminal or notebook.
 
     A strategy's own exception is raised as :class:`StrategyError` from it, with the event that
@@ -58,11 +61,13 @@ def backtest(
     """
     named = named_strategies(strategies)
     settings = {"cash": cash, "costs": costs, "risk": risk, "sizer": sizer, "shares": shares, "timeframe": timeframe}
-    if _holds_bars(data):
+    if calendar is None and _holds_bars(data):
         columns = _chosen(_columns(data, timeframe), symbols)
         return _on_columns(named, columns, _label(data), progress, settings)
     # What can be read only once is kept, for there may be two readings of it.
-    return _on_recording(named, list(data) if isinstance(data, Iterator) else data, symbols, progress, settings)
+    return _on_recording(
+        named, list(data) if isinstance(data, Iterator) else data, symbols, calendar, progress, settings
+    )
 
 
 # -- data ------------------------------------------------------------------------------------
@@ -146,6 +151,7 @@ def _on_recording(
     named: dict[str, Strategy],
     data: object,
     symbols: str | Sequence[str] | None,
+    calendar: str | None,
     progress: bool | None,
     settings: dict[str, Any],
 ) -> Result:
@@ -155,7 +161,7 @@ def _on_recording(
         # It gives its events once, and signal functions look at them twice.
         data = list(data)
     wanted = (symbols,) if isinstance(symbols, str) else symbols
-    recording = open_recording(data, symbols=wanted)
+    recording = open_recording(data, symbols=wanted, calendar=calendar)
     engine = Engine(named, symbols=recording.symbols, has_running_metrics=False, **settings)
     signals = _signals(named)
     if signals:

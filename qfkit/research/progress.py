@@ -14,14 +14,15 @@ _PATIENCE_S = 1.5
 
 
 class RunProgress:
-    """Shows itself after a second and a half, in a terminal or a notebook only, and goes when done.
+    """Counts ``unit``. Shows itself after a second and a half, in a terminal or a notebook only, and goes when done.
 
     ``shown`` True shows it at once and everywhere, False never.
     """
 
-    def __init__(self, title: str, total: int | None, *, shown: bool | None) -> None:
+    def __init__(self, title: str, total: int | None, *, shown: bool | None, unit: str = "events") -> None:
         self._title = title
         self._total = total
+        self._unit = unit
         self._patience_s = 0.0 if shown else _PATIENCE_S
         self._wanted = _someone_watches() if shown is None else shown
         self._started_s = time.monotonic()
@@ -38,7 +39,7 @@ class RunProgress:
             self._bar.stop()
 
     def update(self, done: int) -> None:
-        """Say how many events are done."""
+        """Say how many are done."""
         if not self._wanted:
             return
         if self._bar is None:
@@ -49,8 +50,7 @@ class RunProgress:
         if self._task is not None:
             self._bar.update(self._task, completed=done)
 
-    @staticmethod
-    def _open() -> "Progress":
+    def _open(self) -> "Progress":
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -59,7 +59,7 @@ class RunProgress:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("events"),
+            TextColumn(self._unit),
             TimeRemainingColumn(),
             console=console,
             # Where nothing can be taken back, the last state stays.
