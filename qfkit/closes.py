@@ -13,7 +13,7 @@ __all__ = ["PreviousCloses"]
 _DAY_NS = 86_400 * 1_000_000_000
 _DAYS_BACK = 10
 # Each request takes some of a small budget there.
-_TOO_DEAR = ("alphavantage", "alpha vantage")
+_TOO_DEAR = "alphavantage"
 
 
 class PreviousCloses:
@@ -31,7 +31,7 @@ class PreviousCloses:
 
     async def _fetch(self) -> None:
         source = self._feed.history_source() if self._feed.is_live else None
-        if source is None or source.name in _TOO_DEAR:
+        if source is None or source.name == _TOO_DEAR:
             return
         now_ns = time.time_ns()
         try:

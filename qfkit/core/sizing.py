@@ -26,6 +26,7 @@ from qfkit.core.portfolio import total
 from qfkit.errors import ParameterError
 
 __all__ = [
+    "ClosedTrades",
     "EqualWeight",
     "FixedNotional",
     "FixedQuantity",
@@ -38,6 +39,7 @@ __all__ = [
     "Sizer",
     "SizingContext",
     "VolatilityTarget",
+    "equal_risk_weights",
 ]
 
 
@@ -251,7 +253,29 @@ class EqualWeight(msgspec.Struct, frozen=True):
         return _weighed(self.gross / len(context.symbols), context, symbols=len(context.symbols))
 
 
-class InverseVolatility(msgspec.Struct, frozen=True):
+class _WeighedByReturns(msgspec.Struct, frozen=True):
+    """Weights over the run's symbols from their shared returns; subclasses write ``_weights``."""
+
+    lookback: int = 60
+    gross: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(self, lookback=(1.0, 999.0), gross=(0.0, inf))
+
+    def __call__(self, context: SizingContext, /) -> Sized:
+        returns = _shared_returns(context, self.lookback)
+        if isinstance(returns, Sized):
+            return returns
+        weight = self.gross * self._weights(returns)[context.symbol]
+        deviation = sqrt(sample_variance(returns[context.symbol]))
+        return _weighed(weight, context, volatility=deviation, symbols=len(returns))
+
+    def _weights(self, returns: dict[str, list[float]]) -> dict[str, float]:
+        """Weights that sum to one."""
+        raise NotImplementedError
+
+
+class InverseVolatility(_WeighedByReturns, frozen=True):
     """Weights in proportion to ``1 / volatility`` over the run's symbols, ``gross`` in all.
 
     The volatility is the sample deviation of the latest ``lookback`` returns between times that all
@@ -259,22 +283,13 @@ class InverseVolatility(msgspec.Struct, frozen=True):
     and Teiletche, The Properties of Equally Weighted Risk Contribution Portfolios, 2010).
     """
 
-    lookback: int = 60
-    gross: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check(self, lookback=(1.0, 999.0), gross=(0.0, inf))
-
-    def __call__(self, context: SizingContext, /) -> Sized:
-        returns = _shared_returns(context, self.lookback)
-        if isinstance(returns, Sized):
-            return returns
+    def _weights(self, returns: dict[str, list[float]]) -> dict[str, float]:
         inverse = {symbol: 1.0 / sqrt(sample_variance(own)) for symbol, own in returns.items()}
-        weight = self.gross * inverse[context.symbol] / total(inverse.values())
-        return _weighed(weight, context, volatility=1.0 / inverse[context.symbol], symbols=len(inverse))
+        whole = total(inverse.values())
+        return {symbol: value / whole for symbol, value in inverse.items()}
 
 
-class RiskParity(msgspec.Struct, frozen=True):
+class RiskParity(_WeighedByReturns, frozen=True):
     """Weights such that each of the run's symbols contributes the same to the variance, ``gross`` in all.
 
     From the sample covariances of the latest ``lookback`` returns between times that all symbols
@@ -282,18 +297,8 @@ class RiskParity(msgspec.Struct, frozen=True):
     Fast Algorithm for Computing High-dimensional Risk Parity Portfolios, 2013, equation 4).
     """
 
-    lookback: int = 60
-    gross: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check(self, lookback=(1.0, 999.0), gross=(0.0, inf))
-
-    def __call__(self, context: SizingContext, /) -> Sized:
-        returns = _shared_returns(context, self.lookback)
-        if isinstance(returns, Sized):
-            return returns
-        weights = equal_risk_weights(covariance(returns))
-        return _weighed(self.gross * weights[context.symbol], context, symbols=len(weights))
+    def _weights(self, returns: dict[str, list[float]]) -> dict[str, float]:
+        return equal_risk_weights(covariance(returns))
 
 
 def equal_risk_weights(covariances: dict[str, dict[str, float]]) -> dict[str, float]:

@@ -163,11 +163,7 @@ class AlphaVantageFeed(Feed):
         beat_s = now_s() + _HEARTBEAT_S
         try:
             while not self._stopping.is_set():
-                try:
-                    async with asyncio.timeout_at(beat_s):
-                        await inbox.wake.wait()
-                except TimeoutError:
-                    pass
+                await inbox.wait_until(beat_s)
                 batch = inbox.take(_BATCH)
                 if not batch and poller.done():
                     poller.result()

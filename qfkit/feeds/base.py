@@ -294,13 +294,12 @@ class Feed(ABC):
                     event = as_kept(event)
                 check_event(event)
             except BadEventError as error:
-                self.reject_event(given, error)
+                self._reject_event(given, error)
             else:
                 kept.append(event)
         return kept
 
-    def reject_event(self, event: MarketEvent, error: BadEventError) -> None:
-        """Keep an event aside that cannot be true."""
+    def _reject_event(self, event: MarketEvent, error: BadEventError) -> None:
         symbol = getattr(event, "symbol", None)
         received_ns = event.received_ns if isinstance(event.received_ns, int) else time.time_ns()
         symbol = symbol if isinstance(symbol, str) else None

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from qfkit.errors import SymbolError, did_you_mean
+from qfkit.feeds.symbol_lists import listed_symbols
 
 __all__ = ["is_pair", "pairs_of"]
 
@@ -27,13 +28,7 @@ def is_pair(symbol: str) -> bool:
 
 def pairs_of(given: Iterable[str]) -> list[str]:
     """Pairs in capitals, each once; :class:`SymbolError` for what cannot be one, with what it may have meant."""
-    listed = [given] if isinstance(given, str) else list(given)
-    for symbol in listed:
-        if not isinstance(symbol, str):
-            raise SymbolError(f'{symbol!r} is no symbol: write Binance\'s pairs as text, as in ["BTCUSDT"]')
-    symbols = list(dict.fromkeys(symbol.strip().upper() for symbol in listed))
-    if not symbols:
-        raise SymbolError('no symbols were given: name Binance\'s pairs, as in BinanceFeed(["BTCUSDT"])')
+    symbols = listed_symbols(given, "Binance's pairs", "BinanceFeed", '["BTCUSDT"]')
     for symbol in symbols:
         if not re.fullmatch(r"\w{2,40}", symbol):
             plain = re.sub(r"\W", "", symbol)

@@ -20,10 +20,9 @@ from qfkit.core.events import (
     MarketEvent,
     Quote,
     Tick,
-    check_event,
 )
 from qfkit.core.snapshot import FeedView, SymbolHealth
-from qfkit.errors import BadEventError, ConnectionFailedError, ParameterError, SymbolError, did_you_mean
+from qfkit.errors import ConnectionFailedError, ParameterError, SymbolError, did_you_mean
 from qfkit.feeds.base import Feed, Rejected
 from qfkit.feeds.exchange_time import ExchangeClock
 from qfkit.feeds.facts import Facts
@@ -74,6 +73,7 @@ class FailoverFeed(Feed):
     """
 
     name = "failover"
+    has_sure_types = True
     is_live = True
 
     def __init__(
@@ -110,7 +110,6 @@ class FailoverFeed(Feed):
         self._spell()
         super().__init__(self._common(), label=", else ".join(feed.label for feed in feeds))
         self.timeframe = feeds[0].timeframe
-        self.has_sure_types = all(feed.has_sure_types for feed in feeds)
         self.switches: deque[tuple[int, Switch]] = deque(maxlen=_KEPT_SWITCHES)
         """The latest switches, each with the time of it (UTC ns)."""
         self._seconds = seconds
@@ -372,12 +371,7 @@ class FailoverFeed(Feed):
 
     def _take(self, part: Part, arrived_s: float, batch: list[MarketEvent], out: list[MarketEvent]) -> None:
         now_ns, place, route = self.now_ns(), part.place, self._routes[part.place]
-        for event in batch:
-            try:
-                check_event(event)
-            except BadEventError as error:
-                part.feed.reject_event(event, error)
-                continue
+        for event in part.feed.checked(batch):
             if isinstance(event, Heartbeat):
                 self._beat(part, event, out)
                 continue

@@ -44,6 +44,14 @@ class Inbox:
         self._next_key += 1
         self.wake.set()
 
+    async def wait_until(self, end_s: float) -> None:
+        """Wait for something to look at, until a time of the loop's clock at the longest."""
+        try:
+            async with asyncio.timeout_at(end_s):
+                await self.wake.wait()
+        except TimeoutError:
+            pass
+
     async def wait_for_room(self) -> None:
         while self.is_full:
             self._room.clear()

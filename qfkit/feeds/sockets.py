@@ -196,11 +196,7 @@ class SocketFeed(Feed):
                     self._prepared.set()
                     if first:
                         yield first
-                try:
-                    async with asyncio.timeout_at(beat_s):
-                        await inbox.wake.wait()
-                except TimeoutError:
-                    pass
+                await inbox.wait_until(beat_s)
                 batch = inbox.take(_BATCH)
                 if not batch:
                     self._look_after_chores()

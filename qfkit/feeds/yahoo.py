@@ -16,6 +16,7 @@ from qfkit.feeds.calendars import is_open
 from qfkit.feeds.connection import CONNECT_ERRORS, Refusal, close_websocket, open_websocket, provider_url
 from qfkit.feeds.link import Link, LinkSettings
 from qfkit.feeds.sockets import SocketFeed
+from qfkit.feeds.symbol_lists import listed_symbols
 from qfkit.feeds.yahoo_facts import ShareFacts
 from qfkit.feeds.yahoo_frames import Pricing, parse_frame
 from qfkit.feeds.yahoo_polling import Polling
@@ -314,13 +315,7 @@ def _subscription(link: Link) -> str:
 
 
 def _symbols(given: Iterable[str]) -> list[str]:
-    listed = [given] if isinstance(given, str) else list(given)
-    for symbol in listed:
-        if not isinstance(symbol, str):
-            raise SymbolError(f'{symbol!r} is no symbol: write Yahoo\'s symbols as text, as in ["AAPL", "BTC-USD"]')
-    symbols = list(dict.fromkeys(symbol.strip().upper() for symbol in listed))
-    if not symbols:
-        raise SymbolError('no symbols were given: name Yahoo\'s symbols, as in YahooFeed(["AAPL"])')
+    symbols = listed_symbols(given, "Yahoo's symbols", "YahooFeed", '["AAPL", "BTC-USD"]')
     for symbol in symbols:
         if not re.fullmatch(r"\^?[A-Z0-9][A-Z0-9.&=_-]{0,38}", symbol):
             raise SymbolError(

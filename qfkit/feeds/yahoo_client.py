@@ -100,9 +100,6 @@ def _get(url: str, path: str, params: dict[str, str | int], timeout_s: float) ->
     from yfinance.exceptions import YFException
 
     session = _sessions.get(url)
-    if not _sessions:
-        # What it warns of while it asks for us ends in the answer, and would stand before our own word on it.
-        logging.getLogger("yfinance").addFilter(lambda record: not (record.threadName or "").startswith(_THREADS))
     if session is None:
         session = _sessions[url] = _new_session(url)
     session.end_s = time.monotonic() + timeout_s
@@ -116,8 +113,15 @@ def _get(url: str, path: str, params: dict[str, str | int], timeout_s: float) ->
     return Answered(response.status_code, response.content)
 
 
+def _is_of_others(record: logging.LogRecord) -> bool:
+    return not (record.threadName or "").startswith(_THREADS)
+
+
 def _new_session(url: str) -> Any:
     from curl_cffi.requests import Session
+
+    # What yfinance warns of while it asks for us ends in the answer, and would stand before our own word on it.
+    logging.getLogger("yfinance").addFilter(_is_of_others)
 
     goes_elsewhere = url != YAHOO_REST_URL
     if goes_elsewhere:
