@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -398,7 +399,7 @@ def trade(number: int) -> Tick:
 
 def batches_in(session: qf.Session) -> list[int]:
     """The numbers of events in each batch of a journal."""
-    with sqlite3.connect(f"file:{session.journal_path}?mode=ro", uri=True) as connection:
+    with closing(sqlite3.connect(f"file:{session.journal_path}?mode=ro", uri=True)) as connection:
         return [count for (count,) in connection.execute("SELECT count FROM batches ORDER BY first_seq")]
 
 
