@@ -39,7 +39,7 @@ from qfkit.core.lanes import Series, Track
 from qfkit.core.metrics import RunningMetrics
 from qfkit.core.notices import see_stale, take_hours, take_instrument
 from qfkit.core.orders import Fill
-from qfkit.core.portfolio import Book, cash_shares
+from qfkit.core.portfolio import Book, cash_shares, see_bar, see_price
 from qfkit.core.records import Fault, Records
 from qfkit.core.risk import RiskLimits
 from qfkit.core.seats import Seat
@@ -200,7 +200,11 @@ class Engine:
             self.clock_ns = clock_ns
         market = track.market
         if market.working:
+            if market.held:
+                see_price(market.held, bar.open)
             self.broker.match_bar(market, bar)
+        if market.held:
+            see_bar(market.held, bar)
         price = bar.close
         if price != market.price:
             market.previous_price = market.price
@@ -256,6 +260,8 @@ class Engine:
         if price != market.price:
             market.previous_price = market.price
             market.price = price
+            if market.held:
+                see_price(market.held, price)
             if not market.has_trades:
                 market.first_price = price
                 market.has_trades = True
@@ -295,6 +301,8 @@ class Engine:
             if middle != market.price:
                 market.previous_price = market.price
                 market.price = middle
+                if market.held:
+                    see_price(market.held, middle)
                 if market.first_price != market.first_price:
                     market.first_price = middle
         if market.working:
