@@ -39,7 +39,7 @@ from qfkit.core.lanes import Series, Track
 from qfkit.core.metrics import RunningMetrics
 from qfkit.core.notices import see_stale, take_hours, take_instrument
 from qfkit.core.orders import Fill
-from qfkit.core.portfolio import Book, cash_shares, see_bar, see_price
+from qfkit.core.portfolio import Book, cash_shares, see_price
 from qfkit.core.records import Fault, Records
 from qfkit.core.risk import RiskLimits
 from qfkit.core.seats import Seat
@@ -204,7 +204,16 @@ class Engine:
                 see_price(market.held, bar.open)
             self.broker.match_bar(market, bar)
         if market.held:
-            see_bar(market.held, bar)
+            high, low = bar.high, bar.low
+            for position in market.held:
+                if position.filled_ns >= clock_ns:
+                    # Inside a bar it is not known which came first, the fill or the extremes: the close is sure.
+                    see_price((position,), bar.close)
+                    continue
+                if high > position.highest:
+                    position.highest = high
+                if low < position.lowest:
+                    position.lowest = low
         price = bar.close
         if price != market.price:
             market.previous_price = market.price
@@ -260,8 +269,11 @@ class Engine:
         if price != market.price:
             market.previous_price = market.price
             market.price = price
-            if market.held:
-                see_price(market.held, price)
+            for position in market.held:
+                if price > position.highest:
+                    position.highest = price
+                if price < position.lowest:
+                    position.lowest = price
             if not market.has_trades:
                 market.first_price = price
                 market.has_trades = True
