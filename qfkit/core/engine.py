@@ -36,12 +36,12 @@ from qfkit.core.events import (
 )
 from qfkit.core.hours import MarketHours
 from qfkit.core.lanes import Series, Track
-from qfkit.core.metrics import RunningMetrics
 from qfkit.core.notices import see_stale, take_hours, take_instrument
 from qfkit.core.orders import Fill
 from qfkit.core.portfolio import Book, cash_shares, see_price
 from qfkit.core.records import Fault, Records
 from qfkit.core.risk import RiskLimits
+from qfkit.core.scorecard import Happening, Scorecard
 from qfkit.core.seats import Seat
 from qfkit.core.sizing import FractionOfEquity, Sizer
 from qfkit.core.snapshot import Snapshot
@@ -119,9 +119,9 @@ class Engine:
         self._step_ns = timeframe_ns(timeframe or "1m")
         self._mark_ns = 0
         self._started = False
-        self.metrics = RunningMetrics(cash)
         self._has_running_metrics = has_running_metrics
         self._unmeasured: list[tuple[float, ...]] = []
+        self._unmeasured_fills: list[Happening] = []
         self.last_fills: deque[Fill] = deque(maxlen=_SHOWN_FILLS)
         self.steering = Steering(self, resolve)
         self._pending = self.steering.pending
@@ -143,6 +143,8 @@ class Engine:
             Stop: self._on_stop,
         }
         self.desks = self._open_desks(strategies, cash_shares(strategies, shares), cash)
+        self.scorecard = Scorecard(cash, {name: desk.book.starting_cash for name, desk in self.desks.items()})
+        self.metrics = self.scorecard.account.curve
         self._only_book = next(iter(self.desks.values())).book if len(self.desks) == 1 else None
         if timeframe is not None:
             for symbol in self._declared:
@@ -457,10 +459,11 @@ class Engine:
         self._mark_ns = max(self._mark_ns, self.clock_ns)
 
     def measure(self) -> None:
-        """Bring :attr:`metrics` and :attr:`equity_curve` up to the last equity point."""
-        self.metrics.update_all(self._unmeasured)
+        """Bring :attr:`scorecard` and :attr:`equity_curve` up to the last equity point and fill."""
+        self.scorecard.take(self._unmeasured, self._unmeasured_fills)
         self.equity_curve.extend(self._unmeasured)
         self._unmeasured.clear()
+        self._unmeasured_fills.clear()
 
     # -- fills and faults --------------------------------------------------------------------
 
@@ -471,6 +474,10 @@ class Engine:
         self.last_fills.append(fill)
         if trade is not None:
             self.records.trades.append(trade)
+        if self._has_running_metrics:
+            self._unmeasured_fills.append((desk.name, fill, trade, bool(desk.book.open)))
+            if len(self._unmeasured_fills) >= _CURVE_POINTS:
+                self.measure()
         if desk.state in ("running", "paused") and type(desk.strategy).on_fill is not Strategy.on_fill:
             try:
                 desk.strategy.on_fill(fill)

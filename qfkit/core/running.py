@@ -31,7 +31,6 @@ class RunningMetrics:
     __slots__ = (
         "_deepest_days",
         "_downside",
-        "_is_broken",
         "_is_deepest",
         "_is_under",
         "_largest",
@@ -43,6 +42,7 @@ class RunningMetrics:
         "_sum",
         "equity",
         "first_ns",
+        "is_broken",
         "max_drawdown",
         "mean",
         "peak",
@@ -66,7 +66,7 @@ class RunningMetrics:
         self._sum = 0.0
         self._downside = 0.0
         self._largest = 0.0
-        self._is_broken = False
+        self.is_broken = False
         # The time of the last point at the peak; whether it is under water since, and deeper than ever.
         self._peak_ns = 0
         self._is_under = False
@@ -104,7 +104,7 @@ class RunningMetrics:
                 elif change > largest:
                     largest = change
             elif points:
-                self._is_broken = True
+                self.is_broken = True
             points += 1
             previous = equity
             sum_ += equity
@@ -169,7 +169,7 @@ class RunningMetrics:
 
     def ratios(self, periods_per_year: float) -> tuple[float, float, float]:
         """Volatility, Sharpe and Sortino, as in :class:`~qfkit.core.metrics.Metrics`."""
-        if self._is_broken or self._returns < 2.0:
+        if self.is_broken or self._returns < 2.0:
             return nan, nan, nan
         root = sqrt(periods_per_year)
         deviation = sqrt(self.variance)
