@@ -157,6 +157,12 @@ def command_parser() -> argparse.ArgumentParser:
     realtime.add_argument(
         "--journal", metavar="PATH", help="a file or folder for the journal (default: your data folder)"
     )
+    realtime.add_argument(
+        "--metrics-port",
+        type=_whole,
+        metavar="PORT",
+        help="serve the figures to Prometheus there, to this machine only",
+    )
     realtime.add_argument("--no-verify", action="store_true", help="leave out the replay at the end")
     realtime.add_argument("--plain", action="store_true", default=None, help="lines instead of the dashboard")
 

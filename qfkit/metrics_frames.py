@@ -1,5 +1,6 @@
 """The figures of a run as tables: one row the account and each strategy, or each symbol."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from qfkit.core.scorecard import ACCOUNT, Score, Scorecard, SymbolScore
 from qfkit.core.trade_statistics import TradeStatistics, trade_statistics
 from qfkit.core.windows import Window, WindowFigures
 from qfkit.errors import ParameterError, did_you_mean
-from qfkit.tables import EquityColumns
+from qfkit.tables import Floats, Times
 
 if TYPE_CHECKING:
     import pandas
@@ -126,15 +127,14 @@ def trade_statistics_frame(trades: Sequence[Trade]) -> "pandas.DataFrame":
 
 
 def rolling_frame(
-    equity: EquityColumns, column: int, window: Window, year: Annualisation, index: "pandas.DatetimeIndex"
+    times_ns: Times, values: Floats, window: Window, year: Annualisation, index: Any
 ) -> "pandas.DataFrame":
     """The figures of the window that ends at each equity point."""
     import pandas
 
-    values = equity.values[:, column]  # noqa: PD011 - the array of EquityColumns, not of a frame
-    times_ns, count = equity.times_ns, len(values)
+    count = len(values)
     series = pandas.Series(values, index=index)
-    size: Any = window.points if window.points is not None else pandas.Timedelta(window.span_ns, unit="ns")
+    size: Any = window.points if window.points is not None else pandas.Timedelta(window.span_ns or 0, unit="ns")
     returns = series.pct_change(fill_method=None).where(series.shift() > 0.0)
     rolling = returns.rolling(size, min_periods=2)
     deviation, mean = rolling.std(), rolling.mean()
@@ -142,7 +142,7 @@ def rolling_frame(
     if window.points is not None:
         base = np.maximum(np.arange(count) - window.points, 0)
     else:
-        base = np.maximum(np.searchsorted(times_ns, times_ns - window.span_ns, side="right") - 1, 0)
+        base = np.maximum(np.searchsorted(times_ns, times_ns - (window.span_ns or 0), side="right") - 1, 0)
     highest = _highest(values, base)
     with np.errstate(divide="ignore", invalid="ignore"):
         whole = np.where(values[base] > 0.0, values / values[base] - 1.0, np.nan)
@@ -160,10 +160,8 @@ def rolling_frame(
     return frame
 
 
-def _highest(values: Any, base: Any) -> Any:
+def _highest(values: Floats, base: Times) -> Floats:
     """The highest value from ``base`` to each point, both included; ``base`` never falls."""
-    from collections import deque
-
     falling: deque[int] = deque()
     found = np.empty(len(values))
     for place, (value, start) in enumerate(zip(values.tolist(), base.tolist(), strict=True)):

@@ -54,7 +54,10 @@ def test_on_bars_highs_and_lows_count_while_the_position_is_open(side, expected)
 
 
 def test_the_open_at_which_a_position_is_left_counts() -> None:
-    engine = run(bars([(100, 100, 100, 100)] * 2 + [(100, 101, 100, 100), (90, 95, 50, 95)]), {0: enter("buy", quantity=1), 2: leave})
+    engine = run(
+        bars([(100, 100, 100, 100)] * 2 + [(100, 101, 100, 100), (90, 95, 50, 95)]),
+        {0: enter("buy", quantity=1), 2: leave},
+    )
     assert excursions(engine) == [(-10, 1)]
 
 
@@ -75,7 +78,10 @@ def test_on_ticks_each_price_counts(side, expected) -> None:
     ticks = [tick(second, price) for second, price in enumerate(prices)]
     engine = run(ticks, {0: enter(side, quantity=1), 4: leave}, kind=TickScript)
     # Entry at 100 on the second tick, exit at 101 on the sixth; 150 and 50 come later.
-    assert [(fill.price, fill.time_ns) for fill in engine.records.fills] == [(100, START + 10**9), (101, START + 5 * 10**9)]
+    assert [(fill.price, fill.time_ns) for fill in engine.records.fills] == [
+        (100, START + 10**9),
+        (101, START + 5 * 10**9),
+    ]
     assert excursions(engine) == [expected]
 
 
@@ -98,7 +104,12 @@ def test_on_quotes_the_middle_counts() -> None:
 def test_a_trade_in_parts_is_followed_as_one() -> None:
     # Fills at each open: buy 1 at 100, buy 1 at 90, sell 1 at 110, sell 1 at 95.
     rows = [(100, 100, 100, 100), (100, 100, 92, 92), (90, 106, 88, 104), (110, 112, 94, 95), (95, 200, 10, 95)]
-    script = {0: enter("buy", quantity=1), 1: enter("buy", quantity=1), 2: enter("sell", quantity=1), 3: enter("sell", quantity=1)}
+    script = {
+        0: enter("buy", quantity=1),
+        1: enter("buy", quantity=1),
+        2: enter("sell", quantity=1),
+        3: enter("sell", quantity=1),
+    }
     engine = run(bars(rows), script)
     (trade,) = engine.records.trades
     # Worst at 88 with both: 2 * 88 - 190 = -14. Best with one sold at 110 and the other at 112: 110 + 112 - 190 = 32.
@@ -126,7 +137,9 @@ def test_a_split_and_a_dividend_are_no_excursions() -> None:
     assert excursions(engine) == [(-20, 20)]
 
 
-ACTIONS = some.lists(some.tuples(some.integers(0, 60), some.sampled_from(["buy", "sell", "close", "stop", "limit"])), max_size=25)
+ACTIONS = some.lists(
+    some.tuples(some.integers(0, 60), some.sampled_from(["buy", "sell", "close", "stop", "limit"])), max_size=25
+)
 
 
 @given(some.integers(0, 10_000), ACTIONS, some.booleans(), some.booleans())
@@ -189,7 +202,9 @@ def test_on_real_bars_it_is_what_a_plain_look_at_the_prices_says() -> None:
         # Open at the open of the entry's day up to that of the exit's.
         held = frame[(frame.index >= trade.entry_time) & (frame.index < trade.exit_time)]
         low, high = min(held.low.min(), trade.exit_price), max(held.high.max(), trade.exit_price)
-        assert trade.max_adverse_excursion == pytest.approx(min(low - trade.entry_price, 0.0) * trade.quantity, abs=1e-6)
+        assert trade.max_adverse_excursion == pytest.approx(
+            min(low - trade.entry_price, 0.0) * trade.quantity, abs=1e-6
+        )
         assert trade.max_favourable_return == pytest.approx(max(high / trade.entry_price - 1.0, 0.0), abs=1e-9)
         assert trade.holding_time == trade.exit_time - trade.entry_time
 
@@ -199,7 +214,9 @@ def test_on_real_bars_it_is_what_a_plain_look_at_the_prices_says() -> None:
 
 def session_of(tmp_path, speed=None):
     return qf.paper(
-        qf.MovingAverageCrossover(fast=5, slow=20), qf.feeds.sample("AAPL", speed=speed), journal=tmp_path / "one.sqlite"
+        qf.MovingAverageCrossover(fast=5, slow=20),
+        qf.feeds.sample("AAPL", speed=speed),
+        journal=tmp_path / "one.sqlite",
     )
 
 

@@ -8,6 +8,7 @@ and equal those of the whole run until there are more.
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
+from math import nan
 from typing import TypeAlias
 
 import numpy as np
@@ -81,6 +82,12 @@ class Score:
         """Take equity points in."""
         self.curve.update_all(rows, self.column)
         self.activity.move(self.curve.first_ns, self.curve.time_ns)
+
+    @property
+    def turnover(self) -> float:
+        """Traded notional over mean equity."""
+        mean_equity = self.curve.mean_equity
+        return self.activity.traded / mean_equity if mean_equity > 0.0 else nan
 
     def metrics(self, year: Annualisation, tail: tuple[float, float]) -> Metrics:
         """All figures so far."""
