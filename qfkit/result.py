@@ -303,23 +303,24 @@ class Result:
 
     # -- pictures ----------------------------------------------------------------------------
 
-    def plot(self, symbol: str | None = None) -> "Plot":
+    def plot(self, symbol: str | None = None, *, benchmark: object = None) -> "Plot":
         """A chart: price with entries and exits, equity, drawdown; hover to read values.
 
-        ``symbol`` None takes the one with the most fills. Where no kernel runs, the static
+        ``symbol`` None takes the one with the most fills. ``benchmark``, as in :meth:`compare`, or what
+        that returned, is drawn beside the equity. Where no kernel runs, the static
         picture of the same stands in. Raises :class:`ParameterError` for a symbol without bars.
         """
         from qfkit.views.charts import plot
 
-        return plot(self._series(symbol), self._heading)
+        return plot(self._series(symbol, benchmark), self._heading)
 
-    def picture(self, symbol: str | None = None) -> bytes:
+    def picture(self, symbol: str | None = None, *, benchmark: object = None) -> bytes:
         """The same chart as an SVG file's bytes, with no background of its own."""
         from qfkit.views.picture import run_svg
 
-        return run_svg(self._series(symbol), self._heading).encode("utf-8", "replace")
+        return run_svg(self._series(symbol, benchmark), self._heading).encode("utf-8", "replace")
 
-    def _series(self, symbol: str | None = None) -> "RunSeries":
+    def _series(self, symbol: str | None = None, benchmark: object = None) -> "RunSeries":
         from qfkit.views.series import run_series
 
         if symbol is None:
@@ -331,7 +332,8 @@ class Result:
         elif symbol not in self._bars:
             raise ParameterError(f"no bars of {symbol!r} in this run.{did_you_mean(symbol, self._bars)}")
         bars = None if symbol is None else self._bars[symbol]
-        return run_series(bars, self.records.fills, self._equity, starting_equity=self.starting_cash)
+        beside = benchmark if benchmark is None or isinstance(benchmark, Comparison) else self.compare(benchmark)
+        return run_series(bars, self.records.fills, self._equity, starting_equity=self.starting_cash, benchmark=beside)
 
     # -- texts -------------------------------------------------------------------------------
 

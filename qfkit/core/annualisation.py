@@ -21,6 +21,8 @@ _WEEKS = 52
 # Of more different steps than this the later ones are kept within 0.1 %.
 _MOST_STEPS = 4_096
 _KEPT_BITS = 10
+# Steps this long are of days or more.
+_OF_DAYS_NS = 0.8 * _DAY_NS
 # A break this long inside intraday data closes a session: longer than any lunch break, shorter
 # than the eight hours between one extended New York session and the next.
 _BREAK_NS = 4 * _HOUR_NS
@@ -126,14 +128,16 @@ class RunningTimes:
         """How a year is reckoned, as of the last point."""
         if self.count < 3:
             return _TOO_FEW
+        step_ns = self._median()
         return _annualisation(
             _Spacing(
                 count=self.count,
                 first_ns=self.first_ns,
                 last_ns=self.last_ns,
-                step_ns=self._median(),
+                step_ns=step_ns,
                 per_weekday=np.array(self._weekdays, dtype=np.int64),
-                breaks=np.array(self._breaks, dtype=np.int64).reshape(-1, 3),
+                # Of steps of a day there is nothing to break.
+                breaks=np.array(self._breaks if step_ns < _OF_DAYS_NS else [], dtype=np.int64).reshape(-1, 3),
             )
         )
 
@@ -152,7 +156,7 @@ def _annualisation(spacing: _Spacing) -> Annualisation:
     span_ns = float(spacing.last_ns - spacing.first_ns)
     if step_ns <= 0.0:
         return Annualisation(float("nan"), "not annualised: the equity points have no distinct times")
-    if step_ns >= 0.8 * _DAY_NS:
+    if step_ns >= _OF_DAYS_NS:
         usual, text = _of_days(spacing)
     else:
         usual, text = _within_days(spacing)
