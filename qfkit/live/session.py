@@ -8,9 +8,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from qfkit.comparison import BUY_AND_HOLD, Comparison
 from qfkit.core.engine import Engine
 from qfkit.core.events import (
     Command,
@@ -26,7 +25,6 @@ from qfkit.core.events import (
 )
 from qfkit.core.snapshot import Snapshot
 from qfkit.core.strategy import Strategy
-from qfkit.core.windows import window_of
 from qfkit.errors import ParameterError, QfkitError, SessionError, did_you_mean
 from qfkit.feeds.base import Feed
 from qfkit.feeds.health import health_frame
@@ -34,6 +32,7 @@ from qfkit.journal.reader import JournalReader
 from qfkit.journal.recorded import Recorded
 from qfkit.journal.schema import BadEvent
 from qfkit.journal.writer import JournalWriter
+from qfkit.live.figures import SessionFigures
 from qfkit.live.pipeline import Pipeline
 from qfkit.live.plan import SessionPlan, check_storable
 from qfkit.live.registry import new_journal_path, running, start_lock
@@ -41,17 +40,12 @@ from qfkit.live.replaying import Verdict, replay
 from qfkit.live.runner import keep_interrupt_working, run, runner
 from qfkit.live.sources import as_strategy
 from qfkit.live.warmup import Past, PastBars, after_past
-from qfkit.metrics_frames import check_by, live_figures, live_symbols, metrics_frame, symbols_frame
 from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, Result
 
 if TYPE_CHECKING:
     import pandas
 
-    from qfkit.live.exporter import MetricsServer
-
 __all__ = ["Session"]
-
-Value = TypeVar("Value")
 
 _logger = logging.getLogger("qfkit.session")
 
@@ -60,7 +54,7 @@ _LOOK_S = 0.1
 _STOP_S = 30.0
 
 
-class Session:
+class Session(SessionFigures):
     """Strategies that trade on paper on a feed, on a thread of their own. Made by :func:`paper`.
 
     ``state`` is created, running, paused, stopped (ended), failed (see ``error``) or interrupted
@@ -92,7 +86,7 @@ class Session:
         self._tending_error: QfkitError | None = None
         self._is_stopping = False
         self._is_leaving = False
-        self._metrics_server: MetricsServer | None = None
+        self._metrics_server = None
 
     # -- life --------------------------------------------------------------------------------
 
@@ -393,63 +387,6 @@ class Session:
             order_timing=ORDERS_ON_TICKS if self.feed.timeframe is None else ORDERS_ON_BARS,
             strategy_cash=self._plan.strategy_cash,
         )
-
-    @property
-    def metrics(self) -> "pandas.DataFrame":
-        """The running figures: one row the account and each strategy; see :meth:`metrics_by`."""
-        return self.metrics_by("strategy")
-
-    def metrics_by(self, by: str = "strategy", window: int | str | None = None) -> "pandas.DataFrame":
-        """The running figures as :meth:`Result.metrics_by` gives them at the end, as of the last equity point.
-
-        They are kept as the session goes, so that it takes no longer in a long one. Value at risk, expected
-        shortfall and the ``window`` are of the last 10,000 equity points.
-        """
-        check_by(by)
-        chosen = window_of(window)
-        if by == "symbol":
-            return symbols_frame(self.read(lambda engine: live_symbols(engine.scorecard)))
-        return metrics_frame(self.read(lambda engine: live_figures(engine.scorecard, chosen)))
-
-    def read(self, look: Callable[[Engine], Value], timeout_s: float | None = None) -> Value:
-        """What ``look`` sees of the engine, between two batches of events. It must change nothing."""
-
-        def measured() -> Value:
-            self._pipeline.engine.measure()
-            return look(self._pipeline.engine)
-
-        if self._future is None or self._future.done() or runner.is_this_thread:
-            return measured()
-
-        async def on_the_runner() -> Value:
-            return measured()
-
-        return run(on_the_runner(), timeout_s)
-
-    def compare(self, benchmark: object = BUY_AND_HOLD, *, returns: object = None) -> Comparison:
-        """The account so far against a benchmark; see :meth:`Result.compare`."""
-        return self.result.compare(benchmark, returns=returns)
-
-    @property
-    def trade_statistics(self) -> "pandas.DataFrame":
-        """Wins, streaks, holding times and excursions of the round trips so far, by side."""
-        return self.result.trade_statistics
-
-    def serve_metrics(self, port: int = 9108, host: str = "127.0.0.1") -> "MetricsServer":
-        """Serve the running figures to Prometheus at ``http://host:port/metrics``, until the session ends.
-
-        Only this machine can read them unless another ``host`` is given; there is no password. ``port``
-        0 takes a free one (see ``url``). Needs ``pip install 'qfkit[prometheus]'``. Raises
-        :class:`SessionError` where the port is taken, the library missing or the session over.
-        """
-        from qfkit.live.exporter import MetricsServer
-
-        if self._future is not None and self._future.done():
-            raise SessionError(f"the session {self.name!r} is {self.state}: only a running one serves its metrics")
-        if self._metrics_server is not None:
-            raise SessionError(f"the session {self.name!r} serves its metrics already, at {self._metrics_server.url}")
-        self._metrics_server = MetricsServer(self, port, host)
-        return self._metrics_server
 
     @property
     def fills(self) -> "pandas.DataFrame":
