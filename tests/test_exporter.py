@@ -1,5 +1,6 @@
 """What a session serves to Prometheus: fetched over HTTP and read by the library's own parser."""
 
+import contextlib
 import math
 import socket
 import subprocess
@@ -176,10 +177,8 @@ def test_the_command_serves_them(tmp_path, monkeypatch) -> None:
         found: dict = {}
         end_s = time.monotonic() + 30.0
         while time.monotonic() < end_s and found.get(("qfkit_periods", "account", ""), 0.0) < 5.0:
-            try:
+            with contextlib.suppress(urllib.error.URLError):
                 found = fetched(f"http://127.0.0.1:{port}/metrics")
-            except urllib.error.URLError:
-                pass
             time.sleep(0.2)
         assert found["qfkit_up", "", ""] == 1.0
         assert found["qfkit_periods", "account", ""] >= 5.0

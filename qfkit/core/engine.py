@@ -38,10 +38,10 @@ from qfkit.core.hours import MarketHours
 from qfkit.core.lanes import Series, Track
 from qfkit.core.notices import see_stale, take_hours, take_instrument
 from qfkit.core.orders import Fill
-from qfkit.core.portfolio import Book, cash_shares, see_price
+from qfkit.core.portfolio import Book, cash_shares, see_bar, see_price
 from qfkit.core.records import Fault, Records
 from qfkit.core.risk import RiskLimits
-from qfkit.core.scorecard import Happening, Scorecard
+from qfkit.core.scorecard import Scorecard
 from qfkit.core.seats import Seat
 from qfkit.core.sizing import FractionOfEquity, Sizer
 from qfkit.core.snapshot import Snapshot
@@ -55,7 +55,6 @@ from qfkit.errors import ParameterError, TimeframeError
 
 __all__ = ["Engine"]
 
-_CURVE_POINTS = 1_000
 _SHOWN_FILLS = 50
 
 
@@ -113,15 +112,12 @@ class Engine:
         self.signals_count = 0
         self.orders_count = 0
         self.exceptions: dict[str, Exception] = {}
-        self.equity_curve: deque[tuple[float, ...]] = deque(maxlen=_CURVE_POINTS)
         self._declared = tuple(symbols)
         self.cost_at = self.costs.estimator()
         self._step_ns = timeframe_ns(timeframe or "1m")
         self._mark_ns = 0
         self._started = False
         self._has_running_metrics = has_running_metrics
-        self._unmeasured: list[tuple[float, ...]] = []
-        self._unmeasured_fills: list[Happening] = []
         self.last_fills: deque[Fill] = deque(maxlen=_SHOWN_FILLS)
         self.steering = Steering(self, resolve)
         self._pending = self.steering.pending
@@ -145,6 +141,7 @@ class Engine:
         self.desks = self._open_desks(strategies, cash_shares(strategies, shares), cash)
         self.scorecard = Scorecard(cash, {name: desk.book.starting_cash for name, desk in self.desks.items()})
         self.metrics = self.scorecard.account.curve
+        self.equity_curve = self.scorecard.recent
         self._only_book = next(iter(self.desks.values())).book if len(self.desks) == 1 else None
         if timeframe is not None:
             for symbol in self._declared:
@@ -206,16 +203,7 @@ class Engine:
                 see_price(market.held, bar.open)
             self.broker.match_bar(market, bar)
         if market.held:
-            high, low = bar.high, bar.low
-            for position in market.held:
-                if position.filled_ns >= clock_ns:
-                    # Inside a bar it is not known which came first, the fill or the extremes: the close is sure.
-                    see_price((position,), bar.close)
-                    continue
-                if high > position.highest:
-                    position.highest = high
-                if low < position.lowest:
-                    position.lowest = low
+            see_bar(market.held, bar)
         price = bar.close
         if price != market.price:
             market.previous_price = market.price
@@ -271,11 +259,8 @@ class Engine:
         if price != market.price:
             market.previous_price = market.price
             market.price = price
-            for position in market.held:
-                if price > position.highest:
-                    position.highest = price
-                if price < position.lowest:
-                    position.lowest = price
+            if market.held:
+                see_price(market.held, price)
             if not market.has_trades:
                 market.first_price = price
                 market.has_trades = True
@@ -442,10 +427,7 @@ class Engine:
             row = (mark_ns, equity, *each)
         self._keep_equity(row)
         if self._has_running_metrics:
-            unmeasured = self._unmeasured
-            unmeasured.append(row)
-            if len(unmeasured) >= _CURVE_POINTS:
-                self.measure()
+            self.scorecard.note_point(row)
 
     def start(self) -> None:
         """Have the strategies begin, once."""
@@ -460,10 +442,7 @@ class Engine:
 
     def measure(self) -> None:
         """Bring :attr:`scorecard` and :attr:`equity_curve` up to the last equity point and fill."""
-        self.scorecard.take(self._unmeasured, self._unmeasured_fills)
-        self.equity_curve.extend(self._unmeasured)
-        self._unmeasured.clear()
-        self._unmeasured_fills.clear()
+        self.scorecard.settle()
 
     # -- fills and faults --------------------------------------------------------------------
 
@@ -475,9 +454,7 @@ class Engine:
         if trade is not None:
             self.records.trades.append(trade)
         if self._has_running_metrics:
-            self._unmeasured_fills.append((desk.name, fill, trade, bool(desk.book.open)))
-            if len(self._unmeasured_fills) >= _CURVE_POINTS:
-                self.measure()
+            self.scorecard.note_fill(desk.name, fill, trade, is_open=bool(desk.book.open))
         if desk.state in ("running", "paused") and type(desk.strategy).on_fill is not Strategy.on_fill:
             try:
                 desk.strategy.on_fill(fill)

@@ -30,6 +30,10 @@ ACCOUNT = "account"
 KEPT_POINTS = 10_000
 """Returns between equity points that are kept for quantiles and windows."""
 
+# Points and fills are taken in by so many, at a third of the cost of one by one.
+_BATCH = 1_000
+_CURVE_POINTS = 1_000
+
 Floats: TypeAlias = NDArray[np.float64]
 Row: TypeAlias = tuple[float, ...]
 Happening: TypeAlias = tuple[str, Fill, Trade | None, bool]
@@ -119,7 +123,8 @@ class Score:
 class Scorecard:
     """Follows a run. ``starting`` is each strategy's starting money, ``cash`` the account's.
 
-    Of a run of one strategy an equity row has the account's column only.
+    Of a run of one strategy an equity row has the account's column only. What is noted counts from the next
+    :meth:`settle` on; ``recent`` are the last equity rows.
     """
 
     def __init__(self, cash: float, starting: Mapping[str, float]) -> None:
@@ -135,8 +140,29 @@ class Scorecard:
         self._times = RunningTimes()
         self._rows: deque[Row] = deque(maxlen=KEPT_POINTS + 1)
         self._open: set[str] = set()
+        self.recent: deque[Row] = deque(maxlen=_CURVE_POINTS)
+        self._points: list[Row] = []
+        self._happenings: list[Happening] = []
         self._year = self._times.annualisation()
         self._year_points = 0
+
+    def note_point(self, row: Row) -> None:
+        """Keep an equity point for the next :meth:`settle`, which comes by itself in time."""
+        self._points.append(row)
+        if len(self._points) >= _BATCH:
+            self.settle()
+
+    def note_fill(self, name: str, fill: Fill, trade: Trade | None, *, is_open: bool) -> None:
+        """Keep a fill of a strategy for the next :meth:`settle`."""
+        self._happenings.append((name, fill, trade, is_open))
+        if len(self._happenings) >= _BATCH:
+            self.settle()
+
+    def settle(self) -> None:
+        """Take in all that was noted."""
+        self.take(self._points, self._happenings)
+        self._points.clear()
+        self._happenings.clear()
 
     def take(self, rows: Sequence[Row], happenings: Collection[Happening]) -> None:
         """Take in what happened since the last time."""
@@ -148,6 +174,7 @@ class Scorecard:
                 score.take_fill(fill, trade, is_open=is_open)
         if rows:
             self._rows.extend(rows)
+            self.recent.extend(rows)
             for row in rows:
                 self._times.update(int(row[0]))
             for score in (self.account, *self._own):

@@ -20,7 +20,7 @@ from qfkit.metrics_frames import live_figures, live_symbols
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-    from qfkit.live.session import Session
+    from qfkit.live.figures import SessionFigures
 
 __all__ = ["MetricsServer"]
 
@@ -72,7 +72,7 @@ _HELP = {
 class MetricsServer:
     """Serves a session's figures at ``url`` until it ends or :meth:`stop`. Made by ``session.serve_metrics``."""
 
-    def __init__(self, session: "Session", port: int, host: str) -> None:
+    def __init__(self, session: "SessionFigures", port: int, host: str) -> None:
         try:
             from prometheus_client import CollectorRegistry, make_wsgi_app
             from prometheus_client.exposition import ThreadingWSGIServer
@@ -123,7 +123,7 @@ class _Handler(WSGIRequestHandler):
 class _Collector:
     """Reads the session at each scrape."""
 
-    def __init__(self, session: "Session") -> None:
+    def __init__(self, session: "SessionFigures") -> None:
         self._session = session
 
     def collect(self) -> Iterator["Metric"]:

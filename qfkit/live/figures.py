@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qfkit.comparison import BUY_AND_HOLD, Comparison
 from qfkit.core.engine import Engine
+from qfkit.core.snapshot import Snapshot
 from qfkit.core.windows import window_of
 from qfkit.errors import SessionError
 from qfkit.live.pipeline import Pipeline
@@ -34,6 +35,11 @@ class SessionFigures:
     @property
     def result(self) -> Result:
         """All that it did so far."""
+        raise NotImplementedError
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The session at this moment."""
         raise NotImplementedError
 
     @property
