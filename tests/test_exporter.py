@@ -129,6 +129,10 @@ def test_this_machine_only_unless_asked(session) -> None:
     assert server._server.socket.getsockname()[0] == "127.0.0.1"
     with pytest.raises(SessionError, match="already"):
         session.serve_metrics(port=0)
+    server.stop()
+    # Twice is no harm, and another can follow.
+    server.stop()
+    assert fetched(session.serve_metrics(port=0).url)["qfkit_up", "", ""] == 0.0
 
 
 def test_a_port_that_is_taken_is_told(session) -> None:

@@ -398,9 +398,9 @@ def test_a_point_costs_the_same_at_a_million_as_at_ten_thousand() -> None:
         best = math.inf
         for place in range(start, end, 1_000):
             rows = [(START + at * SECOND, equity[at]) for at in range(place, place + 1_000)]
-            before = time.perf_counter()
+            before = time.process_time()
             card.take(rows, [])
-            best = min(best, time.perf_counter() - before)
+            best = min(best, time.process_time() - before)
         return best
 
     def memory() -> int:
@@ -420,9 +420,9 @@ def test_a_point_costs_the_same_at_a_million_as_at_ten_thousand() -> None:
     # The quickest of ten thousand points each; 1.5 is the noise of a machine that does other things too.
     assert late < 1.5 * early
     assert memory() < small + 1_000
-    before = time.perf_counter()
+    before = time.process_time()
     card.metrics(card.account, has_tail=False)
-    assert time.perf_counter() - before < 0.01
+    assert time.process_time() - before < 0.01
 
 
 def test_beyond_what_is_kept_quantiles_are_of_the_last_points() -> None:

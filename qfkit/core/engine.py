@@ -259,8 +259,11 @@ class Engine:
         if price != market.price:
             market.previous_price = market.price
             market.price = price
-            if market.held:
-                see_price(market.held, price)
+            for position in market.held:
+                if price > position.highest:
+                    position.highest = price
+                if price < position.lowest:
+                    position.lowest = price
             if not market.has_trades:
                 market.first_price = price
                 market.has_trades = True

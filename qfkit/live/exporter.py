@@ -105,6 +105,11 @@ class MetricsServer:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}/metrics"
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether it has not been stopped yet."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Close it; the port is free then."""
         self._server.shutdown()
@@ -112,7 +117,7 @@ class MetricsServer:
         self._thread.join()
 
     def __repr__(self) -> str:
-        return f"MetricsServer({self.url}, {'serving' if self._thread.is_alive() else 'stopped'})"
+        return f"MetricsServer({self.url}, {'serving' if self.is_serving else 'stopped'})"
 
 
 class _Handler(WSGIRequestHandler):

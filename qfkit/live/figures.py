@@ -99,7 +99,7 @@ class SessionFigures:
 
         if self._future is not None and self._future.done():
             raise SessionError(f"the session {self.name!r} is {self.state}: only a running one serves its metrics")
-        if self._metrics_server is not None:
+        if self._metrics_server is not None and self._metrics_server.is_serving:
             raise SessionError(f"the session {self.name!r} serves its metrics already, at {self._metrics_server.url}")
         self._metrics_server = MetricsServer(self, port, host)
         return self._metrics_server
