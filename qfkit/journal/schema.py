@@ -4,7 +4,7 @@ A column bears the name of the record's field; NaN is NULL, and what is no numbe
 JSON. Whoever changes a record changes the format: raise ``FORMAT`` then. New fields go to the end of
 a record and have a default: a journal keeps the columns that it was made with, and what it lacks is NULL.
 
-Format 2 has the excursions of a trade.
+Format 2 has the numbers of a sizing and the excursions of a trade.
 """
 
 import json
@@ -158,8 +158,9 @@ def _number(value: float | None) -> float:
     return nan if value is None else value
 
 
-def _from_json(text: str) -> Any:
-    value = json.loads(text)
+def _from_json(text: str | None) -> Any:
+    # A column that an earlier format lacks is one of a dictionary.
+    value = {} if text is None else json.loads(text)
     if isinstance(value, dict):
         return {name: _number(each) for name, each in value.items()}
     return value
