@@ -113,6 +113,13 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def _port(text: str) -> int:
+    """Reads a port's number; 0 takes any that is free."""
+    if not text.isascii() or not text.isdigit() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: it must be a whole number up to 65535")
+    return int(text)
+
+
 def command_parser() -> argparse.ArgumentParser:
     """The parser of all commands; it ends the process for bad input, with one line."""
     from qfkit import __doc__ as about
@@ -156,6 +163,12 @@ def command_parser() -> argparse.ArgumentParser:
     realtime.add_argument("--name", help="the session's name (default: of its strategies)")
     realtime.add_argument(
         "--journal", metavar="PATH", help="a file or folder for the journal (default: your data folder)"
+    )
+    realtime.add_argument(
+        "--metrics-port",
+        type=_port,
+        metavar="PORT",
+        help="serve the figures to Prometheus there, to this machine only",
     )
     realtime.add_argument("--no-verify", action="store_true", help="leave out the replay at the end")
     realtime.add_argument("--plain", action="store_true", default=None, help="lines instead of the dashboard")

@@ -84,6 +84,8 @@ def _realtime(given: argparse.Namespace) -> int:
             journal=given.journal,
         )
         say(f"{why}; bars of {timeframe or feed.timeframe or '1m'}")
+        if given.metrics_port is not None:
+            say(f"metrics for Prometheus at {session.serve_metrics(given.metrics_port).url}")
         seconds = None if given.duration is None else given.duration * 60.0
         try:
             watch(session, interruption, seconds=seconds, plain=given.plain)

@@ -23,6 +23,7 @@ __all__ = [
     "bar_batches",
     "bars_of",
     "check_columns",
+    "close_times",
     "columns_by_symbol",
     "columns_from_frame",
     "is_frame",
@@ -80,6 +81,16 @@ def columns_from_frame(frame: "pd.DataFrame", symbol: str, timeframe: str | None
     columns = BarColumns(symbol, timeframe, opens, highs, lows, closes, volume, open_ns, close_ns)
     _check_prices(columns)
     return columns
+
+
+def close_times(frame: "pd.DataFrame", name: str) -> tuple[Times, Floats]:
+    """When each value of a frame's one column is known, its index being the bars' open times; and the values."""
+    open_ns = _times_of(frame, name)
+    values = _numbers(frame, frame.columns[0], name)
+    _check_times(open_ns, name)
+    close_ns = open_ns + timeframe_ns(_read_timeframe(open_ns, name))
+    np.minimum(close_ns[:-1], open_ns[1:], out=close_ns[:-1])
+    return close_ns, values
 
 
 def columns_by_symbol(data: object, timeframe: str | None = None) -> dict[str, BarColumns]:

@@ -6,17 +6,33 @@ from html import escape
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Protocol
 
+from qfkit.comparison import BUY_AND_HOLD, Comparison, benchmark_of, benchmark_of_returns, compare
+from qfkit.core.annualisation import Annualisation, infer_annualisation
 from qfkit.core.costs import Costs
 from qfkit.core.events import Bar
 from qfkit.core.metrics import Metrics, measure
 from qfkit.core.orders import Fill, Order, Signal, Trade
 from qfkit.core.records import Fault
+from qfkit.core.scorecard import ACCOUNT
+from qfkit.core.trade_statistics import trade_statistics
+from qfkit.core.windows import window_figures, window_of
 from qfkit.core.wording import count, money, percent, share, span_text, utc_time
 from qfkit.errors import ParameterError, did_you_mean
+from qfkit.metrics_frames import (
+    Figures,
+    check_by,
+    metrics_frame,
+    rolling_frame,
+    symbol_rows,
+    symbol_scores,
+    symbols_frame,
+    trade_statistics_frame,
+)
 from qfkit.tables import (
     BarColumns,
     EquityColumns,
     FillColumns,
+    Floats,
     bar_columns,
     bars_frame,
     equity_columns,
@@ -70,6 +86,7 @@ class Result:
     - ``order_timing`` is the first of the assumptions; ``assumptions`` are further ones;
     - ``data_span`` is the time of the first and the last event, UTC ns; None takes the equity's;
     - ``periods_per_year`` None infers it from the times (see ``metrics.assumption``);
+    - ``strategy_cash``: the starting money of each strategy; None is equal parts;
     - ``equity_arrays``, ``bar_arrays`` and ``fill_arrays`` are the same as the records' lists, for whoever has
       arrays already: the lists are not touched then.
 
@@ -90,6 +107,7 @@ class Result:
         assumptions: tuple[str, ...] = (),
         data_span: tuple[int, int] | None = None,
         periods_per_year: float | None = None,
+        strategy_cash: Mapping[str, float] | None = None,
         equity_arrays: EquityColumns | None = None,
         bar_arrays: Mapping[str, BarColumns] | None = None,
         fill_arrays: FillColumns | None = None,
@@ -105,6 +123,7 @@ class Result:
         self._further_assumptions = assumptions
         self._data_span = data_span
         self._periods_per_year = periods_per_year
+        self._strategy_cash = strategy_cash
         self._equity_arrays = equity_arrays
         self._bar_arrays = bar_arrays
         self._fill_arrays = fill_arrays
@@ -160,6 +179,97 @@ class Result:
             periods_per_year=self._periods_per_year,
         )
 
+    def metrics_by(self, by: str = "strategy", window: int | str | None = None) -> "pandas.DataFrame":
+        """The figures as a table: one row the account and each strategy, or (``by="symbol"``) each strategy and symbol.
+
+        Columns by strategy: all of :class:`Metrics`, of the trade statistics, and ``rolling_…`` of the last
+        ``window``, as in :meth:`rolling`. By symbol: the trade statistics, ``fills``, ``fees``, ``traded``
+        (notional) and ``turnover_total`` (that over the mean equity of who traded); the rows of the
+        strategy ``account`` are of all strategies together.
+        """
+        check_by(by)
+        fills, trades = self.records.fills, self.records.trades
+        figures: dict[str, Figures] = {}
+        rows = []
+        chosen = window_of(window)
+        for column, name in enumerate((ACCOUNT, *self.strategy_names)):
+            own_fills = fills if column == 0 else [fill for fill in fills if fill.strategy == name]
+            own_trades = trades if column == 0 else [trade for trade in trades if trade.strategy == name]
+            equity = self._equity_of(column)
+            if by == "symbol":
+                mean_equity = float(equity.mean()) if len(equity) else self.starting_cash
+                rows += symbol_rows(name, symbol_scores(own_fills, own_trades), mean_equity)
+                continue
+            metrics = (
+                self.metrics
+                if column == 0
+                else measure(
+                    self._equity.times_ns,
+                    equity,
+                    starting_equity=self._cash_of(name),
+                    trades=own_trades,
+                    fills=own_fills,
+                    periods_per_year=self._periods_per_year,
+                )
+            )
+            base = chosen.first_base(self._equity.times_ns) if len(equity) else 0
+            figures[name] = (
+                metrics,
+                trade_statistics(own_trades),
+                window_figures(equity[base:], metrics.periods_per_year),
+            )
+        return symbols_frame(rows) if by == "symbol" else metrics_frame(figures)
+
+    def _cash_of(self, name: str) -> float:
+        if self._strategy_cash is not None:
+            return self._strategy_cash[name]
+        return self.starting_cash / len(self.strategy_names)
+
+    @cached_property
+    def trade_statistics(self) -> "pandas.DataFrame":
+        """Wins, streaks, holding times and excursions of the round trips: rows ``all``, ``long``, ``short``.
+
+        The columns are explained in :class:`qfkit.core.trade_statistics.TradeStatistics`.
+        """
+        return trade_statistics_frame(self.records.trades)
+
+    def rolling(self, window: int | str | None = None, strategy: str = ACCOUNT) -> "pandas.DataFrame":
+        """Return, volatility, Sharpe and drawdown of the window that ends at each equity point.
+
+        ``window``: so many period returns (default 100), or those of a span of time (``"1d"``). Early
+        windows are shorter; volatility and Sharpe are NaN for fewer than two returns.
+        ``rolling_drawdown``: how far equity lies below the highest of the window, a positive fraction.
+        """
+        names = (ACCOUNT, *self.strategy_names)
+        if strategy not in names:
+            raise ParameterError(f"strategy={strategy!r} is not in this run.{did_you_mean(strategy, names)}")
+        column = names.index(strategy)
+        periods = self._periods_per_year
+        year = infer_annualisation(self._equity.times_ns) if periods is None else Annualisation(periods, "")
+        return rolling_frame(self._equity.times_ns, self._equity_of(column), window_of(window), year, self.equity.index)
+
+    def compare(self, benchmark: object = BUY_AND_HOLD, *, returns: object = None) -> Comparison:
+        """The account against a benchmark: alpha, beta, information ratio, tracking error, captures.
+
+        - ``"buy and hold"``: an equal part of the cash in each of the run's symbols, bought at the run's
+          first equity point at the run's costs (slippage and commission) and kept. A part is cash until
+          its symbol has a price. Nothing is rebalanced or sold.
+        - a symbol of the run: its closes, without costs.
+        - a Series of prices, or ``returns=`` a Series of period returns. The index is as in price
+          frames: each bar's *open* time, with a time zone; a value counts from the bar's close on.
+
+        Raises :class:`ParameterError` or :class:`DataError` for what cannot be compared with.
+        """
+        if returns is not None:
+            if benchmark is not BUY_AND_HOLD:
+                raise ParameterError("give a benchmark or returns=, not both")
+            found = benchmark_of_returns(returns)
+        else:
+            times_ns = self._equity.times_ns
+            start_ns = int(times_ns[0]) if len(times_ns) else 0
+            found = benchmark_of(benchmark, self._bars, start_ns=start_ns, cash=self.starting_cash, costs=self.costs)
+        return compare(self._equity, found, periods_per_year=self._periods_per_year)
+
     @property
     def assumptions(self) -> tuple[str, ...]:
         """What the figures rest on, a line each: order timing, costs, how a year was reckoned."""
@@ -182,29 +292,35 @@ class Result:
     def _equity(self) -> EquityColumns:
         return equity_columns(self.records.equity) if self._equity_arrays is None else self._equity_arrays
 
+    def _equity_of(self, column: int) -> Floats:
+        """The equity of the account (0) or of a strategy; a run of one strategy has the account's column only."""
+        values = self._equity.values  # noqa: PD011 - the array of EquityColumns, not of a frame
+        return values[:, min(column, values.shape[1] - 1)]
+
     @cached_property
     def _bars(self) -> Mapping[str, BarColumns]:
         return bar_columns(self.records.bars) if self._bar_arrays is None else self._bar_arrays
 
     # -- pictures ----------------------------------------------------------------------------
 
-    def plot(self, symbol: str | None = None) -> "Plot":
+    def plot(self, symbol: str | None = None, *, benchmark: object = None) -> "Plot":
         """A chart: price with entries and exits, equity, drawdown; hover to read values.
 
-        ``symbol`` None takes the one with the most fills. Where no kernel runs, the static
+        ``symbol`` None takes the one with the most fills. ``benchmark``, as in :meth:`compare`, or what
+        that returned, is drawn beside the equity. Where no kernel runs, the static
         picture of the same stands in. Raises :class:`ParameterError` for a symbol without bars.
         """
         from qfkit.views.charts import plot
 
-        return plot(self._series(symbol), self._heading)
+        return plot(self._series(symbol, benchmark), self._heading)
 
-    def picture(self, symbol: str | None = None) -> bytes:
+    def picture(self, symbol: str | None = None, *, benchmark: object = None) -> bytes:
         """The same chart as an SVG file's bytes, with no background of its own."""
         from qfkit.views.picture import run_svg
 
-        return run_svg(self._series(symbol), self._heading).encode("utf-8", "replace")
+        return run_svg(self._series(symbol, benchmark), self._heading).encode("utf-8", "replace")
 
-    def _series(self, symbol: str | None = None) -> "RunSeries":
+    def _series(self, symbol: str | None = None, benchmark: object = None) -> "RunSeries":
         from qfkit.views.series import run_series
 
         if symbol is None:
@@ -216,7 +332,8 @@ class Result:
         elif symbol not in self._bars:
             raise ParameterError(f"no bars of {symbol!r} in this run.{did_you_mean(symbol, self._bars)}")
         bars = None if symbol is None else self._bars[symbol]
-        return run_series(bars, self.records.fills, self._equity, starting_equity=self.starting_cash)
+        beside = benchmark if benchmark is None or isinstance(benchmark, Comparison) else self.compare(benchmark)
+        return run_series(bars, self.records.fills, self._equity, starting_equity=self.starting_cash, benchmark=beside)
 
     # -- texts -------------------------------------------------------------------------------
 

@@ -38,6 +38,7 @@ Floats: TypeAlias = NDArray[np.float64]
 Times: TypeAlias = NDArray[np.int64]
 
 _TIME = "datetime64[ns, UTC]"
+_SPAN = "timedelta64[ns]"
 _TEXT = "str"
 _NUMBER = "float64"
 _ID = "int64"
@@ -151,7 +152,11 @@ def signals_frame(signals: Sequence[Signal]) -> "pandas.DataFrame":
 
 
 def trades_frame(trades: Sequence[Trade]) -> "pandas.DataFrame":
-    """Round trips, indexed by the time of the exit; ``return`` is a fraction."""
+    """Round trips, indexed by the time of the exit; ``return`` is a fraction.
+
+    The excursions are the least and the most that a trade stood at, before fees: in money, and
+    (``..._return``) as a fraction of the entry's notional.
+    """
     return _frame(trades, "exit_time_ns", _TRADES)
 
 
@@ -251,6 +256,11 @@ _TRADES = {
     "pnl": ("pnl", _NUMBER),
     "return": ("return_", _NUMBER),
     "strategy": ("strategy", _TEXT),
+    "holding_time": ("holding_ns", _SPAN),
+    "max_adverse_excursion": ("max_adverse_excursion", _NUMBER),
+    "max_favourable_excursion": ("max_favourable_excursion", _NUMBER),
+    "max_adverse_return": ("max_adverse_return", _NUMBER),
+    "max_favourable_return": ("max_favourable_return", _NUMBER),
 }
 
 

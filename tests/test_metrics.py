@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from qfkit.core.engine import Engine
-from qfkit.core.metrics import Metrics, RunningMetrics, exposure_of, infer_annualisation, measure
+from qfkit.core.metrics import Metrics, exposure_of, infer_annualisation, measure
 from qfkit.core.orders import Fill, Side, Trade
+from qfkit.core.running import RunningMetrics
 from qfkit.core.strategy import Strategy
 from qfkit.core.wording import count, money, multiple, percent, share, span, span_text, utc_time
 from qfkit.errors import DataError

@@ -26,6 +26,7 @@ MINUTE = 60_000_000_000
 
 TEXT = pandas.Series(["a"], dtype="str").dtype
 NUMBER = np.dtype("float64")
+SPAN = np.dtype("timedelta64[ns]")
 ID = np.dtype("int64")
 OPTIONAL_ID = pandas.Int64Dtype()
 TIME = pandas.DatetimeTZDtype("ns", "UTC")
@@ -77,6 +78,11 @@ TRADES = {
     "pnl": NUMBER,
     "return": NUMBER,
     "strategy": TEXT,
+    "holding_time": SPAN,
+    "max_adverse_excursion": NUMBER,
+    "max_favourable_excursion": NUMBER,
+    "max_adverse_return": NUMBER,
+    "max_favourable_return": NUMBER,
 }
 BARS = {
     "symbol": TEXT,

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Annualisation", "infer_annualisation"]
+__all__ = ["Annualisation", "RunningTimes", "infer_annualisation"]
 
 Times: TypeAlias = NDArray[np.int64]
 
@@ -18,6 +18,11 @@ _YEAR_NS = 365.25 * _DAY_NS
 _TRADING_DAYS = 252
 _CALENDAR_DAYS = 365
 _WEEKS = 52
+# Of more different steps than this the later ones are kept within 0.1 %.
+_MOST_STEPS = 4_096
+_KEPT_BITS = 10
+# Steps this long are of days or more.
+_OF_DAYS_NS = 0.8 * _DAY_NS
 # A break this long inside intraday data closes a session: longer than any lunch break, shorter
 # than the eight hours between one extended New York session and the next.
 _BREAK_NS = 4 * _HOUR_NS
@@ -59,18 +64,104 @@ def infer_annualisation(times_ns: Times) -> Annualisation:
       by more than 4 %, the count is taken instead.
     """
     if len(times_ns) < 3:
-        return Annualisation(float("nan"), "not annualised: fewer than three equity points")
+        return _TOO_FEW
     steps = np.diff(times_ns)
-    step_ns = float(np.median(steps))
-    span_ns = float(times_ns[-1] - times_ns[0])
+    at = np.flatnonzero(steps >= _BREAK_NS)
+    return _annualisation(
+        _Spacing(
+            count=len(times_ns),
+            first_ns=int(times_ns[0]),
+            last_ns=int(times_ns[-1]),
+            step_ns=float(np.median(steps)),
+            per_weekday=np.bincount((times_ns // _DAY_NS) % 7, minlength=7),
+            breaks=np.column_stack((at, times_ns[at], times_ns[at + 1])),
+        )
+    )
+
+
+class _Spacing(msgspec.Struct, frozen=True):
+    """What the times say. A row of ``breaks``: the index of the last point before a step of four hours
+    or more, its time, and the time of the point after."""
+
+    count: int
+    first_ns: int
+    last_ns: int
+    step_ns: float
+    per_weekday: Times
+    breaks: Times
+
+
+class RunningTimes:
+    """The times of a run as they come: the same answer as :func:`infer_annualisation` of them all.
+
+    O(1) a point. It keeps each different step, and each break of four hours or more, of which there
+    are at most six a day.
+    """
+
+    __slots__ = ("_breaks", "_steps", "_weekdays", "count", "first_ns", "last_ns")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first_ns = 0
+        self.last_ns = 0
+        self._steps: dict[int, int] = {}
+        self._weekdays = [0] * 7
+        self._breaks: list[tuple[int, int, int]] = []
+
+    def update(self, time_ns: int) -> None:
+        """Take the time of the next point in."""
+        if self.count:
+            step = time_ns - self.last_ns
+            if step >= _BREAK_NS:
+                self._breaks.append((self.count - 1, self.last_ns, time_ns))
+            if step not in self._steps and len(self._steps) >= _MOST_STEPS:
+                bits = max(step.bit_length() - _KEPT_BITS, 0)
+                step = step >> bits << bits
+            self._steps[step] = self._steps.get(step, 0) + 1
+        else:
+            self.first_ns = time_ns
+        self._weekdays[time_ns // _DAY_NS % 7] += 1
+        self.last_ns = time_ns
+        self.count += 1
+
+    def annualisation(self) -> Annualisation:
+        """How a year is reckoned, as of the last point."""
+        if self.count < 3:
+            return _TOO_FEW
+        step_ns = self._median()
+        return _annualisation(
+            _Spacing(
+                count=self.count,
+                first_ns=self.first_ns,
+                last_ns=self.last_ns,
+                step_ns=step_ns,
+                per_weekday=np.array(self._weekdays, dtype=np.int64),
+                # Of steps of a day there is nothing to break.
+                breaks=np.array(self._breaks if step_ns < _OF_DAYS_NS else [], dtype=np.int64).reshape(-1, 3),
+            )
+        )
+
+    def _median(self) -> float:
+        lower, upper = (self.count - 2) // 2, (self.count - 1) // 2
+        passed, found = 0, 0.0
+        for step in sorted(self._steps):
+            after = passed + self._steps[step]
+            found += step / 2.0 * ((passed <= lower < after) + (passed <= upper < after))
+            passed = after
+        return found
+
+
+def _annualisation(spacing: _Spacing) -> Annualisation:
+    step_ns = spacing.step_ns
+    span_ns = float(spacing.last_ns - spacing.first_ns)
     if step_ns <= 0.0:
         return Annualisation(float("nan"), "not annualised: the equity points have no distinct times")
-    if step_ns >= 0.8 * _DAY_NS:
-        usual, text = _of_days(times_ns, step_ns)
+    if step_ns >= _OF_DAYS_NS:
+        usual, text = _of_days(spacing)
     else:
-        usual, text = _within_days(times_ns, steps, step_ns)
+        usual, text = _within_days(spacing)
     if span_ns >= _YEAR_NS - _DAY_NS:
-        observed = (len(times_ns) - 1) / (span_ns / _YEAR_NS)
+        observed = (spacing.count - 1) / (span_ns / _YEAR_NS)
         if abs(observed / usual - 1.0) > _DEPARTURE:
             years = span_ns / _YEAR_NS
             usual, text = observed, f"equity points every {_step_text(step_ns)} as counted over {years:.1f} years"
@@ -79,9 +170,13 @@ def infer_annualisation(times_ns: Times) -> Annualisation:
     )
 
 
-def _of_days(times_ns: Times, step_ns: float) -> tuple[float, str]:
+_TOO_FEW = Annualisation(float("nan"), "not annualised: fewer than three equity points")
+
+
+def _of_days(spacing: _Spacing) -> tuple[float, str]:
+    step_ns = spacing.step_ns
     if step_ns < 1.5 * _DAY_NS:
-        if _days_of_week(times_ns) > 5:
+        if _days_of_week(spacing) > 5:
             return float(_CALENDAR_DAYS), "daily equity points, all week"
         return float(_TRADING_DAYS), "daily equity points on weekdays"
     for days, periods, name in _USUAL_STEPS:
@@ -90,46 +185,46 @@ def _of_days(times_ns: Times, step_ns: float) -> tuple[float, str]:
     return _YEAR_NS / step_ns, f"equity points every {_step_text(step_ns)}"
 
 
-def _within_days(times_ns: Times, steps: NDArray[np.int64], step_ns: float) -> tuple[float, str]:
+def _within_days(spacing: _Spacing) -> tuple[float, str]:
+    step_ns = spacing.step_ns
     every = f"equity points every {_step_text(step_ns)}"
-    breaks = np.flatnonzero(steps >= max(_BREAK_NS, 1.5 * step_ns))
-    starts = np.concatenate(([0], breaks + 1))
-    ends = np.concatenate((breaks, [len(times_ns) - 1]))
-    counts = ends - starts + 1
-    span_ns = float(times_ns[-1] - times_ns[0])
-    open_ns = float(np.sum(times_ns[ends] - times_ns[starts]))
-    if len(starts) == 1 and _is_new_york_session(times_ns, step_ns):
+    breaks = spacing.breaks[spacing.breaks[:, 2] - spacing.breaks[:, 1] >= 1.5 * step_ns]
+    counts = np.diff(np.concatenate(([-1], breaks[:, 0], [spacing.count - 1])))
+    starts = np.concatenate(([spacing.first_ns], breaks[:, 2]))
+    ends = np.concatenate((breaks[:, 1], [spacing.last_ns]))
+    span_ns = float(spacing.last_ns - spacing.first_ns)
+    open_ns = float(np.sum(ends - starts))
+    if len(starts) == 1 and _is_new_york_session(spacing):
         return float(counts[0] * _TRADING_DAYS), f"{every}, {counts[0]:,} in a session, {_TRADING_DAYS} sessions"
     if len(starts) == 1 or open_ns >= _AROUND_THE_CLOCK * span_ns:
         nominal = _CALENDAR_DAYS * _DAY_NS / step_ns
-        observed = (len(times_ns) - len(starts)) / open_ns * _CALENDAR_DAYS * _DAY_NS
+        observed = (spacing.count - len(starts)) / open_ns * _CALENDAR_DAYS * _DAY_NS
         if observed < _COMPLETE * nominal:
             return observed, f"{every} with quiet ones left out, around the clock, {_CALENDAR_DAYS} days"
         return nominal, f"{every}, around the clock, {_CALENDAR_DAYS} days"
     in_session = float(np.median(counts)) if len(counts) > 2 else float(np.max(counts))
-    if float(np.min(np.diff(times_ns[starts]))) > 5.0 * _DAY_NS:
+    if float(np.min(np.diff(starts))) > 5.0 * _DAY_NS:
         return in_session * _WEEKS, f"{every}, {in_session:,.0f} in a week, {_WEEKS} weeks"
-    sessions = _CALENDAR_DAYS if _days_of_week(times_ns) > 5 else _TRADING_DAYS
+    sessions = _CALENDAR_DAYS if _days_of_week(spacing) > 5 else _TRADING_DAYS
     return in_session * sessions, f"{every}, {in_session:,.0f} in a session, {sessions} sessions"
 
 
-def _days_of_week(times_ns: Times) -> int:
+def _days_of_week(spacing: _Spacing) -> int:
     """How many days of the week have points, a quarter of the busiest day's at least.
 
     The count does not care whether a day's point is stamped at its open, its close or its
     close in New York; the quarter leaves out sessions that reach into the next day.
     """
-    per_day = np.bincount((times_ns // _DAY_NS) % 7, minlength=7)
-    return int(np.count_nonzero(per_day * 4 >= np.max(per_day)))
+    return int(np.count_nonzero(spacing.per_weekday * 4 >= np.max(spacing.per_weekday)))
 
 
-def _is_new_york_session(times_ns: Times, step_ns: float) -> bool:
+def _is_new_york_session(spacing: _Spacing) -> bool:
     """Whether one stretch runs from open to close of a New York session on a weekday."""
     for behind in _NEW_YORK_BEHIND_UTC_HOURS:
-        local = (times_ns - int(behind * _HOUR_NS)).astype(np.float64)
-        days_since_1970 = local[0] // _DAY_NS
-        first = (local[0] - step_ns - days_since_1970 * _DAY_NS) / _HOUR_NS
-        last = (local[-1] - days_since_1970 * _DAY_NS) / _HOUR_NS
+        opened, closed = (float(time_ns - int(behind * _HOUR_NS)) for time_ns in (spacing.first_ns, spacing.last_ns))
+        days_since_1970 = opened // _DAY_NS
+        first = (opened - spacing.step_ns - days_since_1970 * _DAY_NS) / _HOUR_NS
+        last = (closed - days_since_1970 * _DAY_NS) / _HOUR_NS
         weekday = (int(days_since_1970) + 3) % 7
         for start, end in _NEW_YORK_SESSIONS:
             if weekday < 5 and max(abs(first - start), abs(last - end)) <= _SESSION_TOLERANCE_HOURS:

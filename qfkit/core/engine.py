@@ -36,12 +36,12 @@ from qfkit.core.events import (
 )
 from qfkit.core.hours import MarketHours
 from qfkit.core.lanes import Series, Track
-from qfkit.core.metrics import RunningMetrics
 from qfkit.core.notices import see_stale, take_hours, take_instrument
 from qfkit.core.orders import Fill
-from qfkit.core.portfolio import Book, cash_shares
+from qfkit.core.portfolio import Book, cash_shares, see_bar, see_price
 from qfkit.core.records import Fault, Records
 from qfkit.core.risk import RiskLimits
+from qfkit.core.scorecard import Scorecard
 from qfkit.core.seats import Seat
 from qfkit.core.sizing import FractionOfEquity, Sizer
 from qfkit.core.snapshot import Snapshot
@@ -55,7 +55,6 @@ from qfkit.errors import ParameterError, TimeframeError
 
 __all__ = ["Engine"]
 
-_CURVE_POINTS = 1_000
 _SHOWN_FILLS = 50
 
 
@@ -113,15 +112,12 @@ class Engine:
         self.signals_count = 0
         self.orders_count = 0
         self.exceptions: dict[str, Exception] = {}
-        self.equity_curve: deque[tuple[float, ...]] = deque(maxlen=_CURVE_POINTS)
         self._declared = tuple(symbols)
         self.cost_at = self.costs.estimator()
         self._step_ns = timeframe_ns(timeframe or "1m")
         self._mark_ns = 0
         self._started = False
-        self.metrics = RunningMetrics(cash)
         self._has_running_metrics = has_running_metrics
-        self._unmeasured: list[tuple[float, ...]] = []
         self.last_fills: deque[Fill] = deque(maxlen=_SHOWN_FILLS)
         self.steering = Steering(self, resolve)
         self._pending = self.steering.pending
@@ -143,6 +139,9 @@ class Engine:
             Stop: self._on_stop,
         }
         self.desks = self._open_desks(strategies, cash_shares(strategies, shares), cash)
+        self.scorecard = Scorecard(cash, {name: desk.book.starting_cash for name, desk in self.desks.items()})
+        self.metrics = self.scorecard.account.curve
+        self.equity_curve = self.scorecard.recent
         self._only_book = next(iter(self.desks.values())).book if len(self.desks) == 1 else None
         if timeframe is not None:
             for symbol in self._declared:
@@ -200,7 +199,11 @@ class Engine:
             self.clock_ns = clock_ns
         market = track.market
         if market.working:
+            if market.held:
+                see_price(market.held, bar.open)
             self.broker.match_bar(market, bar)
+        if market.held:
+            see_bar(market.held, bar)
         price = bar.close
         if price != market.price:
             market.previous_price = market.price
@@ -256,6 +259,11 @@ class Engine:
         if price != market.price:
             market.previous_price = market.price
             market.price = price
+            for position in market.held:
+                if price > position.highest:
+                    position.highest = price
+                if price < position.lowest:
+                    position.lowest = price
             if not market.has_trades:
                 market.first_price = price
                 market.has_trades = True
@@ -295,6 +303,8 @@ class Engine:
             if middle != market.price:
                 market.previous_price = market.price
                 market.price = middle
+                if market.held:
+                    see_price(market.held, middle)
                 if market.first_price != market.first_price:
                     market.first_price = middle
         if market.working:
@@ -420,10 +430,7 @@ class Engine:
             row = (mark_ns, equity, *each)
         self._keep_equity(row)
         if self._has_running_metrics:
-            unmeasured = self._unmeasured
-            unmeasured.append(row)
-            if len(unmeasured) >= _CURVE_POINTS:
-                self.measure()
+            self.scorecard.note_point(row)
 
     def start(self) -> None:
         """Have the strategies begin, once."""
@@ -437,10 +444,8 @@ class Engine:
         self._mark_ns = max(self._mark_ns, self.clock_ns)
 
     def measure(self) -> None:
-        """Bring :attr:`metrics` and :attr:`equity_curve` up to the last equity point."""
-        self.metrics.update_all(self._unmeasured)
-        self.equity_curve.extend(self._unmeasured)
-        self._unmeasured.clear()
+        """Bring :attr:`scorecard` and :attr:`equity_curve` up to the last equity point and fill."""
+        self.scorecard.settle()
 
     # -- fills and faults --------------------------------------------------------------------
 
@@ -451,6 +456,8 @@ class Engine:
         self.last_fills.append(fill)
         if trade is not None:
             self.records.trades.append(trade)
+        if self._has_running_metrics:
+            self.scorecard.note_fill(desk.name, fill, trade, is_open=bool(desk.book.open))
         if desk.state in ("running", "paused") and type(desk.strategy).on_fill is not Strategy.on_fill:
             try:
                 desk.strategy.on_fill(fill)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qfkit.core.events import Instrument
     from qfkit.core.hours import MarketHours
+    from qfkit.core.portfolio import Position
     from qfkit.core.working import WorkingOrder
 
 __all__ = ["Market"]
@@ -17,6 +18,7 @@ class Market:
     ``price`` marks positions: the last trade, or the middle of the quote where no trade was
     ever seen. ``taken_bid`` and ``taken_ask`` are what our fills took from the present levels.
     ``rules`` and ``hours`` are None where nothing was said of them: any quantity, always open.
+    ``held`` are the open positions in it, of all books.
     """
 
     __slots__ = (
@@ -26,6 +28,7 @@ class Market:
         "bid_size",
         "first_price",
         "has_trades",
+        "held",
         "hours",
         "previous_price",
         "price",
@@ -51,6 +54,7 @@ class Market:
         self.taken_bid = 0.0
         self.taken_ask = 0.0
         self.working: list[WorkingOrder] = []
+        self.held: list[Position] = []
         self.rules: Instrument | None = None
         self.hours: MarketHours | None = None
 

@@ -1,12 +1,12 @@
 """The figures of a run: what it earned, what it risked, and how a year was reckoned.
 
-Batch figures come from :func:`measure`; :class:`RunningMetrics` follows a run one equity point
-at a time. A figure that is not defined for the data at hand is NaN, never 0 or infinity; its
+Batch figures come from :func:`measure`; :class:`qfkit.core.scorecard.Scorecard` has the same of a
+run that goes on. A figure that is not defined for the data at hand is NaN, never 0 or infinity; its
 line in :class:`Metrics` says when that is. Losses (drawdown, value at risk, expected shortfall)
 are positive fractions.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from math import fsum, inf, nan, sqrt
 from typing import TYPE_CHECKING, TypeAlias
@@ -23,7 +23,7 @@ from qfkit.errors import DataError, did_you_mean
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Annualisation", "Metrics", "RunningMetrics", "exposure_of", "infer_annualisation", "measure"]
+__all__ = ["Annualisation", "Metrics", "assemble", "exposure_of", "infer_annualisation", "measure", "tail_losses"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Times: TypeAlias = NDArray[np.int64]
@@ -217,20 +217,69 @@ def measure(
     span_ns = float(times_ns[-1] - times_ns[0]) if len(times_ns) else 0.0
     end_equity = float(equity[-1]) if len(equity) else starting_equity
     returns = _period_returns(equity)
-    volatility, sharpe, sortino = _annualised(returns, year.periods_per_year)
-    deepest, deepest_days, longest_days = _drawdown(times_ns, equity, starting_equity)
-    cagr = nan
-    if span_ns >= _SHORTEST_FOR_CAGR_NS and end_equity > 0.0:
-        cagr = float((end_equity / starting_equity) ** (_YEAR_NS / span_ns) - 1.0)
-    at_risk, shortfall = _tail(returns)
-    traded = fsum(fill.quantity * fill.price for fill in fills)
-    mean_equity = float(np.mean(equity)) if len(equity) else starting_equity
-    turnover = traded / mean_equity if mean_equity > 0.0 else nan
     results = np.array([trade.pnl for trade in trades], dtype=np.float64)
     held_ns = np.array([trade.exit_time_ns - trade.entry_time_ns for trade in trades], dtype=np.float64)
     lost = float(-np.sum(results[results < 0.0]))
+    return assemble(
+        starting_equity=float(starting_equity),
+        end_equity=end_equity,
+        mean_equity=float(np.mean(equity)) if len(equity) else starting_equity,
+        span_ns=span_ns,
+        points=len(equity),
+        year=year,
+        ratios=_annualised(returns, year.periods_per_year),
+        drawdown=_drawdown(times_ns, equity, starting_equity),
+        tail=tail_losses(returns),
+        exposure=exposure_of(fills, int(times_ns[0]), int(times_ns[-1])) if span_ns > 0.0 else nan,
+        traded=fsum(fill.quantity * fill.price for fill in fills),
+        fees=fsum(fill.fee for fill in fills),
+        fills=len(fills),
+        trades=len(trades),
+        win_rate=float(np.mean(results > 0.0)) if len(results) else nan,
+        profit_factor=float(np.sum(results[results > 0.0])) / lost if lost > 0.0 else nan,
+        expectancy=float(np.mean(results)) if len(results) else nan,
+        best_trade=float(np.max(results)) if len(results) else nan,
+        worst_trade=float(np.min(results)) if len(results) else nan,
+        average_holding_days=float(np.mean(held_ns)) / _DAY_NS if len(held_ns) else nan,
+    )
+
+
+def assemble(
+    *,
+    starting_equity: float,
+    end_equity: float,
+    mean_equity: float,
+    span_ns: float,
+    points: int,
+    year: Annualisation,
+    ratios: tuple[float, float, float],
+    drawdown: tuple[float, float, float],
+    tail: tuple[float, float],
+    exposure: float,
+    traded: float,
+    fees: float,
+    fills: int,
+    trades: int,
+    win_rate: float,
+    profit_factor: float,
+    expectancy: float,
+    best_trade: float,
+    worst_trade: float,
+    average_holding_days: float,
+) -> Metrics:
+    """The figures from what equity points, fills and trades were summed up to, all at once or as they came.
+
+    ``ratios``: volatility, Sharpe, Sortino. ``drawdown``: the deepest, its days, the days of the longest.
+    ``tail``: value at risk and expected shortfall.
+    """
+    volatility, sharpe, sortino = ratios
+    deepest, deepest_days, longest_days = drawdown
+    cagr = nan
+    if span_ns >= _SHORTEST_FOR_CAGR_NS and end_equity > 0.0:
+        cagr = float((end_equity / starting_equity) ** (_YEAR_NS / span_ns) - 1.0)
+    turnover = traded / mean_equity if mean_equity > 0.0 else nan
     return Metrics(
-        start_equity=float(starting_equity),
+        start_equity=starting_equity,
         end_equity=end_equity,
         total_return=end_equity / starting_equity - 1.0,
         cagr=cagr,
@@ -241,21 +290,21 @@ def measure(
         max_drawdown=deepest,
         max_drawdown_days=deepest_days,
         longest_drawdown_days=longest_days,
-        value_at_risk=at_risk,
-        expected_shortfall=shortfall,
-        exposure=exposure_of(fills, int(times_ns[0]), int(times_ns[-1])) if span_ns > 0.0 else nan,
+        value_at_risk=tail[0],
+        expected_shortfall=tail[1],
+        exposure=exposure,
         turnover=turnover * (_YEAR_NS / span_ns) if span_ns > 0.0 else nan,
         turnover_total=turnover,
-        win_rate=float(np.mean(results > 0.0)) if len(results) else nan,
-        profit_factor=float(np.sum(results[results > 0.0])) / lost if lost > 0.0 else nan,
-        expectancy=float(np.mean(results)) if len(results) else nan,
-        best_trade=float(np.max(results)) if len(results) else nan,
-        worst_trade=float(np.min(results)) if len(results) else nan,
-        average_holding_days=float(np.mean(held_ns)) / _DAY_NS if len(held_ns) else nan,
-        fees=fsum(fill.fee for fill in fills),
-        trades=len(trades),
-        fills=len(fills),
-        periods=max(len(equity) - 1, 0),
+        win_rate=win_rate,
+        profit_factor=profit_factor,
+        expectancy=expectancy,
+        best_trade=best_trade,
+        worst_trade=worst_trade,
+        average_holding_days=average_holding_days,
+        fees=fees,
+        trades=trades,
+        fills=fills,
+        periods=max(points - 1, 0),
         days=span_ns / _DAY_NS,
         periods_per_year=year.periods_per_year,
         assumption=year.assumption,
@@ -301,7 +350,7 @@ def _drawdown(times_ns: Times, equity: Floats, starting_equity: float) -> tuple[
     return float(depth[deepest]), float(days[deepest]), float(np.max(days))
 
 
-def _tail(returns: Floats) -> tuple[float, float]:
+def tail_losses(returns: Floats) -> tuple[float, float]:
     """Historical value at risk and expected shortfall at 95 %, as losses."""
     if len(returns) < 2:
         return nan, nan
@@ -336,69 +385,3 @@ def exposure_of(fills: Sequence[Fill], start_ns: int, end_ns: int) -> float:
     if open_since is not None:
         open_ns += end_ns - open_since
     return open_ns / (end_ns - start_ns)
-
-
-class RunningMetrics:
-    """Drawdown and the moments of period returns, O(1) an equity point, in constant memory.
-
-    ``max_drawdown`` is a positive fraction of the peak before it; the starting equity counts as
-    a peak. ``count``, ``mean`` and :attr:`variance` are of the returns between points, so the
-    first point gives none (Welford 1962, "Note on a method for calculating corrected sums of
-    squares and products"). Where equity is not above zero there is no return. The numbers do
-    not depend on how the points were split into calls, to the last bit.
-    """
-
-    __slots__ = ("_previous", "_returns", "_squares", "equity", "max_drawdown", "mean", "peak", "time_ns")
-
-    def __init__(self, starting_equity: float) -> None:
-        self.peak = starting_equity
-        self.equity = starting_equity
-        self.time_ns = 0
-        self.max_drawdown = 0.0
-        self.mean = 0.0
-        self._returns = 0.0
-        self._squares = 0.0
-        self._previous = 0.0
-
-    def update(self, time_ns: int, equity: float) -> None:
-        """Take the next equity point in."""
-        self.update_all(((time_ns, equity),))
-
-    def update_all(self, rows: Iterable[Sequence[float]]) -> None:
-        """Take many points in, rows of (time_ns, equity, ...); a third of the cost of one by one."""
-        previous, peak, worst = self._previous, self.peak, self.max_drawdown
-        returns, mean, squares = self._returns, self.mean, self._squares
-        row: Sequence[float] | None = None
-        for row in rows:
-            equity = row[1]
-            if previous > 0.0:
-                change = equity / previous - 1.0
-                returns += 1.0
-                away = change - mean
-                mean += away / returns
-                squares += away * (change - mean)
-            previous = equity
-            if equity >= peak:
-                peak = equity
-            elif (drawdown := 1.0 - equity / peak) > worst:
-                worst = drawdown
-        if row is None:
-            return
-        self._previous, self.peak, self.max_drawdown = previous, peak, worst
-        self._returns, self.mean, self._squares = returns, mean, squares
-        self.time_ns, self.equity = int(row[0]), row[1]
-
-    @property
-    def count(self) -> int:
-        """How many returns there were."""
-        return int(self._returns)
-
-    @property
-    def drawdown(self) -> float:
-        """How far the last point lies below the peak, as a positive fraction of it."""
-        return 1.0 - self.equity / self.peak
-
-    @property
-    def variance(self) -> float:
-        """Sample variance of the returns so far; NaN for fewer than two."""
-        return self._squares / (self._returns - 1.0) if self._returns > 1.0 else nan

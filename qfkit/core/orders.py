@@ -1,6 +1,7 @@
 """Signals, orders, fills and trades: what a decision becomes, as frozen records."""
 
 from enum import StrEnum
+from math import nan
 
 import msgspec
 
@@ -178,6 +179,11 @@ class Trade(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     ``side`` is "long" or "short"; prices are averages over the entries and the exits;
     ``return_`` is pnl over the entry's notional.
+
+    ``max_adverse_excursion`` and ``max_favourable_excursion`` are the least and the most that it stood
+    at meanwhile, in money and before fees (Sweeney 1996, "Maximum Adverse Excursion"): zero or less,
+    and zero or more. On bars they are of highs and lows; of the bar inside which an order filled,
+    only what is sure to lie on this side of the fill counts. NaN where a journal is of before there were any.
     """
 
     symbol: str
@@ -191,3 +197,20 @@ class Trade(msgspec.Struct, frozen=True, gc=False, array_like=True):
     pnl: float
     return_: float
     strategy: str
+    max_adverse_excursion: float = nan
+    max_favourable_excursion: float = nan
+
+    @property
+    def max_adverse_return(self) -> float:
+        """The largest open loss as a fraction of the entry's notional: zero or less."""
+        return self.max_adverse_excursion / (self.entry_price * self.quantity)
+
+    @property
+    def max_favourable_return(self) -> float:
+        """The largest open profit as a fraction of the entry's notional: zero or more."""
+        return self.max_favourable_excursion / (self.entry_price * self.quantity)
+
+    @property
+    def holding_ns(self) -> int:
+        """How long it was open, from the first entry to the last exit."""
+        return self.exit_time_ns - self.entry_time_ns

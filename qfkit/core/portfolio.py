@@ -5,12 +5,17 @@ unrealised - fees.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from math import inf
+from typing import TYPE_CHECKING
 
 from qfkit.core.market import Market
 from qfkit.core.orders import BUY, Fill, Trade
 from qfkit.errors import ParameterError
 
-__all__ = ["Book", "Portfolio", "Position", "cash_shares", "total"]
+if TYPE_CHECKING:
+    from qfkit.core.events import Bar
+
+__all__ = ["Book", "Portfolio", "Position", "cash_shares", "see_bar", "see_price", "total"]
 
 # A residue this small against the fill that left it is rounding, not a position.
 _DUST = 1e-12
@@ -29,6 +34,7 @@ class Position:
     """One book's holding of one symbol. ``quantity`` is negative for a short.
 
     ``average_price`` is that of the open quantity (0.0 when flat); ``realised`` is before fees.
+    ``highest`` and ``lowest`` are the prices seen since the last fill, while it is open.
     """
 
     __slots__ = (
@@ -37,10 +43,15 @@ class Position:
         "_entry_time_ns",
         "_exit_notional",
         "_exit_quantity",
+        "_trade_best",
         "_trade_dividends",
         "_trade_fees",
+        "_trade_worst",
         "average_price",
         "fees",
+        "filled_ns",
+        "highest",
+        "lowest",
         "market",
         "quantity",
         "realised",
@@ -52,6 +63,9 @@ class Position:
         self.average_price = 0.0
         self.realised = 0.0
         self.fees = 0.0
+        self.filled_ns = 0
+        self.highest = -inf
+        self.lowest = inf
         self._start_trade(0)
 
     def _start_trade(self, time_ns: int) -> None:
@@ -62,6 +76,8 @@ class Position:
         self._exit_notional = 0.0
         self._trade_fees = 0.0
         self._trade_dividends = 0.0
+        self._trade_worst = 0.0
+        self._trade_best = 0.0
 
     @property
     def symbol(self) -> str:
@@ -90,6 +106,11 @@ class Position:
         if abs(after) <= _DUST * fill.quantity:
             after = 0.0
         self.fees += fill.fee
+        if before:
+            self._settle_extremes()
+        # The market's price and not the fill's: slippage is a loss from the first moment.
+        self.highest = self.lowest = fill.market_price
+        self.filled_ns = fill.time_ns
         trade: Trade | None = None
         if before == 0.0 or (before > 0.0) == (signed > 0.0):
             if before == 0.0:
@@ -116,6 +137,7 @@ class Position:
 
     def split(self, split: float) -> None:
         """Have ``split`` new shares for each old one; what it cost stays the same."""
+        self._settle_extremes()
         self.quantity *= split
         self.average_price /= split
         self._entry_quantity *= split
@@ -123,10 +145,28 @@ class Position:
 
     def pay_dividend(self, per_share: float) -> float:
         """Take the dividend in (a short pays it), as realised; returns the cash."""
+        self._settle_extremes()
         cash = self.quantity * per_share
         self.realised += cash
         self._trade_dividends += cash
         return cash
+
+    def _settle_extremes(self) -> None:
+        """Take in what the trade came to at the extremes of the price, before it becomes another trade or price."""
+        held = self.quantity
+        if held and self.lowest <= self.highest:
+            moved = self._exit_notional - self._entry_notional
+            so_far = (moved if held > 0.0 else -moved) + self._trade_dividends
+            at_lowest, at_highest = so_far + held * self.lowest, so_far + held * self.highest
+            self._note(at_lowest)
+            self._note(at_highest)
+        self.highest, self.lowest = -inf, inf
+
+    def _note(self, profit: float) -> None:
+        if profit < self._trade_worst:
+            self._trade_worst = profit
+        elif profit > self._trade_best:
+            self._trade_best = profit
 
     def _enter(self, quantity: float, price: float, fee: float) -> None:
         self._entry_quantity += quantity
@@ -134,8 +174,10 @@ class Position:
         self._trade_fees += fee
 
     def _end_trade(self, fill: Fill, direction: float) -> Trade:
-        pnl = (self._exit_notional - self._entry_notional) * direction - self._trade_fees
+        gross = (self._exit_notional - self._entry_notional) * direction
+        pnl = gross - self._trade_fees
         pnl += self._trade_dividends
+        self._note(gross + self._trade_dividends)
         return Trade(
             symbol=fill.symbol,
             side="long" if direction > 0.0 else "short",
@@ -148,7 +190,34 @@ class Position:
             pnl=pnl,
             return_=pnl / self._entry_notional,
             strategy=fill.strategy,
+            max_adverse_excursion=self._trade_worst,
+            max_favourable_excursion=self._trade_best,
         )
+
+
+def see_price(held: Iterable[Position], price: float) -> None:
+    """Have the open positions of a market see its price."""
+    for position in held:
+        if price > position.highest:
+            position.highest = price
+        if price < position.lowest:
+            position.lowest = price
+
+
+def see_bar(held: Iterable[Position], bar: "Bar") -> None:
+    """Have the open positions of a market see a bar, after its orders were matched.
+
+    Inside a bar it is not known which came first, the fill or the extremes: of such a bar the close counts.
+    """
+    high, low = bar.high, bar.low
+    for position in held:
+        if position.filled_ns >= bar.close_ns:
+            see_price((position,), bar.close)
+            continue
+        if high > position.highest:
+            position.highest = high
+        if low < position.lowest:
+            position.lowest = low
 
 
 class Book:
@@ -192,6 +261,7 @@ class Book:
         """Book a fill; return the round trip that it ended, if it ended one."""
         position = self.position(market)
         before = position.realised
+        was_open = position.quantity != 0.0
         trade = position.apply(fill)
         notional = fill.quantity * fill.price
         self.cash += (-notional if fill.side is BUY else notional) - fill.fee
@@ -199,8 +269,11 @@ class Book:
         self.fees += fill.fee
         if position.quantity:
             self.open[fill.symbol] = position
-        else:
-            self.open.pop(fill.symbol, None)
+            if not was_open:
+                market.held.append(position)
+        elif was_open:
+            del self.open[fill.symbol]
+            market.held.remove(position)
         if trade is not None:
             self.trades_count += 1
             if trade.pnl > 0.0:

@@ -8,7 +8,7 @@ import msgspec
 
 from qfkit.core.orders import Fill, Order
 
-__all__ = ["FeedView", "PositionView", "Snapshot", "StrategyView", "SymbolHealth", "SymbolView"]
+__all__ = ["FeedView", "FiguresView", "PositionView", "Snapshot", "StrategyView", "SymbolHealth", "SymbolView"]
 
 
 class SymbolView(msgspec.Struct, frozen=True):
@@ -101,6 +101,25 @@ class FeedView(msgspec.Struct, frozen=True):
     symbols: tuple[SymbolHealth, ...] = ()
 
 
+class FiguresView(msgspec.Struct, frozen=True):
+    """The account's figures as of the last equity point, as :class:`~qfkit.core.metrics.Metrics` explains them.
+
+    NaN where not defined. ``streak``: trades won in a row up to now, below zero lost in a row;
+    ``drawdown_days``: how long the account has been under water.
+    """
+
+    volatility: float
+    sharpe: float
+    sortino: float
+    drawdown_days: float
+    exposure: float
+    turnover_total: float
+    win_rate: float
+    profit_factor: float
+    expectancy: float
+    streak: int
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """A session at one moment. Money is in the account's currency, fractions are not percent."""
 
@@ -129,6 +148,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     feed: FeedView | None = None
     messages: tuple[tuple[int, str], ...] = ()
     journal_path: str = ""
+    figures: FiguresView | None = None
 
     @property
     def pnl(self) -> float:

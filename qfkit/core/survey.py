@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from qfkit.core.lanes import Track
 from qfkit.core.portfolio import Portfolio
-from qfkit.core.snapshot import PositionView, Snapshot, StrategyView, SymbolView
+from qfkit.core.scorecard import Scorecard
+from qfkit.core.snapshot import FiguresView, PositionView, Snapshot, StrategyView, SymbolView
 
 if TYPE_CHECKING:
     from qfkit.core.desk import Desk
@@ -41,6 +42,25 @@ def take_snapshot(engine: "Engine") -> Snapshot:
         fills=tuple(engine.last_fills),
         strategies=tuple(_strategy_view(desk, engine) for desk in desks),
         equity_curve=tuple([(int(row[0]), row[1]) for row in engine.equity_curve]),
+        figures=_figures_view(engine.scorecard) if engine.metrics.points else None,
+    )
+
+
+def _figures_view(scorecard: Scorecard) -> FiguresView:
+    account = scorecard.account
+    trades = account.tally.statistics()
+    volatility, sharpe, sortino = account.curve.ratios(scorecard.year.periods_per_year)
+    return FiguresView(
+        volatility=volatility,
+        sharpe=sharpe,
+        sortino=sortino,
+        drawdown_days=account.curve.drawdown_days,
+        exposure=account.activity.exposure,
+        turnover_total=account.turnover,
+        win_rate=trades.win_rate,
+        profit_factor=trades.profit_factor,
+        expectancy=trades.expectancy,
+        streak=trades.streak,
     )
 
 

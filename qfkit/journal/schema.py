@@ -4,7 +4,7 @@ A column bears the name of the record's field; NaN is NULL, and what is no numbe
 JSON. Whoever changes a record changes the format: raise ``FORMAT`` then. New fields go to the end of
 a record and have a default: a journal keeps the columns that it was made with, and what it lacks is NULL.
 
-Format 2 has the numbers of a sizing.
+Format 2 has the numbers of a sizing and the excursions of a trade.
 """
 
 import json

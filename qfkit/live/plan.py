@@ -10,6 +10,7 @@ from qfkit.core import risk as risk_module
 from qfkit.core import sizing as sizing_module
 from qfkit.core.costs import Commission, Costs
 from qfkit.core.engine import Engine
+from qfkit.core.portfolio import cash_shares
 from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sizer
 from qfkit.core.strategy import Strategy, as_strategy, named_strategies
@@ -66,6 +67,12 @@ class SessionPlan:
             check_storable(strategy)
             entries[strategy_name] = (classes.add(type(strategy)), strategy.parameters)
         return cls(default_name(strategies) if name is None else name, entries, classes, **settings)
+
+    @property
+    def strategy_cash(self) -> dict[str, float]:
+        """The starting money of each strategy."""
+        shares = cash_shares(self.strategies, self.shares)
+        return {name: self.cash * shares[name] for name in self.strategies}
 
     def engine(self) -> Engine:
         """A fresh engine."""

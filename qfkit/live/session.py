@@ -32,6 +32,7 @@ from qfkit.journal.reader import JournalReader
 from qfkit.journal.recorded import Recorded
 from qfkit.journal.schema import BadEvent
 from qfkit.journal.writer import JournalWriter
+from qfkit.live.figures import SessionFigures
 from qfkit.live.pipeline import Pipeline
 from qfkit.live.plan import SessionPlan, check_storable
 from qfkit.live.registry import new_journal_path, running, start_lock
@@ -53,7 +54,7 @@ _LOOK_S = 0.1
 _STOP_S = 30.0
 
 
-class Session:
+class Session(SessionFigures):
     """Strategies that trade on paper on a feed, on a thread of their own. Made by :func:`paper`.
 
     ``state`` is created, running, paused, stopped (ended), failed (see ``error``) or interrupted
@@ -85,6 +86,7 @@ class Session:
         self._tending_error: QfkitError | None = None
         self._is_stopping = False
         self._is_leaving = False
+        self._metrics_server = None
 
     # -- life --------------------------------------------------------------------------------
 
@@ -162,6 +164,8 @@ class Session:
             error = str(self.error)
         finally:
             tender.cancel()
+            if self._metrics_server is not None:
+                self._metrics_server.stop()
             if running.get(self.name) is self:
                 del running[self.name]
             if self._is_leaving:
@@ -383,6 +387,7 @@ class Session:
             timeframe=timeframe,
             label=self.feed.label,
             order_timing=ORDERS_ON_TICKS if self.feed.timeframe is None else ORDERS_ON_BARS,
+            strategy_cash=self._plan.strategy_cash,
         )
 
     @property

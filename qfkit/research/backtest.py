@@ -306,6 +306,7 @@ def _result(
         strategy_names=tuple(engine.desks),
         parameters={name: desk.strategy.parameters for name, desk in engine.desks.items()},
         starting_cash=engine.starting_cash,
+        strategy_cash={name: desk.book.starting_cash for name, desk in engine.desks.items()},
         costs=engine.costs,
         timeframe=timeframe,
         label=label,

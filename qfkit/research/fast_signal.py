@@ -20,7 +20,7 @@ from qfkit.core.engine import Engine
 from qfkit.core.events import Bar
 from qfkit.core.market import Market
 from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side, Signal, Trade
-from qfkit.core.portfolio import Book
+from qfkit.core.portfolio import Book, see_price
 from qfkit.core.records import Fault
 from qfkit.core.risk import Exposure, RiskLimits, gate
 from qfkit.core.sizing import FixedQuantity, FractionOfEquity
@@ -410,4 +410,17 @@ class FastRecords:
     def trades(self) -> list[Trade]:
         book, market = Book(self._cash), Market(self._columns.symbol)
         market.price = nan
-        return [trade for fill in self.fills if (trade := book.apply(fill, market)) is not None]
+        columns, trades = self._columns, []
+        rows = np.array([row for row, _ in self._sent if row < len(columns) - 1], dtype=np.int64) + 1
+        # Of the bars from one fill to the next; a position is open from the open of its own on.
+        highs = np.maximum.reduceat(columns.high, rows).tolist() if len(rows) else []
+        lows = np.minimum.reduceat(columns.low, rows).tolist() if len(rows) else []
+        opens = columns.open[rows].tolist()
+        for fill, opened, high, low in zip(self.fills, opens, highs, lows, strict=True):
+            see_price(market.held, opened)
+            trade = book.apply(fill, market)
+            if trade is not None:
+                trades.append(trade)
+            see_price(market.held, high)
+            see_price(market.held, low)
+        return trades

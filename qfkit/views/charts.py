@@ -74,7 +74,8 @@ def plot(series: RunSeries, title: str = "") -> Plot:
         kind = "bars" if series.candles is not None else "close"
         panes.append((_caption(f"{series.symbol} {series.timeframe} {kind}", _legend(series)), _price(series), 300))
     if len(series.equity):
-        panes.append((_caption("equity"), _equity(series), 150))
+        beside = f"{series.benchmark_name} in orange" if series.benchmark_name else ""
+        panes.append((_caption("equity", beside), _equity(series), 150))
         panes.append((_caption("drawdown"), _drawdown(series), 110))
     for index, (caption, figure, pane_height) in enumerate(panes):
         height = pane_height
@@ -131,11 +132,15 @@ def _price(series: RunSeries) -> bqplot.Figure:
 
 def _equity(series: RunSeries) -> bqplot.Figure:
     start = series.starting_equity
-    scales = _scales(series, min(float(np.min(series.equity)), start), max(float(np.max(series.equity)), start))
+    drawn = np.concatenate((series.equity, series.benchmark, [start]))
+    scales = _scales(series, float(np.min(drawn)), float(np.max(drawn)))
     ends = np.array([0.0, series.last])
     base = _line(ends, np.array([start, start]), scales, GREY, 1.0)
     base.line_style = "dashed"
-    return _figure(series, [base, _line(series.equity_x, series.equity, scales, BLUE, 1.6)], scales, 3)
+    lines = [base, _line(series.equity_x, series.equity, scales, BLUE, 1.6)]
+    if len(series.benchmark):
+        lines.insert(1, _line(series.benchmark_x, series.benchmark, scales, ORANGE, 1.2))
+    return _figure(series, lines, scales, 3)
 
 
 def _drawdown(series: RunSeries) -> bqplot.Figure:

@@ -76,6 +76,8 @@ def describe(series: RunSeries) -> str:
         words.append(f"price of {series.symbol} with {series.fills:,} fills")
     if len(series.equity):
         words.append(f"equity from {money(series.starting_equity)} to {money(float(series.equity[-1]))}")
+        if len(series.benchmark):
+            words.append(f"beside {series.benchmark_name}")
         words.append(f"drawdown down to {share(float(np.min(series.drawdown)))}")
     return ", ".join(words) or "nothing to draw yet"
 
@@ -198,7 +200,8 @@ def _candles(series: RunSeries, pane: _Pane) -> list[str]:
 
 def _draw_equity(series: RunSeries, pane: _Pane) -> list[str]:
     start, last = series.starting_equity, float(series.equity[-1])
-    low, high = min(float(np.min(series.equity)), start), max(float(np.max(series.equity)), start)
+    drawn = np.concatenate((series.equity, series.benchmark, [start]))
+    low, high = float(np.min(drawn)), float(np.max(drawn))
     pane.fit(low, high)
     ticks = round_ticks(pane.low, pane.high, 3)
     line = pane.path(series.equity_x, series.equity)
@@ -209,7 +212,18 @@ def _draw_equity(series: RunSeries, pane: _Pane) -> list[str]:
         *pane.frame(ticks, (last, value_text(last, high - low), BLUE)),
         f'<path d="M{first:.1f} {at:.1f}L{line}L{final:.1f} {at:.1f}z" fill="{BLUE}" fill-opacity=".13"/>',
         f'<path d="M{_LEFT:g} {at:.1f}H{_PLOT_RIGHT:g}" stroke="{GREY}" stroke-dasharray="4 4"/>',
+        *_draw_benchmark(series, pane),
         f'<path d="M{line}" fill="none" stroke="{BLUE}" stroke-width="1.6" stroke-linejoin="round"/>',
+    ]
+
+
+def _draw_benchmark(series: RunSeries, pane: _Pane) -> list[str]:
+    if not len(series.benchmark):
+        return []
+    line = pane.path(series.benchmark_x, series.benchmark)
+    return [
+        f'<path d="M{line}" fill="none" stroke="{ORANGE}" stroke-width="1.2" stroke-linejoin="round"/>',
+        _text(_PLOT_RIGHT, pane.top - 9, series.benchmark_name, anchor="end", fill=ORANGE, room=_PLOT_RIGHT - 80.0),
     ]
 
 

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from qfkit.comparison import Comparison
 from qfkit.core.orders import Fill, Side
 from qfkit.core.wording import span_text, utc_time
 from qfkit.tables import BarColumns, EquityColumns
@@ -50,6 +51,9 @@ _STEPS_DAYS = (1, 2, 7, 14)
 _STEPS_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120, 240)
 
 
+_NOTHING = np.empty(0)
+
+
 class Mark(msgspec.Struct, frozen=True):
     """A fill on the chart. ``opens``: it began, enlarged or turned round a position; else it reduced one."""
 
@@ -64,7 +68,7 @@ class RunSeries(msgspec.Struct, frozen=True):
 
     ``candles`` is None where there are too many bars for candles; the close is a line then.
     ``x`` arrays are positions from 0 to ``last``; ``ticks`` are positions with their time in
-    UTC. ``drawdown`` is a fraction, 0 or below.
+    UTC. ``drawdown`` is a fraction, 0 or below. ``benchmark`` is drawn beside the equity; empty without one.
     """
 
     last: float
@@ -82,6 +86,9 @@ class RunSeries(msgspec.Struct, frozen=True):
     drawdown_x: Floats
     drawdown: Floats
     starting_equity: float
+    benchmark_x: Floats = _NOTHING
+    benchmark: Floats = _NOTHING
+    benchmark_name: str = ""
 
     @property
     def edge(self) -> float:
@@ -90,9 +97,14 @@ class RunSeries(msgspec.Struct, frozen=True):
 
 
 def run_series(
-    bars: BarColumns | None, fills: Sequence[Fill], equity: EquityColumns, *, starting_equity: float
+    bars: BarColumns | None,
+    fills: Sequence[Fill],
+    equity: EquityColumns,
+    *,
+    starting_equity: float,
+    benchmark: Comparison | None = None,
 ) -> RunSeries:
-    """Prepare the price of one symbol, its fills, the account's equity and its drawdown."""
+    """Prepare the price of one symbol, its fills, the account's equity, its drawdown and a benchmark."""
     has_equity = len(equity.times_ns) > 1
     has_bars = bars is not None and len(bars) > 0
     axis_ns = equity.times_ns if has_equity or not has_bars or bars is None else bars.close_ns
@@ -120,6 +132,9 @@ def run_series(
         peaks = np.maximum.accumulate(np.maximum(equity.account, starting_equity))
         equity_x, value = thin(places, equity.account)
         drawdown_x, drawdown = thin(places, equity.account / peaks - 1.0)
+    benchmark_x, beside = empty, empty
+    if has_equity and benchmark is not None:
+        benchmark_x, beside = thin(position(benchmark.times_ns), benchmark.equity)
     return RunSeries(
         last=last,
         ticks=_time_ticks(axis_ns) if has_equity or has_bars else (),
@@ -136,6 +151,9 @@ def run_series(
         drawdown_x=drawdown_x,
         drawdown=drawdown,
         starting_equity=starting_equity,
+        benchmark_x=benchmark_x,
+        benchmark=beside,
+        benchmark_name="" if benchmark is None else benchmark.name,
     )
 
 

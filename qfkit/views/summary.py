@@ -68,6 +68,17 @@ def _figures(sections: Sections) -> list[tuple[str, Text]]:
         ("drawdown", Text(f"{percent(snapshot.max_drawdown)} at worst, {percent(snapshot.drawdown)} at the end")),
         ("trading", Text(f"{snapshot.fills_count:,} fills, {snapshot.trades_count:,} round trips{won}")),
     ]
+    figures = snapshot.figures
+    if figures is not None and figures.sharpe == figures.sharpe:
+        rows.append(
+            (
+                "figures",
+                Text(
+                    f"Sharpe {figures.sharpe:,.2f}, volatility {percent(figures.volatility)} a year, "
+                    f"in the market {percent(figures.exposure)} of the time"
+                ),
+            )
+        )
     rows += _labelled("strategies" if len(snapshot.strategies) > 1 else "strategy", _strategies(sections))
     if snapshot.feed is not None:
         rows.append(("data", Text.assemble(sections.word(snapshot.feed.name), f", {snapshot.events:,} events")))
