@@ -19,6 +19,7 @@ from qfkit.core.desk import Desk
 from qfkit.core.events import (
     Bar,
     CorporateAction,
+    Depth,
     Event,
     Flatten,
     Gap,
@@ -35,7 +36,10 @@ from qfkit.core.events import (
     WarmUp,
 )
 from qfkit.core.hours import MarketHours
+from qfkit.core.impact import Activity
+from qfkit.core.ladder import see_depth
 from qfkit.core.lanes import Series, Track
+from qfkit.core.market import Market
 from qfkit.core.metrics import RunningMetrics
 from qfkit.core.notices import see_stale, take_hours, take_instrument
 from qfkit.core.orders import Fill
@@ -97,7 +101,9 @@ class Engine:
         self.has_own_sizer = sizer is not None
         self.timeframe = timeframe
         self.starting_cash = cash
-        self.latency_ns = self.costs.latency_ns
+        self.latency_ns = self.costs.latency_of()
+        impact = self.costs.impact
+        self._activity_bars = impact.over_bars if impact is not None and impact.needs_activity else 0
         self.records = Records()
         # These lists are emptied but never replaced.
         self._keep_bar = self.records.bars.append
@@ -128,6 +134,7 @@ class Engine:
         self._handlers: dict[type, Callable[..., None]] = {
             Tick: self._on_tick,
             Quote: self._on_quote,
+            Depth: self._on_depth,
             Bar: self._on_bar,
             Heartbeat: self._on_heartbeat,
             Gap: self._on_gap,
@@ -282,7 +289,31 @@ class Engine:
             track = self._open_track(quote.symbol, self.timeframe or "1m")
         self._mark_grid(quote.received_ns)
         self.advance(quote.received_ns)
-        market = track.market
+        self._see_quote(track.market, quote)
+        for seat in track.quote_seats:
+            if seat.on_quote is not None:
+                try:
+                    seat.on_quote(quote)
+                except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
+                    self._fail(seat.desk, error, quote)
+
+    def _on_depth(self, depth: Depth) -> None:
+        track = self.track(depth.symbol, "1m")
+        self._mark_grid(depth.received_ns)
+        self.advance(depth.received_ns)
+        quote = see_depth(track.market, depth)
+        if quote is not None:
+            self._see_quote(track.market, quote)
+        for seat in track.quote_seats:
+            if seat.on_depth is not None:
+                try:
+                    seat.on_depth(depth)
+                except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
+                    self._fail(seat.desk, error, depth)
+
+    def _see_quote(self, market: Market, quote: Quote) -> None:
+        if market.book is not None:
+            market.book.see_quote(quote)
         if quote.ask != market.ask:
             market.taken_ask = 0.0
         if quote.bid != market.bid:
@@ -299,12 +330,6 @@ class Engine:
                     market.first_price = middle
         if market.working:
             self.broker.match_quote(market, quote)
-        for seat in track.quote_seats:
-            if seat.on_quote is not None:
-                try:
-                    seat.on_quote(quote)
-                except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
-                    self._fail(seat.desk, error, quote)
 
     def _on_heartbeat(self, heartbeat: Heartbeat) -> None:
         self._mark_grid(heartbeat.received_ns)
@@ -320,6 +345,10 @@ class Engine:
 
     def _on_gap(self, gap: Gap) -> None:
         self.advance(gap.received_ns)
+        track = self.tracks.get(gap.symbol)
+        if track is not None and track.market.book is not None:
+            # What its levels are is unsure until they are told anew.
+            track.market.book.received_ns = 0
 
     def _mark_grid(self, clock_ns: int) -> None:
         """Record the equity of the interval that is over, where no bars come in to say when."""
@@ -343,6 +372,9 @@ class Engine:
         self._keep_bar(bar)
         base = track.base
         base.kept.append(bar)
+        activity = track.market.activity
+        if activity is not None:
+            activity.add(bar)
         finished = self._raise_higher(track, bar) if track.higher else ()
         for lane in base.lanes:
             lane.feed(bar)
@@ -394,6 +426,8 @@ class Engine:
         track = self.tracks[symbol] = Track(symbol, timeframe)
         track.market.rules = self.instruments.get(symbol)
         track.market.hours = self.hours.get(symbol)
+        if self._activity_bars:
+            track.market.activity = Activity(self._activity_bars)
         for desk in self.desks.values():
             if desk.state in ("running", "paused"):
                 track.put(Seat(desk, track))

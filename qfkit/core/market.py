@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qfkit.core.events import Instrument
     from qfkit.core.hours import MarketHours
+    from qfkit.core.impact import Activity
+    from qfkit.core.ladder import OrderBook
     from qfkit.core.working import WorkingOrder
 
 __all__ = ["Market"]
@@ -16,14 +18,18 @@ class Market:
 
     ``price`` marks positions: the last trade, or the middle of the quote where no trade was
     ever seen. ``taken_bid`` and ``taken_ask`` are what our fills took from the present levels.
+    ``book`` holds the levels behind the quote, None where none were ever received; ``activity`` the
+    running figures that an impact on prices is reckoned from, None where none is asked for.
     ``rules`` and ``hours`` are None where nothing was said of them: any quantity, always open.
     """
 
     __slots__ = (
+        "activity",
         "ask",
         "ask_size",
         "bid",
         "bid_size",
+        "book",
         "first_price",
         "has_trades",
         "hours",
@@ -51,6 +57,8 @@ class Market:
         self.taken_bid = 0.0
         self.taken_ask = 0.0
         self.working: list[WorkingOrder] = []
+        self.book: OrderBook | None = None
+        self.activity: Activity | None = None
         self.rules: Instrument | None = None
         self.hours: MarketHours | None = None
 
@@ -62,3 +70,11 @@ class Market:
             self.first_price = first_price
             self.has_trades = True
         self.time_ns = time_ns
+
+    def note_taken(self, *, is_buy: bool) -> None:
+        """Have the quote know what the walk through its book took from its level."""
+        assert self.book is not None
+        if is_buy:
+            self.taken_ask = max(self.taken_ask, self.book.asks.taken.get(self.ask, 0.0))
+        else:
+            self.taken_bid = max(self.taken_bid, self.book.bids.taken.get(self.bid, 0.0))

@@ -14,11 +14,13 @@ class WorkingOrder:
 
     ``remaining`` is unfilled, ``seen`` whether an event had the chance to fill it, ``extreme``
     the best price a trailing stop saw. A leg belongs to a ``parent``, its entry, and becomes
-    active when that fills; the flags ``..._inside`` hold within the bar in which it happened.
+    active when that fills. ``ahead`` is what stands before a limit order in the queue of its price and
+    ``level_size`` what is quoted there, NaN while unknown. The flags ``..._inside`` hold within the bar in which it happened.
     """
 
     __slots__ = (
         "activated_inside",
+        "ahead",
         "book",
         "expires_ns",
         "extreme",
@@ -28,6 +30,7 @@ class WorkingOrder:
         "is_leg",
         "is_open",
         "legs",
+        "level_size",
         "limit_price",
         "market",
         "order",
@@ -53,6 +56,8 @@ class WorkingOrder:
         self.stop_price = order.stop_price
         self.expires_ns = order.expires_ns
         self.extreme = nan
+        self.ahead = nan
+        self.level_size = nan
         self.seen = False
         self.is_leg = False
         self.is_open = True

@@ -65,7 +65,7 @@ def fast_run(engine: Engine, columns: BarColumns, targets: Floats) -> "FastRecor
     terms = _terms(engine.costs, engine.risk)
     if engine.has_own_sizer and type(engine.sizer) not in (Fixed, FractionOfEquity):
         return None
-    if terms is None or engine.latency_ns > int((columns.close_ns - columns.open_ns).min()):
+    if terms is None or engine.costs.latency_ns > int((columns.close_ns - columns.open_ns).min()):
         return None
     rows, weights = changes(targets)
     (desk,) = engine.desks.values()
@@ -86,8 +86,10 @@ def fast_run(engine: Engine, columns: BarColumns, targets: Floats) -> "FastRecor
 
 
 def _terms(costs: Costs, risk: RiskLimits) -> _Terms | None:
-    """None where a callable or a limit beyond the gross exposure has a say."""
-    if not isinstance(costs.slippage_bps, int | float):
+    """None where a callable, a latency that varies, an impact or a limit beyond the gross exposure has a say."""
+    if not isinstance(costs.slippage_bps, int | float) or not isinstance(costs.latency_s, int | float):
+        return None
+    if costs.impact is not None:
         return None
     if replace(risk, max_gross_exposure=1.0, price_collar=None) != RiskLimits(price_collar=None):
         return None
@@ -294,7 +296,7 @@ class FastRecords:
                 target = weight * equity / price
             change = target - held
             allowed, checks = gate(
-                engine.risk, change, price, price, Exposure(equity, held, 0.0), engine.cost_at(price, change)
+                engine.risk, change, price, price, Exposure(equity, held, 0.0), engine.cost_at(price, change, None)
             )
             refusal = "; ".join(
                 f"{check.name} {check.value:.6g} over {check.limit:.6g}" for check in checks if not check.passed
@@ -336,7 +338,7 @@ class FastRecords:
                 self._name,
                 signal.reason,
                 signal.time_ns,
-                signal.time_ns + self._engine.latency_ns,
+                signal.time_ns + self._engine.costs.latency_ns,
                 float(columns.close[row]),
                 signal_id=signal.signal_id,
                 updated_ns=signal.time_ns,
