@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from qfkit.core.events import (
         Bar,
         CorporateAction,
+        Depth,
         Flatten,
         Gap,
         Heartbeat,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         SwapStrategy,
         Tick,
     )
+    from qfkit.core.impact import SquareRootImpact
     from qfkit.core.indicators import (
         ADX,
         ATR,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
         Stochastic,
         ZScore,
     )
+    from qfkit.core.latency import LogNormalLatency, UniformLatency
     from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side, Signal, TimeInForce, Trade
     from qfkit.core.risk import RiskLimits
     from qfkit.core.sizing import Fixed, FractionOfEquity
@@ -93,6 +96,7 @@ __all__ = [
     "Commission",
     "CorporateAction",
     "Costs",
+    "Depth",
     "DonchianChannel",
     "Engine",
     "FailoverFeed",
@@ -105,6 +109,7 @@ __all__ = [
     "Hours",
     "Indicator",
     "Instrument",
+    "LogNormalLatency",
     "MomentumRebalance",
     "MovingAverageCrossover",
     "OnBalanceVolume",
@@ -127,6 +132,7 @@ __all__ = [
     "Side",
     "Signal",
     "Snapshot",
+    "SquareRootImpact",
     "StandardDeviation",
     "Stochastic",
     "Stop",
@@ -136,6 +142,7 @@ __all__ = [
     "Tick",
     "TimeInForce",
     "Trade",
+    "UniformLatency",
     "YahooFeed",
     "YahooFinanceWebSocket",
     "ZScore",
@@ -158,6 +165,7 @@ _NAMES = {
     "qfkit.core.events": (
         "Bar",
         "CorporateAction",
+        "Depth",
         "Flatten",
         "Gap",
         "Heartbeat",
@@ -171,6 +179,7 @@ _NAMES = {
         "SwapStrategy",
         "Tick",
     ),
+    "qfkit.core.impact": ("SquareRootImpact",),
     "qfkit.core.indicators": (
         "ADX",
         "ATR",
@@ -190,6 +199,7 @@ _NAMES = {
         "WMA",
         "ZScore",
     ),
+    "qfkit.core.latency": ("LogNormalLatency", "UniformLatency"),
     "qfkit.core.orders": ("Fill", "Order", "OrderStatus", "OrderType", "Side", "Signal", "TimeInForce", "Trade"),
     "qfkit.core.risk": ("RiskLimits",),
     "qfkit.core.sizing": ("Fixed", "FractionOfEquity"),

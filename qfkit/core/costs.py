@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from qfkit.core.impact import SquareRootImpact
+from qfkit.core.impact import Activity, SquareRootImpact
 from qfkit.core.latency import LatencyCallable, LogNormalLatency, UniformLatency
 from qfkit.core.orders import BUY, SELL, Side
 from qfkit.errors import ParameterError
@@ -124,12 +124,14 @@ class Costs(msgspec.Struct, frozen=True):
         latency = self.latency_s
         if not callable(latency):
             constant_ns = self.latency_ns
-            return lambda order_id: constant_ns
+            return lambda _: constant_ns
 
         def latency_ns(order_id: int) -> int:
             seconds = latency(order_id)
             if not 0.0 <= seconds < inf:
-                raise ParameterError(f"the latency of order {order_id} is {seconds!r} s: it must be zero or more, and finite")
+                raise ParameterError(
+                    f"the latency of order {order_id} is {seconds!r} s: it must be zero or more, and finite"
+                )
             return round(seconds * 1e9)
 
         return latency_ns
@@ -152,6 +154,11 @@ class Costs(msgspec.Struct, frozen=True):
             return price * (1.0 + fraction) if side is BUY else price * (1.0 - fraction)
 
         return slip
+
+    def new_activity(self) -> Activity | None:
+        """Where a symbol's running figures are kept; None where no impact asks for them."""
+        impact = self.impact
+        return None if impact is None or not impact.needs_activity else Activity(impact.over_bars)
 
     def estimator(self) -> "Callable[[float, float, Market | None], Callable[[float], float]]":
         """What an order would cost in slippage, impact and commission: ``estimator()(price, signed, market)(quantity)``.
@@ -203,9 +210,7 @@ class Costs(msgspec.Struct, frozen=True):
             latency = f"latency {self.latency_s * 1000:g} ms"
         impact = "" if self.impact is None else f", {self.impact.describe()}"
         share = "no volume bound" if self.participation is None else f"at most {self.participation * 100:g} % of volume"
-        return (
-            f"{commission}, {slippage}{impact}, {latency}, {share}, limits fill {_LIMIT_FILLS[self.limit_fills]}"
-        )
+        return f"{commission}, {slippage}{impact}, {latency}, {share}, limits fill {_LIMIT_FILLS[self.limit_fills]}"
 
     def checked_price(self, side: Side, price: float, slipped: float) -> float:
         """Guard a slippage callable: a price better than the market's, or no price, is an error."""

@@ -36,10 +36,8 @@ from qfkit.core.events import (
     WarmUp,
 )
 from qfkit.core.hours import MarketHours
-from qfkit.core.impact import Activity
 from qfkit.core.ladder import see_depth
 from qfkit.core.lanes import Series, Track
-from qfkit.core.market import Market
 from qfkit.core.metrics import RunningMetrics
 from qfkit.core.notices import see_stale, take_hours, take_instrument
 from qfkit.core.orders import Fill
@@ -102,8 +100,6 @@ class Engine:
         self.timeframe = timeframe
         self.starting_cash = cash
         self.latency_ns = self.costs.latency_of()
-        impact = self.costs.impact
-        self._activity_bars = impact.over_bars if impact is not None and impact.needs_activity else 0
         self.records = Records()
         # These lists are emptied but never replaced.
         self._keep_bar = self.records.bars.append
@@ -134,7 +130,7 @@ class Engine:
         self._handlers: dict[type, Callable[..., None]] = {
             Tick: self._on_tick,
             Quote: self._on_quote,
-            Depth: self._on_depth,
+            Depth: self._on_quote,
             Bar: self._on_bar,
             Heartbeat: self._on_heartbeat,
             Gap: self._on_gap,
@@ -283,53 +279,26 @@ class Engine:
                 except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
                     self._fail(seat.desk, error, tick)
 
-    def _on_quote(self, quote: Quote) -> None:
-        track = self.tracks.get(quote.symbol)
+    def _on_quote(self, event: Quote | Depth) -> None:
+        track = self.tracks.get(event.symbol)
         if track is None:
-            track = self._open_track(quote.symbol, self.timeframe or "1m")
-        self._mark_grid(quote.received_ns)
-        self.advance(quote.received_ns)
-        self._see_quote(track.market, quote)
+            track = self._open_track(event.symbol, self.timeframe or "1m")
+        self._mark_grid(event.received_ns)
+        self.advance(event.received_ns)
+        market = track.market
+        is_quote = type(event) is Quote
+        quote = event if is_quote else see_depth(market, event)  # type: ignore[arg-type]
+        if type(quote) is Quote:
+            market.see_quote(quote)
+            if market.working:
+                self.broker.match_quote(market, quote)
         for seat in track.quote_seats:
-            if seat.on_quote is not None:
+            hear = seat.on_quote if is_quote else seat.on_depth
+            if hear is not None:
                 try:
-                    seat.on_quote(quote)
+                    hear(event)  # type: ignore[arg-type]
                 except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
-                    self._fail(seat.desk, error, quote)
-
-    def _on_depth(self, depth: Depth) -> None:
-        track = self.track(depth.symbol, "1m")
-        self._mark_grid(depth.received_ns)
-        self.advance(depth.received_ns)
-        quote = see_depth(track.market, depth)
-        if quote is not None:
-            self._see_quote(track.market, quote)
-        for seat in track.quote_seats:
-            if seat.on_depth is not None:
-                try:
-                    seat.on_depth(depth)
-                except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
-                    self._fail(seat.desk, error, depth)
-
-    def _see_quote(self, market: Market, quote: Quote) -> None:
-        if market.book is not None:
-            market.book.see_quote(quote)
-        if quote.ask != market.ask:
-            market.taken_ask = 0.0
-        if quote.bid != market.bid:
-            market.taken_bid = 0.0
-        market.bid, market.ask = quote.bid, quote.ask
-        market.bid_size, market.ask_size = quote.bid_size, quote.ask_size
-        market.time_ns = quote.time_ns
-        if not market.has_trades:
-            middle = (quote.bid + quote.ask) / 2.0
-            if middle != market.price:
-                market.previous_price = market.price
-                market.price = middle
-                if market.first_price != market.first_price:
-                    market.first_price = middle
-        if market.working:
-            self.broker.match_quote(market, quote)
+                    self._fail(seat.desk, error, event)
 
     def _on_heartbeat(self, heartbeat: Heartbeat) -> None:
         self._mark_grid(heartbeat.received_ns)
@@ -345,10 +314,8 @@ class Engine:
 
     def _on_gap(self, gap: Gap) -> None:
         self.advance(gap.received_ns)
-        track = self.tracks.get(gap.symbol)
-        if track is not None and track.market.book is not None:
-            # What its levels are is unsure until they are told anew.
-            track.market.book.received_ns = 0
+        if gap.symbol in self.tracks:
+            self.tracks[gap.symbol].market.doubt_book()
 
     def _mark_grid(self, clock_ns: int) -> None:
         """Record the equity of the interval that is over, where no bars come in to say when."""
@@ -426,8 +393,7 @@ class Engine:
         track = self.tracks[symbol] = Track(symbol, timeframe)
         track.market.rules = self.instruments.get(symbol)
         track.market.hours = self.hours.get(symbol)
-        if self._activity_bars:
-            track.market.activity = Activity(self._activity_bars)
+        track.market.activity = self.costs.new_activity()
         for desk in self.desks.values():
             if desk.state in ("running", "paused"):
                 track.put(Seat(desk, track))

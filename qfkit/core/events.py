@@ -300,7 +300,9 @@ def _check_levels(depth: Depth) -> None:
                     "and a size of zero or more, both finite"
                 )
             if sign * price <= before:
-                raise BadEventError(f"depth of {depth.symbol}: the {side} must be in order, the best first; {price!r} is not")
+                raise BadEventError(
+                    f"depth of {depth.symbol}: the {side} must be in order, the best first; {price!r} is not"
+                )
             before = sign * price
     if depth.bids and depth.asks and depth.bids[0][0] > depth.asks[0][0]:
         raise BadEventError(f"depth of {depth.symbol}: bid {depth.bids[0][0]!r} is above ask {depth.asks[0][0]!r}")

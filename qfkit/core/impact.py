@@ -75,7 +75,9 @@ class SquareRootImpact(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.coefficient < inf:
-            raise ParameterError(f"SquareRootImpact(coefficient={self.coefficient!r}): it must be zero or more, and finite")
+            raise ParameterError(
+                f"SquareRootImpact(coefficient={self.coefficient!r}): it must be zero or more, and finite"
+            )
         if (self.daily_volatility is None) != (self.daily_volume is None) or _names(self.daily_volatility) != _names(
             self.daily_volume
         ):

@@ -155,7 +155,8 @@ class Walk:
             wanted -= part
             if wanted <= 0.0:
                 break
-        assert first is not None and last is not None
+        assert first is not None
+        assert last is not None
         # Rounding must not make it better than the first price or worse than the last.
         return min(max(paid / quantity, min(first, last)), max(first, last))
 

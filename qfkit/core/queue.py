@@ -70,5 +70,3 @@ def _quoted(working: WorkingOrder, market: Market, clock_ns: int) -> float:
         return nan
     at_limit = (book.bids if working.is_buy else book.asks).size_at(limit)
     return nan if at_limit is None else at_limit
-
-

@@ -105,7 +105,7 @@ class DepthBook:
     def spans(self, number: int) -> bool:
         """Whether the changes that wait go on from a snapshot of this number."""
         waiting = self._waiting
-        return bool(waiting) and waiting[0].U <= number + 1 and waiting[-1].u >= number
+        return bool(waiting) and number + 1 >= waiting[0].U and waiting[-1].u >= number
 
     def begin(self, snapshot: _Snapshot, received_ns: int) -> Depth | None:
         """Begin from a snapshot; None where changes between it and those that wait are missing."""
@@ -116,7 +116,7 @@ class DepthBook:
         self.last = snapshot.last_update_id
         while self._waiting:
             change = self._waiting[0]
-            if change.u > self.last and change.U > self.last + 1:
+            if change.u > self.last and self.last + 1 < change.U:
                 self.last = None
                 return None
             self._waiting.popleft()
@@ -128,7 +128,7 @@ class DepthBook:
         if self.last is None:
             self._waiting.append(change)
             return None
-        if change.U > self.last + 1:
+        if self.last + 1 < change.U:
             reason = f"changes {self.last + 1} to {change.U - 1} of the order book were not received"
             start_ns, end_ns = self._time_ns, max(self._time_ns, change.E * 1_000_000)
             self.last = None

@@ -142,7 +142,7 @@ def decode_frame(payload: bytes | str, received_ns: int) -> tuple[Tick | Quote |
             return _event(decode_data(data), received_ns)
         symbol = None if stream is None else depth_symbol(stream)
         if symbol is not None:
-            return partial_depth(data, symbol, received_ns)  # type: ignore[arg-type]
+            return partial_depth(data, symbol, received_ns)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise MalformedFrameError(f"Binance's frame cannot be decoded ({error}): {_beginning(payload)}") from None
     return None, 0

@@ -220,9 +220,7 @@ def _events(table: "pyarrow.RecordBatch") -> list[MarketEvent]:
     kinds = table.column("kind").to_pylist()
     # A recording of before a field or kind of event was known has no column for it.
     names = set(table.schema.names)
-    columns = {
-        field: table.column(field).to_pylist() if field in names else [None] * len(kinds) for field in _TYPES
-    }
+    columns = {field: table.column(field).to_pylist() if field in names else [None] * len(kinds) for field in _TYPES}
     return [_event(_KINDS[kind], columns, row) for row, kind in enumerate(kinds)]
 
 

@@ -364,7 +364,9 @@ def _open_events(source: Iterable[Any], wanted: tuple[str, ...] | None, timefram
     for kind in kinds:
         if not issubclass(kind, (*_MARKET, *_COMMANDS)):
             place = next(place for place, event in enumerate(source) if type(event) is kind)
-            raise DataError(f"event {place} is a {kind.__name__}, no event: give Bar, Tick, Quote, Depth, Gap or Heartbeat")
+            raise DataError(
+                f"event {place} is a {kind.__name__}, no event: give Bar, Tick, Quote, Depth, Gap or Heartbeat"
+            )
     has_commands = any(kind in _COMMANDS for kind in kinds)
     bare = all(kind in _WITH_SYMBOL for kind in kinds)
     with_symbols = source if bare else (event for event in source if type(event) in _WITH_SYMBOL)
