@@ -317,10 +317,13 @@ class Broker:
         self._finish(eligible)
 
     def _open_book(self, market: Market, clock_ns: int, trade_price: float | None) -> None:
-        """Have orders walk the book at this event, unless it is unknown, old, or behind a trade that passed it."""
+        """Have orders walk the book at this event, unless it is unknown, old, or behind a trade that passed it.
+
+        Where nothing bounds what a fill may take, all of it is there at the best price.
+        """
         book = market.book
         self._book = None
-        if book is None or book.is_old(clock_ns):
+        if book is None or self._participation == inf or book.is_old(clock_ns):
             return
         if trade_price is None or market.bid <= trade_price <= market.ask:
             self._book, self._trade_price = book, trade_price
@@ -333,7 +336,7 @@ class Broker:
             return None
         walk = self._walks.get(working.is_buy)
         if walk is None:
-            market, share = working.market, min(1.0, self._participation)
+            market, share = working.market, self._participation
             if working.is_buy:
                 walk = Walk(book.asks, market.ask, market.ask_size, share, self._trade_price)
             else:

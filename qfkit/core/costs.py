@@ -55,7 +55,7 @@ class Costs(msgspec.Struct, frozen=True):
       that gives the same for the same order every time. An order never sees an event received
       before that; a change of an order takes as long as the order took.
     - ``participation``: the largest fraction of the traded (or quoted) volume a fill may take;
-      None takes all that is wanted at once.
+      None takes all that is wanted at once, at the best price.
     - ``limit_fills``: when a resting limit order fills. "through" only when the price trades beyond
       the limit; "touch" already when it trades at it, as if the order were first in the queue
       (optimistic); "queue_last" after all that was quoted at the limit before it has traded, what is
