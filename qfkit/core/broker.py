@@ -13,7 +13,8 @@ The rules, which are on the strict side wherever the data leave a doubt:
 - A fill takes at most ``participation`` of the volume traded or quoted; what was taken from a
   level is not there again. An unknown volume (NaN) bounds nothing.
 - Where the depth of the book is known, orders that cross the spread walk its levels, as one fill
-  at the average price; one that comes with a trade pays no less than that trade did.
+  at the average price. A trade outside the spread says that the book is behind: then it and its
+  volume count, as without a book.
 - A resting limit waits for its turn in the queue of its price where ``limit_fills`` says so.
 - A bracket's legs wait until their entry fills, then work for what it filled; they only ever
   reduce the position. A fill of one order of a group takes as much from the others.
@@ -86,7 +87,7 @@ class Broker:
         # Of a quote or trade where the depth is known: the book, and the walks through its asks and bids so far.
         self._book: OrderBook | None = None
         self._walks: dict[bool, Walk] = {}
-        self._trade_price: float | None = None
+        self._is_trade = False
         # How much of a trade comes to the order at hand, after those before it in the queue.
         self._reach = inf
 
@@ -153,7 +154,7 @@ class Broker:
             working.stop_price = stop_price
         working.sent_ns = clock_ns + self._latency_ns(order.order_id)
         working.seen = False
-        working.ahead = working.level_size = nan
+        working.place = None
         working.order = replace(
             order,
             quantity=order.quantity if quantity is None else quantity,
@@ -326,21 +327,21 @@ class Broker:
         if book is None or self._participation == inf or book.is_old(clock_ns):
             return
         if trade_price is None or market.bid <= trade_price <= market.ask:
-            self._book, self._trade_price = book, trade_price
+            self._book, self._is_trade = book, trade_price is not None
             self._walks.clear()
 
     def _walk(self, working: WorkingOrder) -> Walk | None:
         """The walk that an order goes on with; None where it does not cross the spread."""
         book = self._book
-        if book is None or (self._trade_price is not None and working.type is not MARKET):
+        if book is None or (self._is_trade and working.type is not MARKET):
             return None
         walk = self._walks.get(working.is_buy)
         if walk is None:
             market, share = working.market, self._participation
             if working.is_buy:
-                walk = Walk(book.asks, market.ask, market.ask_size, share, self._trade_price)
+                walk = Walk(book.asks, market.ask, market.ask_size, share)
             else:
-                walk = Walk(book.bids, market.bid, market.bid_size, share, self._trade_price)
+                walk = Walk(book.bids, market.bid, market.bid_size, share)
             self._walks[working.is_buy] = walk
         return walk
 

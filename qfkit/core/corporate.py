@@ -1,6 +1,5 @@
 """Splits and dividends: what they do to positions, orders, prices and indicators."""
 
-from math import nan
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -74,7 +73,7 @@ def _split_order(working: WorkingOrder, split: float, clock_ns: int) -> Order:
     working.limit_price = priced(working.limit_price)
     working.stop_price = priced(working.stop_price)
     working.extreme /= split
-    working.ahead = working.level_size = nan
+    working.place = None
     working.order = msgspec.structs.replace(
         order,
         quantity=order.quantity * split,

@@ -58,10 +58,10 @@ class Costs(msgspec.Struct, frozen=True):
       None takes all that is wanted at once, at the best price.
     - ``limit_fills``: when a resting limit order fills. "through" only when the price trades beyond
       the limit; "touch" already when it trades at it, as if the order were first in the queue
-      (optimistic); "queue_last" after all that was quoted at the limit before it has traded, what is
-      withdrawn counting as behind it (pessimistic); "queue_proportional" the same, with what is
-      withdrawn shared between those ahead and behind. The queues need trades and quotes with sizes;
-      on bars, and where no size was quoted at the limit, both are as "through".
+      (optimistic); "queue_last" also after as much has traded at it as was quoted there when the
+      order came, what is withdrawn counting for nothing (pessimistic); "queue_proportional" the
+      same, with what is withdrawn shared between those ahead and behind. The queues need trades
+      and quotes with sizes; on bars, and where no size was quoted at the limit, they are as "through".
     - ``impact``: a :class:`SquareRootImpact` that market orders pay on top of slippage, or None.
 
     Where a feed has the depth of the book, a market order walks its levels: each level's price for

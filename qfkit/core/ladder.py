@@ -102,32 +102,23 @@ class Walk:
     """What orders meet on one side of a book at one event, the best first: each level's price and what is left.
 
     ``best`` and ``size`` are the newest quote's, in front of the levels beyond it. ``share`` is the
-    fraction of each level that fills may take. Nothing is dealt better than at ``worst_of``, the
-    price of a trade that was newer than the levels.
+    fraction of each level that fills may take.
     """
 
-    __slots__ = ("_ladder", "_left", "_prices", "_sees")
+    __slots__ = ("_ladder", "_left", "_prices")
 
-    def __init__(self, ladder: Ladder, best: float, size: float, share: float, worst_of: float | None = None) -> None:
+    def __init__(self, ladder: Ladder, best: float, size: float, share: float) -> None:
         self._ladder = ladder
-        self._sees: list[float] = []
         self._prices: list[float] = []
         self._left: list[float] = []
-        if best == best:
-            known = ladder.size_at(best) if size != size else size
-            if known is not None:
-                self._add(best, known, share, worst_of)
-        for price, level_size in ladder.levels:
-            if best != best or ladder.is_better(best, price):
-                self._add(price, level_size, share, worst_of)
-
-    def _add(self, price: float, size: float, share: float, worst_of: float | None) -> None:
-        left = size * share - self._ladder.taken.get(price, 0.0)
-        if left > 0.0:
-            self._sees.append(price)
-            is_worse = worst_of is not None and self._ladder.is_better(price, worst_of)
-            self._prices.append(worst_of if is_worse and worst_of is not None else price)
-            self._left.append(left)
+        # Of a quote without a size the level knows it.
+        known = ladder.size_at(best) if size != size else size
+        beyond = [level for level in ladder.levels if ladder.is_better(best, level[0])]
+        for price, offered in [(best, known or 0.0), *beyond]:
+            left = offered * share - ladder.taken.get(price, 0.0)
+            if left > 0.0:
+                self._prices.append(price)
+                self._left.append(left)
 
     def available(self, limit: float | None) -> float:
         """How much there is, up to a limit."""
@@ -148,8 +139,8 @@ class Walk:
                 continue
             part = left if left < wanted else wanted
             self._left[place] = left - part
-            seen, last = self._sees[place], self._prices[place]
-            taken[seen] = taken.get(seen, 0.0) + part
+            last = self._prices[place]
+            taken[last] = taken.get(last, 0.0) + part
             first = last if first is None else first
             paid += part * last
             wanted -= part

@@ -1,10 +1,14 @@
 """An open order in the broker's hands."""
 
 from math import nan
+from typing import TYPE_CHECKING
 
 from qfkit.core.market import Market
 from qfkit.core.orders import BUY, LIMIT, MARKET, STOP_LIMIT, TRAILING_STOP, Order
 from qfkit.core.portfolio import Book
+
+if TYPE_CHECKING:
+    from qfkit.core.queue import Place
 
 __all__ = ["WorkingOrder"]
 
@@ -14,13 +18,12 @@ class WorkingOrder:
 
     ``remaining`` is unfilled, ``seen`` whether an event had the chance to fill it, ``extreme``
     the best price a trailing stop saw. A leg belongs to a ``parent``, its entry, and becomes
-    active when that fills. ``ahead`` is what stands before a limit order in the queue of its price and
-    ``level_size`` what is quoted there, NaN while unknown. The flags ``..._inside`` hold within the bar in which it happened.
+    active when that fills. ``place`` is where a limit order stands in the queue of its price, None
+    where that is unknown or not asked for. The flags ``..._inside`` hold within the bar in which it happened.
     """
 
     __slots__ = (
         "activated_inside",
-        "ahead",
         "book",
         "expires_ns",
         "extreme",
@@ -30,12 +33,12 @@ class WorkingOrder:
         "is_leg",
         "is_open",
         "legs",
-        "level_size",
         "limit_price",
         "market",
         "order",
         "owner",
         "parent",
+        "place",
         "remaining",
         "seen",
         "sent_ns",
@@ -56,14 +59,13 @@ class WorkingOrder:
         self.stop_price = order.stop_price
         self.expires_ns = order.expires_ns
         self.extreme = nan
-        self.ahead = nan
-        self.level_size = nan
         self.seen = False
         self.is_leg = False
         self.is_open = True
         self.activated_inside = False
         self.fired_inside = False
         self.parent: WorkingOrder | None = None
+        self.place: Place | None = None
         self.legs: list[WorkingOrder] = []
         self.group: list[WorkingOrder] = []
 
