@@ -273,7 +273,7 @@ class Broker:
         self._time_ns = tick.time_ns
         self._inside = False
         self._open_book(market, tick.received_ns, tick.price if tick.flag is None else nan)
-        offered = self._sellable[0]
+        taken = {True: 0.0, False: 0.0}
         for working in eligible:
             if not working.is_open:
                 continue
@@ -281,9 +281,11 @@ class Broker:
             if self._queue is not None and working.type is LIMIT and working.limit_price == tick.price:
                 reach = self._queue.see_trade(working, tick, market, tick.received_ns)
                 # Our own orders before this one have had their part of it.
-                self._reach = reach - (offered - self._sellable[0])
-                touch = reach > 0.0
+                self._reach = reach - taken[working.is_buy]
+                touch = self._reach > 0.0
+            filled = working.order.filled
             self._fill(working, on_trade(working, tick, market, touch))
+            taken[working.is_buy] += working.order.filled - filled
             self._reach = inf
         self._finish(eligible)
 

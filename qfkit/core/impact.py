@@ -119,7 +119,7 @@ class SquareRootImpact(msgspec.Struct, frozen=True):
         elif isinstance(self.daily_volume, dict):
             figures = f", given for {', '.join(sorted(self.daily_volume))}"
         else:
-            figures = f", given as {self.daily_volatility:g} and {self.daily_volume:g}"
+            figures = f", given as {self.daily_volatility:g} and {self.daily_volume:g} a day"
         return f"square-root impact {self.coefficient:g} x volatility x sqrt(quantity / volume){figures}"
 
 
