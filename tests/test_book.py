@@ -173,11 +173,17 @@ def test_an_old_or_doubtful_book_is_not_walked():
     assert fills(engine) == [("buy", 2, 101.0), ("buy", 3, pytest.approx((101 + 2 * 102) / 3, rel=1e-15))]
 
 
-def test_a_side_without_levels_is_unknown():
-    # With no asks at all there is nothing to buy; what is bid can be sold to once both sides are known.
-    one_sided = depth(1, bids=[(99.0, 3.0)])
-    assert fills(walked([book(0), one_sided], {0: buy(5)})) == []
-    assert fills(walked([one_sided, book(2), book(3)], {1: sell(2)})) == [("sell", 2, 99.0)]
+def test_of_a_side_without_levels_the_last_quote_holds_on():
+    one_sided = depth(1, bids=[(99.5, 3.0)])
+    # The quote of before said 3 at 101; what is beyond is unknown.
+    assert fills(walked([book(0), one_sided], {0: buy(5)})) == [("buy", 3, 101.0)]
+    # Where there was none, nothing is known: no fill, no price, and no hook.
+    engine = walked([one_sided, book(2), book(3)], {0: sell(2)})
+    assert fills(engine) == [("sell", 2, 99.0)]
+    assert engine.records.fills[0].time_ns == START + 3 * SECOND
+    # A bid beyond the last ask says that the ask is gone.
+    passed = depth(1, bids=[(103.0, 3.0)])
+    assert fills(walked([book(0), passed], {0: buy(5)})) == []
 
 
 def test_limits_that_rest_fill_at_their_price_for_what_crosses_it():
@@ -382,6 +388,7 @@ def test_a_session_over_the_capture_walks_the_book_and_verifies(capture_path, tm
     assert session.result.records.fills == backtest.records.fills == again.records.fills
     fills = backtest.records.fills
     assert len(fills) >= 19
+    assert "orders that cross the spread walk the levels of the recorded book" in backtest.assumptions
 
     events = [event for batch in feed.recording.batches() for event in batch]
     seen: dict[int, list[tuple]] = {}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import MINUTE, SECOND, START, QuoteScript, bar, bars, fills, quote, run, tick
+from support import MINUTE, SECOND, START, QuoteScript, TickScript, bar, bars, fills, quote, run, tick
 
 import qfkit as qf
 from qfkit.core.costs import Costs, moved
@@ -87,8 +87,13 @@ def test_impact_of_the_market_s_own_figures():
     expected = 103.0 * (1 + 0.8 * sqrt(variance) * sqrt(90 / volume))
     assert fills(engine) == [("buy", 90, pytest.approx(expected, rel=1e-12))]
     # Nothing is known before the first bar closes.
-    early = [tick(0, 100.0), tick(1, 100.0)]
-    assert fills(run(early, {}, costs=Costs(**FREE, impact=qf.SquareRootImpact()))) == []
+    early = [tick(0, 100.0), tick(1, 104.0), tick(61, 104.0), tick(62, 104.0)]
+    buy = {0: lambda s: s.buy("A", quantity=1e8), 2: lambda s: s.buy("A", quantity=1e8)}
+    costs = Costs(**FREE, impact=qf.SquareRootImpact())
+    done = fills(run(early, buy, costs=costs, kind=TickScript, cash=1e12))
+    # The bar of the first minute went from 100 to 104 on twice 1e9.
+    late = 104.0 * (1 + log(1.04) * sqrt(1e8 / 2e9))
+    assert done == [("buy", 1e8, 104.0), ("buy", 1e8, pytest.approx(late, rel=1e-12))]
 
 
 def test_running_figures_are_exponential_averages_and_the_law_is_that_of_any_bar_length():
@@ -111,10 +116,9 @@ def test_running_figures_are_exponential_averages_and_the_law_is_that_of_any_bar
     assert impact.scale("A", coarse) == pytest.approx(impact.scale("A", fine), rel=0.1)
     assert impact.scale("A", fine) == pytest.approx(0.001 / sqrt(50.0), rel=0.1)
 
-    running, count = Activity(9), 0
+    running = Activity(9)
     for index in range(50):
         running.add(bar(index, 100, 100, 100, 100, 1.0 + 99.0 * (index == 40)))
-        count += 1
     # A centre of mass of 5 bars: 100 counts one fifth at first, and each bar leaves four fifths of it.
     assert running.volume == pytest.approx(1.0 + 99.0 / 5 * (4 / 5) ** 9, rel=1e-12)
 
@@ -311,7 +315,9 @@ def test_a_kinder_rule_never_fills_less(rows):
 def test_on_bars_the_queues_are_as_through():
     rows = [(100, 101, 99, 100), (100, 102, 99, 101), (102, 106, 98.5, 105)]
     for rule in ("through", "queue_last", "queue_proportional"):
-        engine = run(bars(rows), {0: lambda s: s.buy("A", quantity=1, limit_price=99.0)}, costs=Costs(**FREE, limit_fills=rule))
+        engine = run(
+            bars(rows), {0: lambda s: s.buy("A", quantity=1, limit_price=99.0)}, costs=Costs(**FREE, limit_fills=rule)
+        )
         assert [fill.time_ns for fill in engine.records.fills] == [START + 3 * MINUTE]
 
 
@@ -385,7 +391,9 @@ def test_the_distributions_are_what_they_say():
         assert abs(np.corrcoef(one, two)[0, 1]) < 0.02
 
 
-@pytest.mark.parametrize("latency", [qf.LogNormalLatency(2.0, 1.0, seed=3), qf.UniformLatency(1.0, 9.0), lambda order: order * 1.5])
+@pytest.mark.parametrize(
+    "latency", [qf.LogNormalLatency(2.0, 1.0, seed=3), qf.UniformLatency(1.0, 9.0), lambda order: order * 1.5]
+)
 def test_each_order_is_out_after_its_own_time_and_so_is_its_change(latency):
     costs = Costs(**FREE | {"latency_s": latency})
     actions = {number: lambda s: s.buy("A", quantity=1) for number in range(0, 40, 4)}

@@ -130,7 +130,7 @@ class Engine:
         self._handlers: dict[type, Callable[..., None]] = {
             Tick: self._on_tick,
             Quote: self._on_quote,
-            Depth: self._on_quote,
+            Depth: self._on_depth,
             Bar: self._on_bar,
             Heartbeat: self._on_heartbeat,
             Gap: self._on_gap,
@@ -279,26 +279,47 @@ class Engine:
                 except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
                     self._fail(seat.desk, error, tick)
 
-    def _on_quote(self, event: Quote | Depth) -> None:
-        track = self.tracks.get(event.symbol)
+    def _on_quote(self, quote: Quote, depth: Depth | None = None) -> None:
+        """A quote, or the one that a depth makes."""
+        track = self.tracks.get(quote.symbol)
         if track is None:
-            track = self._open_track(event.symbol, self.timeframe or "1m")
-        self._mark_grid(event.received_ns)
-        self.advance(event.received_ns)
+            track = self._open_track(quote.symbol, self.timeframe or "1m")
+        self._mark_grid(quote.received_ns)
+        self.advance(quote.received_ns)
         market = track.market
-        is_quote = type(event) is Quote
-        quote = event if is_quote else see_depth(market, event)  # type: ignore[arg-type]
-        if type(quote) is Quote:
-            market.see_quote(quote)
-            if market.working:
-                self.broker.match_quote(market, quote)
+        if market.book is not None:
+            market.book.see_quote(quote)
+        if quote.ask != market.ask:
+            market.taken_ask = 0.0
+        if quote.bid != market.bid:
+            market.taken_bid = 0.0
+        market.bid, market.ask = quote.bid, quote.ask
+        market.bid_size, market.ask_size = quote.bid_size, quote.ask_size
+        market.time_ns = quote.time_ns
+        if not market.has_trades:
+            middle = (quote.bid + quote.ask) / 2.0
+            if middle != market.price:
+                market.previous_price = market.price
+                market.price = middle
+                if market.first_price != market.first_price:
+                    market.first_price = middle
+        if market.working:
+            self.broker.match_quote(market, quote)
         for seat in track.quote_seats:
-            hear = seat.on_quote if is_quote else seat.on_depth
-            if hear is not None:
-                try:
-                    hear(event)  # type: ignore[arg-type]
-                except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
-                    self._fail(seat.desk, error, event)
+            try:
+                if depth is None and seat.on_quote is not None:
+                    seat.on_quote(quote)
+                elif depth is not None and seat.on_depth is not None:
+                    seat.on_depth(depth)
+            except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
+                self._fail(seat.desk, error, quote if depth is None else depth)
+
+    def _on_depth(self, depth: Depth) -> None:
+        quote = see_depth(self.track(depth.symbol, "1m").market, depth)
+        if quote is None:
+            self.advance(depth.received_ns)
+        else:
+            self._on_quote(quote, depth)
 
     def _on_heartbeat(self, heartbeat: Heartbeat) -> None:
         self._mark_grid(heartbeat.received_ns)

@@ -153,14 +153,18 @@ class Walk:
 
 
 def see_depth(market: "Market", depth: Depth) -> Quote | None:
-    """Take note of a book's best levels; returns the quote that they make, None where a side is unknown."""
+    """Take note of a book's best levels; returns the quote that they make.
+
+    Of a side without levels the last quote holds on; None where there was none, or the other side has passed it.
+    """
     book = market.book
     if book is None:
         book = market.book = OrderBook()
     book.received_ns = depth.received_ns
     book.bids.show(depth.bids)
     book.asks.show(depth.asks)
-    if not depth.bids or not depth.asks:
+    bid, bid_size = depth.bids[0] if depth.bids else (market.bid, market.bid_size)
+    ask, ask_size = depth.asks[0] if depth.asks else (market.ask, market.ask_size)
+    if not bid <= ask:
         return None
-    (bid, bid_size), (ask, ask_size) = depth.bids[0], depth.asks[0]
     return Quote(depth.symbol, bid, bid_size, ask, ask_size, depth.time_ns, depth.received_ns, depth.source)

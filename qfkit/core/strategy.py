@@ -159,7 +159,7 @@ class Strategy:
         """The best bid or ask changed."""
 
     def on_depth(self, depth: Depth) -> None:
-        """The best levels of the order book, where the feed has them."""
+        """The best levels of the order book changed, where the feed has them; both sides of the market are known."""
 
     def on_fill(self, fill: Fill) -> None:
         """One of this strategy's orders was filled, wholly or in part."""
