@@ -287,22 +287,7 @@ class Engine:
         self._mark_grid(quote.received_ns)
         self.advance(quote.received_ns)
         market = track.market
-        if market.book is not None:
-            market.book.see_quote(quote)
-        if quote.ask != market.ask:
-            market.taken_ask = 0.0
-        if quote.bid != market.bid:
-            market.taken_bid = 0.0
-        market.bid, market.ask = quote.bid, quote.ask
-        market.bid_size, market.ask_size = quote.bid_size, quote.ask_size
-        market.time_ns = quote.time_ns
-        if not market.has_trades:
-            middle = (quote.bid + quote.ask) / 2.0
-            if middle != market.price:
-                market.previous_price = market.price
-                market.price = middle
-                if market.first_price != market.first_price:
-                    market.first_price = middle
+        market.see_quote(quote)
         if market.working:
             self.broker.match_quote(market, quote)
         for seat in track.quote_seats:

@@ -4,7 +4,7 @@ from math import nan
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qfkit.core.events import Instrument
+    from qfkit.core.events import Instrument, Quote
     from qfkit.core.hours import MarketHours
     from qfkit.core.impact import Activity
     from qfkit.core.ladder import OrderBook
@@ -70,6 +70,26 @@ class Market:
             self.first_price = first_price
             self.has_trades = True
         self.time_ns = time_ns
+
+    def see_quote(self, quote: "Quote") -> None:
+        """Take note of a quote: what was taken from a level is forgotten with the level."""
+        if self.book is not None:
+            self.book.see_quote(quote)
+        bid, ask = quote.bid, quote.ask
+        if ask != self.ask:
+            self.taken_ask = 0.0
+        if bid != self.bid:
+            self.taken_bid = 0.0
+        self.bid, self.ask = bid, ask
+        self.bid_size, self.ask_size = quote.bid_size, quote.ask_size
+        self.time_ns = quote.time_ns
+        if not self.has_trades:
+            middle = (bid + ask) / 2.0
+            if middle != self.price:
+                self.previous_price = self.price
+                self.price = middle
+                if self.first_price != self.first_price:
+                    self.first_price = middle
 
     def doubt_book(self) -> None:
         """After a gap the levels are unsure until they are told anew."""
