@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from bisect import bisect_right
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import pytest
@@ -135,10 +135,11 @@ async def test_the_feed_gives_the_depth_that_was_asked_for() -> None:
     async with BinanceServer([*frames, trade_frame(2)]) as server:
         feed = BinanceFeed(["BTCUSDT"], trades="single", depth=5, stream_url=server.url)
         events = []
-        async for batch in feed:
-            events += batch
-            if any(type(event) is Tick and event.trade_id == 2 for event in events):
-                break
+        async with aclosing(feed.__aiter__()) as batches:
+            async for batch in batches:
+                events += batch
+                if any(type(event) is Tick and event.trade_id == 2 for event in events):
+                    break
     assert [event.bids for event in events if type(event) is Depth] == [((99.0, 1.0),), ((99.0, 2.0),)]
     assert feed.recipe()["arguments"]["depth"] == 5
     with pytest.raises(ParameterError, match="5, 10 or 20"):
