@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from bisect import bisect_right
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from qfkit.feeds.connection import Backoff, check_url, retry_after_s
 from qfkit.feeds.exchange_time import ExchangeClock
 from qfkit.feeds.inbox import Inbox
 from tests.servers.binance import BinanceServer, Plan, frames_of_capture, quote_frame, trade_frame
+from tests.taken import Taken
 
 FIRST_ID, LAST_ID = 3735683259, 3735693015
 
@@ -134,12 +135,9 @@ async def test_the_feed_gives_the_depth_that_was_asked_for() -> None:
     frames = [trade_frame(1), depth_frame(10, 1.0), depth_frame(10, 1.0), depth_frame(12, 2.0), depth_frame(11, 9.0)]
     async with BinanceServer([*frames, trade_frame(2)]) as server:
         feed = BinanceFeed(["BTCUSDT"], trades="single", depth=5, stream_url=server.url)
-        events = []
-        async with aclosing(feed.__aiter__()) as batches:
-            async for batch in batches:
-                events += batch
-                if any(type(event) is Tick and event.trade_id == 2 for event in events):
-                    break
+        async with Taken(feed) as taken:
+            await taken.until(lambda: len(taken.ticks()) == 2)
+        events = taken.events
     assert [event.bids for event in events if type(event) is Depth] == [((99.0, 1.0),), ((99.0, 2.0),)]
     assert feed.recipe()["arguments"]["depth"] == 5
     with pytest.raises(ParameterError, match="5, 10 or 20"):
