@@ -342,6 +342,16 @@ async def test_the_stand_in_goes_round_with_no_hole() -> None:
         assert ids(await read(feed_of(server), 11))[:5] == [7, 8, 9, 10, 11]
 
 
+def test_a_slow_taker_keeps_the_newest_book_and_the_newest_quote() -> None:
+    inbox = Inbox(capacity=9, conflate_from=0)
+    books = [Depth("A", ((99.0, float(size)),), (), 0, size) for size in range(3)]
+    quote = Quote("A", 1.0, 1.0, 2.0, 1.0, 0, 0)
+    for event in (books[0], quote, books[1], books[2]):
+        inbox.put(event)
+    assert inbox.conflated == 2
+    assert inbox.take(9) == [quote, books[2]]
+
+
 async def test_a_slow_taker_loses_no_trade_and_keeps_the_newest_quote() -> None:
     inbox = Inbox(capacity=6, conflate_from=2)
     quote = Quote("A", 1.0, 1.0, 2.0, 1.0, 0, 0)
