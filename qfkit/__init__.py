@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from qfkit.core.events import (
         Bar,
         CorporateAction,
+        Depth,
         Flatten,
         Gap,
         Heartbeat,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         SwapStrategy,
         Tick,
     )
+    from qfkit.core.impact import SquareRootImpact
     from qfkit.core.indicators import (
         ADX,
         ATR,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
         Stochastic,
         ZScore,
     )
+    from qfkit.core.latency import LogNormalLatency, UniformLatency
     from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side, Signal, TimeInForce, Trade
     from qfkit.core.risk import RiskLimits
     from qfkit.core.snapshot import Snapshot
@@ -93,6 +96,7 @@ __all__ = [
     "Commission",
     "CorporateAction",
     "Costs",
+    "Depth",
     "DonchianChannel",
     "Engine",
     "FailoverFeed",
@@ -103,6 +107,7 @@ __all__ = [
     "Hours",
     "Indicator",
     "Instrument",
+    "LogNormalLatency",
     "MomentumRebalance",
     "MovingAverageCrossover",
     "OnBalanceVolume",
@@ -125,6 +130,7 @@ __all__ = [
     "Side",
     "Signal",
     "Snapshot",
+    "SquareRootImpact",
     "StandardDeviation",
     "Stochastic",
     "Stop",
@@ -134,6 +140,7 @@ __all__ = [
     "Tick",
     "TimeInForce",
     "Trade",
+    "UniformLatency",
     "YahooFeed",
     "YahooFinanceWebSocket",
     "ZScore",
@@ -157,6 +164,7 @@ _NAMES = {
     "qfkit.core.events": (
         "Bar",
         "CorporateAction",
+        "Depth",
         "Flatten",
         "Gap",
         "Heartbeat",
@@ -170,6 +178,7 @@ _NAMES = {
         "SwapStrategy",
         "Tick",
     ),
+    "qfkit.core.impact": ("SquareRootImpact",),
     "qfkit.core.indicators": (
         "ADX",
         "ATR",
@@ -189,6 +198,7 @@ _NAMES = {
         "WMA",
         "ZScore",
     ),
+    "qfkit.core.latency": ("LogNormalLatency", "UniformLatency"),
     "qfkit.core.orders": ("Fill", "Order", "OrderStatus", "OrderType", "Side", "Signal", "TimeInForce", "Trade"),
     "qfkit.core.risk": ("RiskLimits",),
     "qfkit.core.snapshot": ("Snapshot",),

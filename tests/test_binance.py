@@ -5,6 +5,7 @@ import gzip
 import json
 import logging
 import time
+from bisect import bisect_right
 from contextlib import aclosing, suppress
 from pathlib import Path
 
@@ -12,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qfkit.core.events import Gap, Heartbeat, Quote, Tick
-from qfkit.errors import ConnectionFailedError, FeedError, MalformedFrameError, SymbolError
+from qfkit.core.events import Depth, Gap, Heartbeat, Quote, Tick, check_event
+from qfkit.errors import ConnectionFailedError, FeedError, MalformedFrameError, ParameterError, SymbolError
 from qfkit.feeds.binance import BinanceFeed, BinanceWebSocket, CaptureParser, parse_frame, probe
 from qfkit.feeds.connection import Backoff, check_url, retry_after_s
 from qfkit.feeds.exchange_time import ExchangeClock
 from qfkit.feeds.inbox import Inbox
 from tests.servers.binance import BinanceServer, Plan, frames_of_capture, quote_frame, trade_frame
+from tests.taken import Taken
 
 FIRST_ID, LAST_ID = 3735683259, 3735693015
 
@@ -47,7 +49,99 @@ def test_the_capture_gives_every_trade_and_quote(capture_path: Path) -> None:
     assert len(events) == parser.lines == 41_249
     assert [tick.trade_id for tick in ticks] == list(range(FIRST_ID, LAST_ID + 1))
     assert sum(type(event) is Quote for event in events) == 28_040
-    assert sum(event is None for event in events) == 3_451 + 1
+    # Three changes came before the snapshot that they go on from, and one was older than it.
+    depths = [event for event in events if type(event) is Depth]
+    assert len(depths) == 3_451 + 1 - 3
+    assert sum(event is None for event in events) == 3
+
+
+def test_the_book_of_the_capture_is_the_one_that_its_quotes_tell_of(capture_path: Path) -> None:
+    parser = CaptureParser()
+    quotes, books = {}, []
+    with gzip.open(capture_path) as lines:
+        for line in lines:
+            event, data = parser.parse_line(line), json.loads(line.partition(b" ")[2]).get("data", {})
+            if type(event) is Quote:
+                quotes[data["u"]] = event
+            elif type(event) is Depth and "u" in data:
+                check_event(event)
+                books.append((data["u"], event))
+    numbers = sorted(quotes)
+    assert len(books) == 3_448
+    for number, depth in books:
+        # The last best bid and ask up to the change that the book ends with.
+        last = quotes[numbers[bisect_right(numbers, number) - 1]]
+        assert depth.bids[0] == (last.bid, last.bid_size)
+        assert depth.asks[0] == (last.ask, last.ask_size)
+        assert len(depth.bids) == len(depth.asks) == 20
+        assert depth.time_ns % 10**6 == 0
+
+
+def change(first: int, last: int, bids=(), asks=(), symbol: str = "BTCUSDT") -> bytes:
+    data = {"e": "depthUpdate", "E": 1_000 + last, "s": symbol, "U": first, "u": last, "b": bids, "a": asks}
+    return b"7 " + json.dumps({"stream": f"{symbol.lower()}@depth@100ms", "data": data}, separators=(",", ":")).encode()
+
+
+def snapshot(number: int, bids, asks) -> bytes:
+    text = json.dumps({"lastUpdateId": number, "bids": bids, "asks": asks}, separators=(",", ":"))
+    return b"7 " + text.encode()
+
+
+def test_a_book_is_kept_from_a_snapshot_and_its_changes() -> None:
+    parse = CaptureParser().parse_line
+    assert parse(change(5, 8, bids=[["9", "1"]])) is None  # nothing to change yet
+    assert parse(change(9, 12, bids=[["8", "3"]], asks=[["11", "0"], ["12", "5"]])) is None
+    # The snapshot is of number 10, so the first change is in it and the second is not.
+    depth = parse(snapshot(10, [["7", "2"]], [["11", "4"], ["13", "1"]]))
+    assert (depth.bids, depth.asks) == (((8.0, 3.0), (7.0, 2.0)), ((12.0, 5.0), (13.0, 1.0)))
+    assert parse(change(3, 12, bids=[["6", "6"]])) is None  # came again
+    depth = parse(change(13, 13, bids=[["8", "0"]], asks=[["99", "0"]]))  # a level that was never there goes
+    assert (depth.symbol, depth.bids, depth.time_ns, depth.received_ns) == ("BTCUSDT", ((7.0, 2.0),), 1_013 * 10**6, 7)
+    gap = parse(change(15, 16, bids=[["5", "5"]]))
+    assert isinstance(gap, Gap)
+    assert "14 to 14 of the order book" in gap.reason
+    assert parse(change(17, 17)) is None
+    depth = parse(snapshot(16, [["7", "1"]], [["8", "1"]]))
+    assert depth.bids == ((7.0, 1.0),)
+    with pytest.raises(MalformedFrameError, match="impossible level"):
+        parse(change(18, 18, bids=[["nan", "5"]]))
+
+
+def test_a_snapshot_goes_to_the_symbol_whose_changes_go_on_from_it() -> None:
+    parse = CaptureParser().parse_line
+    assert parse(snapshot(100, [["1", "1"]], [["2", "1"]])) is None
+    assert parse(change(50, 60, symbol="AAAUSDT")) is None
+    assert parse(change(101, 105, bids=[["1.5", "2"]], symbol="BBBUSDT")) == Depth(
+        "BBBUSDT", ((1.5, 2.0), (1.0, 1.0)), ((2.0, 1.0),), 1_105 * 10**6, 7
+    )
+    assert parse(change(61, 62, symbol="AAAUSDT")) is None
+
+
+def test_a_frame_of_partial_depth() -> None:
+    data = '{"lastUpdateId":160,"bids":[["0.0024","10"],["0.0023","1"]],"asks":[["0.0026","100"]]}'
+    text = '{"stream":"bnbbtc@depth5@100ms","data":' + data + "}"
+    depth = Depth("BNBBTC", ((0.0024, 10.0), (0.0023, 1.0)), ((0.0026, 100.0),), 99, 99)
+    assert parse_frame(text, 99) == parse_frame(text.encode(), 99) == depth
+    assert CaptureParser().parse_line(b"99 " + text.encode()) == depth
+    with pytest.raises(MalformedFrameError):
+        parse_frame(text.replace('"10"', '"ten"'), 99)
+
+
+async def test_the_feed_gives_the_depth_that_was_asked_for() -> None:
+    def depth_frame(number: int, size: float) -> bytes:
+        data = {"lastUpdateId": number, "bids": [["99", str(size)]], "asks": [["101", "2"]]}
+        return json.dumps({"stream": "btcusdt@depth5@100ms", "data": data}).encode()
+
+    frames = [trade_frame(1), depth_frame(10, 1.0), depth_frame(10, 1.0), depth_frame(12, 2.0), depth_frame(11, 9.0)]
+    async with BinanceServer([*frames, trade_frame(2)]) as server:
+        feed = BinanceFeed(["BTCUSDT"], trades="single", depth=5, stream_url=server.url)
+        async with Taken(feed) as taken:
+            await taken.until(lambda: len(taken.ticks()) == 2)
+        events = taken.events
+    assert [event.bids for event in events if type(event) is Depth] == [((99.0, 1.0),), ((99.0, 2.0),)]
+    assert feed.recipe()["arguments"]["depth"] == 5
+    with pytest.raises(ParameterError, match="5, 10 or 20"):
+        BinanceFeed(["BTCUSDT"], depth=7)
 
 
 def test_the_capture_agrees_with_the_json_module(capture_path: Path) -> None:
@@ -65,8 +159,10 @@ def test_the_capture_agrees_with_the_json_module(capture_path: Path) -> None:
             elif kind == "bookTicker":
                 bid, ask = (float(data["b"]), float(data["B"])), (float(data["a"]), float(data["A"]))
                 assert event == Quote("BTCUSDT", *bid, *ask, int(received), int(received))
+            elif kind == "depth@100ms" and event is not None:
+                assert (event.time_ns, event.received_ns) == (data["E"] * 10**6, int(received))
             else:
-                assert event is None
+                assert event is None or "lastUpdateId" in frame
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
@@ -245,6 +341,16 @@ async def test_the_capture_through_a_socket_is_the_file(
 async def test_the_stand_in_goes_round_with_no_hole() -> None:
     async with BinanceServer([trade_frame(7), trade_frame(8)], loop=True) as server:
         assert ids(await read(feed_of(server), 11))[:5] == [7, 8, 9, 10, 11]
+
+
+def test_a_slow_taker_keeps_the_newest_book_and_the_newest_quote() -> None:
+    inbox = Inbox(capacity=9, conflate_from=0)
+    books = [Depth("A", ((99.0, float(size)),), (), 0, size) for size in range(3)]
+    quote = Quote("A", 1.0, 1.0, 2.0, 1.0, 0, 0)
+    for event in (books[0], quote, books[1], books[2]):
+        inbox.put(event)
+    assert inbox.conflated == 2
+    assert inbox.take(9) == [quote, books[2]]
 
 
 async def test_a_slow_taker_loses_no_trade_and_keeps_the_newest_quote() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qfkit as qf
-from qfkit.core.events import Bar, CorporateAction, Gap, Heartbeat, Hours, Instrument, Quote, Tick
+from qfkit.core.events import Bar, CorporateAction, Depth, Gap, Heartbeat, Hours, Instrument, Quote, Tick
 from qfkit.errors import ConnectionFailedError, FeedError, ParameterError, SymbolError
 from qfkit.feeds.binance import BinanceFeed
 from qfkit.feeds.failover import FailoverFeed
@@ -305,6 +305,19 @@ async def test_symbols_spelt_differently_come_under_one_name() -> None:
     source = feed.history_source()
     assert [page async for page in source.bars("BTCUSDT", "1m", 0, 1)] == [None]
     assert asked == ["BTC-USD"] and source.name == "two"
+
+
+async def test_the_book_is_that_of_the_source_that_counts() -> None:
+    one, two, feed = pair()
+    async with Taken(feed) as taken:
+        book = Depth("A", ((99.0, 1.0),), ((101.0, 2.0),), BEGAN_NS, BEGAN_NS)
+        one.give(book)  # before anything counts
+        one.give(tick(1.0))
+        await taken.until(lambda: len(taken.ticks()) == 1)
+        two.give(book, tick(1.1))
+        one.give(book, tick(1.2))
+        await taken.until(lambda: len(taken.ticks()) == 2)
+        assert [event.source for event in taken.events if type(event) is Depth] == ["one"]
 
 
 async def test_feeds_of_one_name_are_told_apart() -> None:

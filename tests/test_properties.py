@@ -11,6 +11,8 @@ from support import MINUTE, SECOND, START
 from qfkit.core.costs import Costs
 from qfkit.core.engine import Engine
 from qfkit.core.events import Bar, Event, Flatten, Heartbeat, Pause, Quote, Resume, SetParameters, Stop, Tick
+from qfkit.core.impact import SquareRootImpact
+from qfkit.core.latency import LogNormalLatency
 from qfkit.core.orders import OrderStatus, OrderType, Side
 from qfkit.core.strategy import Param, Strategy
 from qfkit.errors import OrderError
@@ -136,9 +138,10 @@ any_costs = st.builds(
     Costs,
     commission=st.sampled_from((0.0, 0.001, 0.01)),
     slippage_bps=st.sampled_from((0.0, 5.0)),
-    latency_s=st.sampled_from((0.0, 0.5, 90.0)),
+    latency_s=st.sampled_from((0.0, 0.5, 90.0, LogNormalLatency(0.5, 1.0, seed=5))),
     participation=st.sampled_from((None, 0.05, 1.0)),
-    limit_fills=st.sampled_from(("through", "touch")),
+    limit_fills=st.sampled_from(("through", "touch", "queue_last", "queue_proportional")),
+    impact=st.sampled_from((None, SquareRootImpact(0.5, over_bars=3), SquareRootImpact(1.0, 0.02, 1e4))),
 )
 
 
@@ -174,7 +177,7 @@ def test_books_fills_and_orders(events, requests, costs):
         for fill in fills:
             # No fill on an event received before the order was at the market.
             first = next(o for o in engine.records.orders if o.order_id == fill.order_id)
-            assert event.received_ns >= first.decided_ns + costs.latency_ns
+            assert event.received_ns >= first.decided_ns + costs.latency_of()(fill.order_id)
             assert fill.received_ns == event.received_ns
             assert isinstance(event, Tick | Quote | Bar)
             assert fill.symbol == event.symbol

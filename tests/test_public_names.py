@@ -12,11 +12,11 @@ import qfkit
 from qfkit import errors
 
 PINNED = """
-ADX ATR AlphaVantageFeed AlphaVantageWebSocket Bar BinanceFeed BinanceWebSocket BollingerBands BollingerReversion Commission CorporateAction Costs DonchianChannel EMA
-Engine FailoverFeed Fill Flatten Gap Heartbeat Hours Indicator Instrument MACD MomentumRebalance MovingAverageCrossover
+ADX ATR AlphaVantageFeed AlphaVantageWebSocket Bar BinanceFeed BinanceWebSocket BollingerBands BollingerReversion Commission CorporateAction Costs Depth DonchianChannel EMA
+Engine FailoverFeed Fill Flatten Gap Heartbeat Hours Indicator Instrument LogNormalLatency MACD MomentumRebalance MovingAverageCrossover
 OnBalanceVolume Order OrderStatus OrderType Param Pause Price QfkitError Quote RSI RateOfChange
 RealTimeMovingAverageCrossover ReplayFeed Result Resume RiskLimits SMA Session SetParameters Side Signal Snapshot
-StandardDeviation Stochastic Stop Strategy SwapStrategy SyntheticFeed Tick TimeInForce Trade VWAP WMA YahooFeed YahooFinanceWebSocket ZScore
+SquareRootImpact StandardDeviation Stochastic Stop Strategy SwapStrategy SyntheticFeed Tick TimeInForce Trade UniformLatency VWAP WMA YahooFeed YahooFinanceWebSocket ZScore
 allow_nested_loops backtest errors feeds history paper resume run sample sessions signal sizing
 """.split()  # noqa: SIM905
 

@@ -17,11 +17,13 @@ import duckdb
 import pandas
 import pytest
 from fsspec.implementations.local import LocalFileSystem
+from pyarrow import parquet
 
 import qfkit as qf
 from qfkit.core.events import (
     Bar,
     CorporateAction,
+    Depth,
     Gap,
     Heartbeat,
     Hours,
@@ -44,6 +46,8 @@ EVERY_KIND: list[MarketEvent] = [
     Tick("A", 100.25, nan, START + 1, START + 2, None, None, "yahoo", "stale"),
     Tick("A", 0.1 + 0.2, 1e-8, START + 1, START + 2, 2**62, "sell", None, "backfilled"),
     Quote("A", 99.0, 0.0, 101.0, 5.0, START + 3, START + 3, "binance"),
+    Depth("A", ((99.0, 0.1), (98.5, 2.0)), ((101.0, 1e-8),), START + 3, START + 4, "binance"),
+    Depth("A", (), (), START + 4, START + 4),
     Bar("A", "1m", 1.0, 2.0, 0.5, 1.5, 1e9, START, START + 60 * 10**9, None),
     Gap("A", START, START + 5, START + 6, 17, 'a reason, with "quotes" and\na break'),
     Gap("A", START, START + 5, START + 6),
@@ -89,6 +93,15 @@ async def test_pandas_reads_it_as_a_table(tmp_path: Path) -> None:
     assert frame["time"].dtype == "datetime64[ns, UTC]"
     assert frame["price"].iloc[3] == 0.1 + 0.2
     assert frame["time"].iloc[4].value == START + 3
+
+
+async def test_a_recording_of_before_a_kind_was_known_is_read(tmp_path: Path) -> None:
+    kept = [event for event in EVERY_KIND if type(event) is not Depth]
+    await taken(Given(kept).record(str(tmp_path / "new")))
+    (part,) = (tmp_path / "new").glob("*.parquet")
+    table = parquet.read_table(part)
+    parquet.write_table(table.drop_columns(["bids", "asks"]), part)
+    assert same(await taken(ReplayFeed(tmp_path / "new", speed=None)), kept)
 
 
 async def test_a_live_feed_recorded_and_replayed(tmp_path: Path) -> None:

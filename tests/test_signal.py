@@ -161,7 +161,7 @@ def test_changes():
 COSTS = {
     "ideal": qf.Costs.ideal(),
     "sober": qf.Costs(),
-    "harsh": qf.Costs.harsh(),
+    "dear": qf.Costs(commission=0.002, slippage_bps=10.0, latency_s=1.0, participation=0.02),
     "a share": qf.Costs(commission=qf.Commission(per_share=0.01, minimum=1.0), slippage_bps=2.5, participation=None),
 }
 
@@ -267,11 +267,25 @@ def test_a_short_that_ruins_the_book_opens_nothing_more(engine_only):
         lambda: ({"costs": qf.Costs(commission=lambda quantity, price: 1.0)}, random_frame(seed=2)),
         lambda: ({"costs": qf.Costs(slippage_bps=lambda side, quantity, price: price)}, random_frame(seed=2)),
         lambda: ({"costs": qf.Costs(latency_s=90.0)}, random_frame(seed=2)),
+        lambda: ({"costs": qf.Costs(latency_s=qf.UniformLatency(1.0, 2.0))}, random_frame(seed=2)),
+        lambda: ({"costs": qf.Costs(impact=qf.SquareRootImpact())}, random_frame(seed=2)),
+        lambda: ({"costs": qf.Costs.harsh()}, random_frame(seed=2)),
         lambda: ({"risk": qf.RiskLimits(allow_short=False)}, random_frame(seed=2)),
         lambda: ({"risk": qf.RiskLimits(max_position_weight=0.3)}, random_frame(seed=2)),
         lambda: ({"sizer": lambda context: 5.0}, random_frame(seed=2)),
     ],
-    ids=["volume", "commission", "slippage", "latency", "no shorts", "position limit", "sizer"],
+    ids=[
+        "volume",
+        "commission",
+        "slippage",
+        "latency",
+        "varied",
+        "impact",
+        "harsh",
+        "no shorts",
+        "position limit",
+        "sizer",
+    ],
 )
 def test_what_is_not_plain_goes_through_the_engine(case):
     settings, data = case()

@@ -12,18 +12,23 @@ The rules, which are on the strict side wherever the data leave a doubt:
   stop and price.
 - A fill takes at most ``participation`` of the volume traded or quoted; what was taken from a
   level is not there again. An unknown volume (NaN) bounds nothing.
+- Where the depth of the book is known, orders that cross the spread walk its levels, as one fill
+  at the average price. A trade outside the spread says that the book is behind: then it and its
+  volume count, as without a book.
+- A resting limit waits for its turn in the queue of its price where ``limit_fills`` says so.
 - A bracket's legs wait until their entry fills, then work for what it filled; they only ever
   reduce the position. A fill of one order of a group takes as much from the others.
 """
 
 from collections.abc import Callable, Iterable
-from math import inf
+from math import inf, nan
 
 from msgspec.structs import replace
 
-from qfkit.core.costs import Costs
+from qfkit.core.costs import Costs, moved
 from qfkit.core.events import Bar, Quote, Tick
 from qfkit.core.fill_rules import at_open, late_leg, limit_inside, on_quote, on_trade, stop_inside
+from qfkit.core.ladder import OrderBook, Walk
 from qfkit.core.market import Market
 from qfkit.core.orders import (
     CANCELLED,
@@ -43,6 +48,7 @@ from qfkit.core.orders import (
     OrderStatus,
 )
 from qfkit.core.portfolio import Book
+from qfkit.core.queue import LimitQueue
 from qfkit.core.records import Records
 from qfkit.core.working import WorkingOrder
 from qfkit.errors import OrderError
@@ -64,7 +70,11 @@ class Broker:
         self._slippage = costs.slippage_of()
         self._participation = inf if costs.participation is None else costs.participation
         self._touch = costs.limit_fills == "touch"
-        self._latency_ns = costs.latency_ns
+        is_queued = costs.limit_fills in ("queue_last", "queue_proportional")
+        is_proportional = costs.limit_fills == "queue_proportional"
+        self._queue = LimitQueue(is_proportional=is_proportional) if is_queued else None
+        self._impact = costs.impact
+        self._latency_ns = costs.latency_of()
         self.open: dict[int, WorkingOrder] = {}
         self.next_expiry_ns: float = inf
         self.fills_count = 0
@@ -74,6 +84,12 @@ class Broker:
         self._inside = False
         self._sellable: list[float] = [inf]
         self._buyable: list[float] = [inf]
+        # Of a quote or trade where the depth is known: the book, and the walks through its asks and bids so far.
+        self._book: OrderBook | None = None
+        self._walks: dict[bool, Walk] = {}
+        self._is_trade = False
+        # How much of a trade comes to the order at hand, after those before it in the queue.
+        self._reach = inf
 
     # -- orders come and go ------------------------------------------------------------------
 
@@ -136,8 +152,9 @@ class Broker:
             working.limit_price = limit_price
         if stop_price is not None:
             working.stop_price = stop_price
-        working.sent_ns = clock_ns + self._latency_ns
+        working.sent_ns = clock_ns + self._latency_ns(order.order_id)
         working.seen = False
+        working.place = None
         working.order = replace(
             order,
             quantity=order.quantity if quantity is None else quantity,
@@ -210,6 +227,7 @@ class Broker:
         if not eligible:
             return
         touch = self._touch
+        self._book = None
         self._sellable = self._buyable = [self._share(bar.volume)]
         self._time_ns = bar.open_ns
         self._inside = False
@@ -254,9 +272,21 @@ class Broker:
         self._sellable = self._buyable = [self._share(tick.size)]
         self._time_ns = tick.time_ns
         self._inside = False
+        self._open_book(market, tick.received_ns, tick.price if tick.flag is None else nan)
+        taken = {True: 0.0, False: 0.0}
         for working in eligible:
-            if working.is_open:
-                self._fill(working, on_trade(working, tick, market, self._touch))
+            if not working.is_open:
+                continue
+            touch = self._touch
+            if self._queue is not None and working.type is LIMIT and working.limit_price == tick.price:
+                reach = self._queue.see_trade(working, tick, market, tick.received_ns)
+                # Our own orders before this one have had their part of it.
+                self._reach = reach - taken[working.is_buy]
+                touch = self._reach > 0.0
+            filled = working.order.filled
+            self._fill(working, on_trade(working, tick, market, touch))
+            taken[working.is_buy] += working.order.filled - filled
+            self._reach = inf
         self._finish(eligible)
 
     def match_quote(self, market: Market, quote: Quote) -> None:
@@ -271,16 +301,51 @@ class Broker:
         self._sellable, self._buyable = [bids - market.taken_bid], [asks - market.taken_ask]
         self._time_ns = quote.time_ns
         self._inside = False
+        self._open_book(market, quote.received_ns, None)
         for working in eligible:
             if not working.is_open:
                 continue
             filled = working.order.filled
             self._fill(working, on_quote(working, quote, market))
-            if working.is_buy:
-                market.taken_ask += working.order.filled - filled
-            else:
-                market.taken_bid += working.order.filled - filled
+            taken = working.order.filled - filled
+            if taken and self._book is None:
+                if working.is_buy:
+                    market.taken_ask += taken
+                else:
+                    market.taken_bid += taken
+                if market.book is not None:
+                    market.book.note_taken(quote.ask if working.is_buy else quote.bid, taken, is_buy=working.is_buy)
+            if self._queue is not None and working.is_open and working.type is LIMIT:
+                self._queue.see_quote(working, market, quote.received_ns)
         self._finish(eligible)
+
+    def _open_book(self, market: Market, clock_ns: int, trade_price: float | None) -> None:
+        """Have orders walk the book at this event, unless it is unknown, old, or behind a trade that passed it.
+
+        Where nothing bounds what a fill may take, all of it is there at the best price.
+        """
+        book = market.book
+        self._book = None
+        if book is None or self._participation == inf or book.is_old(clock_ns):
+            return
+        if trade_price is None or market.bid <= trade_price <= market.ask:
+            self._book, self._is_trade = book, trade_price is not None
+            self._walks.clear()
+
+    def _walk(self, working: WorkingOrder) -> Walk | None:
+        """The walk that an order goes on with; None where it does not cross the spread."""
+        book = self._book
+        if book is None or (self._is_trade and working.type is not MARKET):
+            return None
+        walk = self._walks.get(working.is_buy)
+        if walk is None:
+            market, share = working.market, self._participation
+            if working.is_buy:
+                walk = Walk(book.asks, market.ask, market.ask_size, share)
+            else:
+                walk = Walk(book.bids, market.bid, market.bid_size, share)
+            self._walks[working.is_buy] = walk
+        return walk
 
     def _share(self, volume: float) -> float:
         """The part of a volume that fills may take; an unknown one (NaN) bounds nothing."""
@@ -304,17 +369,27 @@ class Broker:
                 return
             wanted = min(wanted, closable)
         offer = self._buyable if working.is_buy else self._sellable
-        available = offer[0]
+        walk = self._walk(working)
+        available = min(offer[0], self._reach) if walk is None else walk.available(working.limit_price)
         if available < wanted and order.time_in_force is FOK:
             return
         quantity = wanted if wanted <= available else available
         if quantity <= _DUST * order.quantity:
             return
-        offer[0] -= quantity
+        if walk is None:
+            offer[0] -= quantity
+        else:
+            average = walk.take(quantity)
+            working.market.note_taken(is_buy=working.is_buy)
+            if working.type is MARKET or not working.seen:
+                market_price = average
         price = market_price
         if self._slippage is not None and working.type is MARKET:
             slipped = self._slippage(order.side, quantity, market_price)
             price = self.costs.checked_price(order.side, market_price, slipped)
+        if self._impact is not None and working.type is MARKET:
+            scale = self._impact.scale(order.symbol, working.market.activity)
+            price = moved(order.side, price, scale, order.filled + quantity)
         fee = 0.0 if self._commission is None else self._commission(quantity, price)
         filled = order.filled + quantity
         before = working.remaining

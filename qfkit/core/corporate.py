@@ -49,6 +49,10 @@ def _split(engine: "Engine", track: Track, split: float) -> None:
         setattr(market, name, getattr(market, name) / split)
     for name in ("bid_size", "ask_size", "taken_bid", "taken_ask"):
         setattr(market, name, getattr(market, name) * split)
+    # Levels, and what was quoted at the old prices, mean nothing any more.
+    market.book = None
+    if market.activity is not None:
+        market.activity.split(split)
     for series in (track.base, *track.higher.values()):
         bars = [_split_bar(bar, split) for bar in series.kept]
         series.kept.clear()
@@ -69,6 +73,7 @@ def _split_order(working: WorkingOrder, split: float, clock_ns: int) -> Order:
     working.limit_price = priced(working.limit_price)
     working.stop_price = priced(working.stop_price)
     working.extreme /= split
+    working.place = None
     working.order = msgspec.structs.replace(
         order,
         quantity=order.quantity * split,

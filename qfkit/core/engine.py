@@ -19,6 +19,7 @@ from qfkit.core.desk import Desk
 from qfkit.core.events import (
     Bar,
     CorporateAction,
+    Depth,
     Event,
     Flatten,
     Gap,
@@ -35,10 +36,12 @@ from qfkit.core.events import (
     WarmUp,
 )
 from qfkit.core.hours import MarketHours
+from qfkit.core.ladder import see_depth
 from qfkit.core.lanes import Series, Track
+from qfkit.core.market import see_bar, see_price
 from qfkit.core.notices import see_stale, take_hours, take_instrument
 from qfkit.core.orders import Fill
-from qfkit.core.portfolio import Book, cash_shares, see_bar, see_price
+from qfkit.core.portfolio import Book, cash_shares
 from qfkit.core.records import Fault, Records
 from qfkit.core.risk import RiskLimits
 from qfkit.core.scorecard import Scorecard
@@ -96,7 +99,7 @@ class Engine:
         self.has_own_sizer = sizer is not None
         self.timeframe = timeframe
         self.starting_cash = cash
-        self.latency_ns = self.costs.latency_ns
+        self.latency_ns = self.costs.latency_of()
         self.records = Records()
         # These lists are emptied but never replaced.
         self._keep_bar = self.records.bars.append
@@ -124,6 +127,7 @@ class Engine:
         self._handlers: dict[type, Callable[..., None]] = {
             Tick: self._on_tick,
             Quote: self._on_quote,
+            Depth: self._on_depth,
             Bar: self._on_bar,
             Heartbeat: self._on_heartbeat,
             Gap: self._on_gap,
@@ -284,37 +288,32 @@ class Engine:
                 except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
                     self._fail(seat.desk, error, tick)
 
-    def _on_quote(self, quote: Quote) -> None:
+    def _on_quote(self, quote: Quote, depth: Depth | None = None) -> None:
+        """A quote, or the one that a depth makes."""
         track = self.tracks.get(quote.symbol)
         if track is None:
             track = self._open_track(quote.symbol, self.timeframe or "1m")
         self._mark_grid(quote.received_ns)
         self.advance(quote.received_ns)
         market = track.market
-        if quote.ask != market.ask:
-            market.taken_ask = 0.0
-        if quote.bid != market.bid:
-            market.taken_bid = 0.0
-        market.bid, market.ask = quote.bid, quote.ask
-        market.bid_size, market.ask_size = quote.bid_size, quote.ask_size
-        market.time_ns = quote.time_ns
-        if not market.has_trades:
-            middle = (quote.bid + quote.ask) / 2.0
-            if middle != market.price:
-                market.previous_price = market.price
-                market.price = middle
-                if market.held:
-                    see_price(market.held, middle)
-                if market.first_price != market.first_price:
-                    market.first_price = middle
+        market.see_quote(quote)
         if market.working:
             self.broker.match_quote(market, quote)
         for seat in track.quote_seats:
-            if seat.on_quote is not None:
-                try:
+            try:
+                if depth is None and seat.on_quote is not None:
                     seat.on_quote(quote)
-                except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
-                    self._fail(seat.desk, error, quote)
+                elif depth is not None and seat.on_depth is not None:
+                    seat.on_depth(depth)
+            except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
+                self._fail(seat.desk, error, quote if depth is None else depth)
+
+    def _on_depth(self, depth: Depth) -> None:
+        quote = see_depth(self.track(depth.symbol, "1m").market, depth)
+        if quote is None:
+            self.advance(depth.received_ns)
+        else:
+            self._on_quote(quote, depth)
 
     def _on_heartbeat(self, heartbeat: Heartbeat) -> None:
         self._mark_grid(heartbeat.received_ns)
@@ -330,6 +329,8 @@ class Engine:
 
     def _on_gap(self, gap: Gap) -> None:
         self.advance(gap.received_ns)
+        if gap.symbol in self.tracks:
+            self.tracks[gap.symbol].market.doubt_book()
 
     def _mark_grid(self, clock_ns: int) -> None:
         """Record the equity of the interval that is over, where no bars come in to say when."""
@@ -353,6 +354,9 @@ class Engine:
         self._keep_bar(bar)
         base = track.base
         base.kept.append(bar)
+        activity = track.market.activity
+        if activity is not None:
+            activity.add(bar)
         finished = self._raise_higher(track, bar) if track.higher else ()
         for lane in base.lanes:
             lane.feed(bar)
@@ -404,6 +408,7 @@ class Engine:
         track = self.tracks[symbol] = Track(symbol, timeframe)
         track.market.rules = self.instruments.get(symbol)
         track.market.hours = self.hours.get(symbol)
+        track.market.activity = self.costs.new_activity()
         for desk in self.desks.values():
             if desk.state in ("running", "paused"):
                 track.put(Seat(desk, track))
@@ -488,8 +493,6 @@ class Engine:
         if event.strategy is None and self._started:
             self._mark(min(self._mark_ns, self.clock_ns))
             self._mark_ns = max(self._mark_ns, self.clock_ns + 1)
-
-    # -- what a person wants to see ----------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
         """The trading part of a snapshot; the session adds its own."""

@@ -17,6 +17,7 @@ __all__ = [
     "Bar",
     "Command",
     "CorporateAction",
+    "Depth",
     "Event",
     "Flatten",
     "Gap",
@@ -64,6 +65,21 @@ class Quote(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="quote")
     bid_size: float
     ask: float
     ask_size: float
+    time_ns: int
+    received_ns: int
+    source: str | None = None
+
+
+class Depth(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="depth"):
+    """The best levels of the order book: ``(price, size)`` pairs, the best first; it replaces what was known.
+
+    A book goes on below the last level that is given: what is deeper is unknown, not empty. A side
+    without any level is unknown too.
+    """
+
+    symbol: str
+    bids: tuple[tuple[float, float], ...]
+    asks: tuple[tuple[float, float], ...]
     time_ns: int
     received_ns: int
     source: str | None = None
@@ -220,7 +236,7 @@ class WarmUp(_Command, frozen=True, array_like=True, tag="warmup", kw_only=True)
     unfinished: list[Bar] = []
 
 
-MarketEvent: TypeAlias = Tick | Quote | Bar | Heartbeat | Gap | Instrument | Hours | CorporateAction
+MarketEvent: TypeAlias = Tick | Quote | Depth | Bar | Heartbeat | Gap | Instrument | Hours | CorporateAction
 Command: TypeAlias = SetParameters | SwapStrategy | Pause | Resume | Flatten | Stop | WarmUp
 Event: TypeAlias = MarketEvent | Command
 
@@ -252,6 +268,8 @@ def check_event(event: Event) -> None:
             raise BadEventError(
                 f"quote of {event.symbol}: sizes {event.bid_size!r} and {event.ask_size!r} must not be negative"
             )
+    elif type(event) is Depth:
+        _check_levels(event)
     elif type(event) is Bar:
         low, high = event.low, event.high
         if not (0.0 < low <= event.open <= high < inf and low <= event.close <= high):
@@ -270,3 +288,21 @@ def check_event(event: Event) -> None:
             f"{type(event).__name__}: times {event.time_ns!r} and {event.received_ns!r} "
             "must be UTC nanoseconds since 1970, as int"
         )
+
+
+def _check_levels(depth: Depth) -> None:
+    for side, levels, sign in (("bids", depth.bids, -1.0), ("asks", depth.asks, 1.0)):
+        before = -inf
+        for price, size in levels:
+            if not (0.0 < price < inf and 0.0 <= size < inf):
+                raise BadEventError(
+                    f"depth of {depth.symbol}: the level ({price!r}, {size!r}) of the {side} must have a price above zero "
+                    "and a size of zero or more, both finite"
+                )
+            if sign * price <= before:
+                raise BadEventError(
+                    f"depth of {depth.symbol}: the {side} must be in order, the best first; {price!r} is not"
+                )
+            before = sign * price
+    if depth.bids and depth.asks and depth.bids[0][0] > depth.asks[0][0]:
+        raise BadEventError(f"depth of {depth.symbol}: bid {depth.bids[0][0]!r} is above ask {depth.asks[0][0]!r}")

@@ -162,7 +162,7 @@ class Track:
         self.seats.append(seat)
         if seat.on_tick is not None or seat.tick_lane.close_updates:
             self.tick_seats.append(seat)
-        if seat.on_quote is not None:
+        if seat.on_quote is not None or seat.on_depth is not None:
             self.quote_seats.append(seat)
 
     def remove(self, owner: object) -> None:

@@ -132,7 +132,12 @@ def send(
         allowed, refusal = 0.0, "there is no price yet"
     else:
         allowed, checks = gate(
-            engine.risk, signed, expected, market.price, exposure_of(desk, market), engine.cost_at(expected, signed)
+            engine.risk,
+            signed,
+            expected,
+            market.price,
+            exposure_of(desk, market),
+            engine.cost_at(expected, signed, market),
         )
         refusal = "" if allowed == wanted else _refusal(checks)
         if market.rules is not None and allowed > 0.0:
@@ -179,7 +184,7 @@ def send(
         desk.name,
         reason,
         engine.clock_ns,
-        engine.clock_ns + engine.latency_ns,
+        engine.clock_ns + engine.latency_ns(order_id),
         market.price,
         stepped_price(limit_price, market.rules, is_down=signed > 0.0),
         stepped_price(stop_price, market.rules, is_down=signed < 0.0),

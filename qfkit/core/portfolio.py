@@ -6,16 +6,12 @@ unrealised - fees.
 
 from collections.abc import Collection, Iterable, Mapping
 from math import inf
-from typing import TYPE_CHECKING
 
 from qfkit.core.market import Market
 from qfkit.core.orders import BUY, Fill, Trade
 from qfkit.errors import ParameterError
 
-if TYPE_CHECKING:
-    from qfkit.core.events import Bar
-
-__all__ = ["Book", "Portfolio", "Position", "cash_shares", "see_bar", "see_price", "total"]
+__all__ = ["Book", "Portfolio", "Position", "cash_shares", "total"]
 
 # A residue this small against the fill that left it is rounding, not a position.
 _DUST = 1e-12
@@ -193,31 +189,6 @@ class Position:
             max_adverse_excursion=self._trade_worst,
             max_favourable_excursion=self._trade_best,
         )
-
-
-def see_price(held: Iterable[Position], price: float) -> None:
-    """Have the open positions of a market see its price."""
-    for position in held:
-        if price > position.highest:
-            position.highest = price
-        if price < position.lowest:
-            position.lowest = price
-
-
-def see_bar(held: Iterable[Position], bar: "Bar") -> None:
-    """Have the open positions of a market see a bar, after its orders were matched.
-
-    Inside a bar it is not known which came first, the fill or the extremes: of such a bar the close counts.
-    """
-    high, low = bar.high, bar.low
-    for position in held:
-        if position.filled_ns >= bar.close_ns:
-            see_price((position,), bar.close)
-            continue
-        if high > position.highest:
-            position.highest = high
-        if low < position.lowest:
-            position.lowest = low
 
 
 class Book:

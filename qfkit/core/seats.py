@@ -11,11 +11,11 @@ __all__ = ["Seat"]
 class Seat:
     """Built when a symbol is first seen, and again when the strategy's code or parameters change.
 
-    ``ready`` is whether every bar indicator of the symbol is; ``on_tick`` and ``on_quote`` are
-    None where the strategy does not define them.
+    ``ready`` is whether every bar indicator of the symbol is; ``on_tick``, ``on_quote`` and
+    ``on_depth`` are None where the strategy does not define them.
     """
 
-    __slots__ = ("desk", "on_bar", "on_quote", "on_tick", "ready", "tick_lane", "waiting", "waiting_ticks")
+    __slots__ = ("desk", "on_bar", "on_depth", "on_quote", "on_tick", "ready", "tick_lane", "waiting", "waiting_ticks")
 
     def __init__(self, desk: Desk, track: Track) -> None:
         strategy, kind = desk.strategy, type(desk.strategy)
@@ -23,6 +23,7 @@ class Seat:
         self.on_bar = strategy.on_bar
         self.on_tick = strategy.on_tick if kind.on_tick is not Strategy.on_tick else None
         self.on_quote = strategy.on_quote if kind.on_quote is not Strategy.on_quote else None
+        self.on_depth = strategy.on_depth if kind.on_depth is not Strategy.on_depth else None
         self.tick_lane = Lane(desk)
         self.waiting: list[Indicator] = []
         self.waiting_ticks: list[Indicator] = []

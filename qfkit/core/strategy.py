@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
 
-from qfkit.core.events import Bar, Quote, Tick
+from qfkit.core.events import Bar, Depth, Quote, Tick
 from qfkit.core.orders import Fill, Order, TimeInForce
 from qfkit.errors import ParameterError, StrategyError, did_you_mean
 
@@ -157,6 +157,9 @@ class Strategy:
 
     def on_quote(self, quote: Quote) -> None:
         """The best bid or ask changed."""
+
+    def on_depth(self, depth: Depth) -> None:
+        """The best levels of the order book changed, where the feed has them; both sides of the market are known."""
 
     def on_fill(self, fill: Fill) -> None:
         """One of this strategy's orders was filled, wholly or in part."""

@@ -73,6 +73,8 @@ def assumptions(engine: "Engine") -> tuple[str, ...]:
         lines.append(f"orders fill in the market's hours only{named}")
     if engine.instruments:
         lines.append("quantities and prices in the steps of each symbol, as its provider gives them")
+    if engine.costs.participation is not None and any(track.market.book for track in engine.tracks.values()):
+        lines.append("orders that cross the spread walk the levels of the recorded book")
     if engine.late_events:
         lines.append(f"{engine.late_events:,} late events left out of closed bars")
     return tuple(lines)

@@ -1,10 +1,14 @@
 """An open order in the broker's hands."""
 
 from math import nan
+from typing import TYPE_CHECKING
 
 from qfkit.core.market import Market
 from qfkit.core.orders import BUY, LIMIT, MARKET, STOP_LIMIT, TRAILING_STOP, Order
 from qfkit.core.portfolio import Book
+
+if TYPE_CHECKING:
+    from qfkit.core.queue import Place
 
 __all__ = ["WorkingOrder"]
 
@@ -14,7 +18,8 @@ class WorkingOrder:
 
     ``remaining`` is unfilled, ``seen`` whether an event had the chance to fill it, ``extreme``
     the best price a trailing stop saw. A leg belongs to a ``parent``, its entry, and becomes
-    active when that fills; the flags ``..._inside`` hold within the bar in which it happened.
+    active when that fills. ``place`` is where a limit order stands in the queue of its price, None
+    where that is unknown or not asked for. The flags ``..._inside`` hold within the bar in which it happened.
     """
 
     __slots__ = (
@@ -33,6 +38,7 @@ class WorkingOrder:
         "order",
         "owner",
         "parent",
+        "place",
         "remaining",
         "seen",
         "sent_ns",
@@ -59,6 +65,7 @@ class WorkingOrder:
         self.activated_inside = False
         self.fired_inside = False
         self.parent: WorkingOrder | None = None
+        self.place: Place | None = None
         self.legs: list[WorkingOrder] = []
         self.group: list[WorkingOrder] = []
 

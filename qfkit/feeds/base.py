@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from qfkit.core.events import Bar, Gap, MarketEvent, Quote, Tick, check_event
+from qfkit.core.events import Bar, Depth, Gap, MarketEvent, Quote, Tick, check_event
 from qfkit.core.snapshot import FeedView
 from qfkit.errors import BadEventError, FeedError
 from qfkit.feeds.health import HealthLedger, health_frame
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 __all__ = ["Feed", "Handler", "Rejected"]
 
 Handler: TypeAlias = Callable[[Any], Awaitable[None] | None]
-"""Called with one Tick, Quote, Bar or Gap; plain or async."""
+"""Called with one Tick, Quote, Depth, Bar or Gap; plain or async."""
 
 _logger = logging.getLogger("qfkit.feeds")
 _KEPT_REJECTED = 1_000
 _KEPT_TRANSITIONS = 1_000
 _RATE_S = 2.0
 _REPORTED_ERRORS = 20
-_TOLD = (Tick, Quote, Bar, Gap)
+_TOLD = (Tick, Quote, Depth, Bar, Gap)
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -246,7 +246,7 @@ class Feed(ABC):
     # -- stand-alone --------------------------------------------------------------------------
 
     def add_message_handler(self, handler: Handler) -> None:
-        """Have a function, plain or async, called with each Tick, Quote, Bar and Gap by :meth:`start_streaming`."""
+        """Have a function, plain or async, called with each Tick, Quote, Depth, Bar and Gap by :meth:`start_streaming`."""
         self._handlers.append(handler)
 
     async def start_streaming(self) -> None:

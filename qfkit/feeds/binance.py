@@ -1,4 +1,4 @@
-"""Binance spot, live and with no key: trades and the best bid and ask of any pair."""
+"""Binance spot, live and with no key: trades, the best bid and ask, and the best levels of the book of any pair."""
 
 import asyncio
 import json
@@ -8,12 +8,12 @@ import re
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from itertools import count
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 from picows.websockets.asyncio.client import ClientConnection
 
-from qfkit.core.events import Bar, Gap, MarketEvent, Quote
+from qfkit.core.events import Bar, Depth, Gap, MarketEvent, Quote
 from qfkit.core.timeframes import timeframe_ns
 from qfkit.errors import FeedError, MalformedFrameError, ParameterError, SymbolError
 from qfkit.feeds.binance_frames import CaptureParser, decode_frame, is_shutdown_notice, parse_frame, parse_reply
@@ -45,6 +45,8 @@ _MOST_BACKFILL_PAGES = 20
 _FETCHES_AT_ONCE = 8
 # A number so far ahead is none: the busiest pair needs years to get there.
 _FARTHEST = 1_000_000_000
+# An unchanged book comes ten times a second; given once a second it is known to be still there.
+_SAME_DEPTH_NS = 1_000_000_000
 _REST_VARIABLE = "QFKIT_BINANCE_REST_URL"
 
 
@@ -55,13 +57,15 @@ class BinanceFeed(SocketFeed):
       Trades that were missed are fetched and given in their order before newer ones; what cannot
       be fetched is told by one :class:`~qfkit.core.events.Gap`.
     - ``bars``: a timeframe such as "1m" takes Binance's own closed bars instead of trades.
+    - ``depth``: 5, 10 or 20 gives the best levels of the book too, ten times a second, so that market
+      orders walk them.
     - ``stream_url``, ``rest_url``: another server; else QFKIT_BINANCE_STREAM_URL and
       QFKIT_BINANCE_REST_URL, else Binance's own. With a stream of your own and no ``rest_url``
       nothing is asked by REST: symbols are not checked, and holes become gaps.
     - ``attempts_per_5_min``: no more connections are asked for, by each of the feed's connections.
       Binance bans an address at 300.
 
-    A quote bears the time of its receipt, for Binance sends none with it.
+    A quote and a depth bear the time of their receipt, for Binance sends none with it.
     """
 
     name = "binance"
@@ -77,6 +81,7 @@ class BinanceFeed(SocketFeed):
         trades: TradeKind = "aggregate",
         quotes: bool = True,
         bars: str | None = None,
+        depth: Literal[5, 10, 20] | None = None,
         stream_url: str | None = None,
         rest_url: str | None = None,
         connect_timeout_s: float = 10.0,
@@ -91,6 +96,8 @@ class BinanceFeed(SocketFeed):
     ) -> None:
         if trades not in ("aggregate", "single"):
             raise ParameterError(f'trades={trades!r}: "aggregate" or "single"')
+        if depth not in (None, 5, 10, 20):
+            raise ParameterError(f"depth={depth!r}: 5, 10 or 20 levels a side, or None for none")
         self._url = provider_url(stream_url, "QFKIT_BINANCE_STREAM_URL", BINANCE_STREAM_URL, ("wss", "ws"))
         where = "live" if self._url == BINANCE_STREAM_URL else self._url
         settings = LinkSettings(
@@ -110,13 +117,16 @@ class BinanceFeed(SocketFeed):
             self.timeframe = bars
         self._trades: TradeKind = trades
         kinds = [f"kline_{bars}" if bars is not None else "aggTrade" if trades == "aggregate" else "trade"]
-        self._kinds = (*kinds, "bookTicker") if quotes else tuple(kinds)
+        kinds += ["bookTicker"] if quotes else []
+        kinds += [f"depth{depth}@100ms"] if depth is not None else []
+        self._kinds = tuple(kinds)
         self.symbols_per_link = max(1, (streams_per_connection - 1) // len(self._kinds))
         self._most_backfill_pages = most_backfill_pages
         self._given = {
             "trades": trades,
             "quotes": quotes,
             "bars": bars,
+            "depth": depth,
             "stream_url": None if self._url == BINANCE_STREAM_URL else self._url,
             "rest_url": rest_url,
         }
@@ -124,6 +134,7 @@ class BinanceFeed(SocketFeed):
         self._rest = BinanceRest(rest_url) if has_rest else None
         self._lines: dict[str, Line] = {}
         self._updates: dict[str, int] = {}
+        self._depth_updates: dict[str, tuple[int, int]] = {}
         self._interrupted: set[str] = set()
         self._fetching = asyncio.Semaphore(_FETCHES_AT_ONCE)
         self._replies: dict[int, tuple[Link, asyncio.Future[None]]] = {}
@@ -143,6 +154,7 @@ class BinanceFeed(SocketFeed):
     async def _batches(self) -> AsyncIterator[list[MarketEvent]]:
         self._lines.clear()
         self._updates.clear()
+        self._depth_updates.clear()
         self._interrupted.clear()
         self._fetching = asyncio.Semaphore(_FETCHES_AT_ONCE)
         batches = super()._batches()
@@ -258,6 +270,15 @@ class BinanceFeed(SocketFeed):
                     line.hold_quote(event)
                 else:
                     self._put(event)
+            return True
+        if isinstance(event, Depth):
+            last, given_ns = self._depth_updates.get(symbol, (-1, 0))
+            if number < last or (number == last and received_ns - given_ns < _SAME_DEPTH_NS):
+                return True
+            self._depth_updates[symbol] = number, received_ns
+            # While trades are being fetched the next one is near.
+            if not line.is_holding:
+                self._put(event)
             return True
         if self.timeframe is not None:
             if not isinstance(event, Bar) or event.timeframe != self.timeframe:

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from qfkit.core.events import Bar, Quote, Tick
+from qfkit.core.events import Bar, Depth, Gap, Quote, Tick
 from qfkit.core.timeframes import timeframe_ns
 from qfkit.errors import MalformedFrameError, TimeframeError
+from qfkit.feeds.binance_depth import DepthBooks, depth_symbol, partial_depth
 
 __all__ = ["CaptureParser", "Reply", "decode_frame", "is_shutdown_notice", "parse_frame", "parse_reply"]
 
@@ -102,8 +103,8 @@ _decode_book = msgspec.json.Decoder(_Framed[_BookTicker], strict=False).decode
 _DATA = b'","data":'
 
 
-def parse_frame(payload: bytes | str, received_ns: int) -> Tick | Quote | Bar | None:
-    """One frame as an event; None for what is no trade, best bid and ask, or closed bar.
+def parse_frame(payload: bytes | str, received_ns: int) -> Tick | Quote | Depth | Bar | None:
+    """One frame as an event; None for what is no trade, best bid and ask, partial depth, or closed bar.
 
     Raises :class:`MalformedFrameError` for broken JSON, for a frame unlike what Binance documents
     and for an error that Binance reports. The numbers are not judged here: a price of zero or NaN
@@ -112,8 +113,8 @@ def parse_frame(payload: bytes | str, received_ns: int) -> Tick | Quote | Bar | 
     return decode_frame(payload, received_ns)[0]
 
 
-def decode_frame(payload: bytes | str, received_ns: int) -> tuple[Tick | Quote | Bar | None, int]:
-    """The event of :func:`parse_frame` and its number in the stream: a trade's id, a quote's update, else 0."""
+def decode_frame(payload: bytes | str, received_ns: int) -> tuple[Tick | Quote | Depth | Bar | None, int]:
+    """The event of :func:`parse_frame` and its number in the stream: a trade's id, a book's update, else 0."""
     try:
         if type(payload) is bytes:
             place = payload.find(_DATA, 11, 100)
@@ -139,6 +140,9 @@ def decode_frame(payload: bytes | str, received_ns: int) -> tuple[Tick | Quote |
         decode_data = _decode_data.get("kline" if kind.startswith("kline_") else kind)
         if decode_data is not None:
             return _event(decode_data(data), received_ns)
+        symbol = None if stream is None else depth_symbol(stream)
+        if symbol is not None:
+            return partial_depth(data, symbol, received_ns)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise MalformedFrameError(f"Binance's frame cannot be decoded ({error}): {_beginning(payload)}") from None
     return None, 0
@@ -199,12 +203,16 @@ def is_shutdown_notice(payload: bytes | str) -> bool:
 
 
 class CaptureParser:
-    """Reads a recorded stream, one ``<receive time in ns> <frame>`` a line, and counts what it saw."""
+    """Reads a recorded stream, one ``<receive time in ns> <frame>`` a line, and counts what it saw.
+
+    Changes of an order book become its best levels once there was a snapshot that they go on from.
+    """
 
     def __init__(self) -> None:
         self.lines = 0
+        self._books = DepthBooks()
 
-    def parse_line(self, line: bytes) -> Tick | Quote | Bar | None:
+    def parse_line(self, line: bytes) -> Tick | Quote | Depth | Bar | Gap | None:
         """One line as an event, None where it holds none; the errors of :func:`parse_frame`."""
         self.lines += 1
         received, _, payload = line.partition(b" ")
@@ -216,6 +224,8 @@ class CaptureParser:
             raise MalformedFrameError(
                 f"line {self.lines} of the capture does not begin with its receive time in ns: {_beginning(line)}"
             ) from None
+        if b'"depthUpdate"' in payload[:80] or payload.startswith(b'{"lastUpdateId"'):
+            return self._books.take(payload, received_ns)
         return parse_frame(payload, received_ns)
 
 

@@ -13,6 +13,7 @@ import msgspec
 from qfkit.core.events import (
     Bar,
     CorporateAction,
+    Depth,
     Gap,
     Heartbeat,
     Hours,
@@ -387,6 +388,8 @@ class FailoverFeed(Feed):
                     part.feed.ledger[event.symbol].late += 1
             elif isinstance(event, Gap):
                 choice.take_gap(place, event, out)
+            elif isinstance(event, Depth):
+                choice.take_depth(place, event, out)
             elif isinstance(event, CorporateAction):
                 self._facts.act(place, _replace(event, symbol=choice.symbol), out)
             else:

@@ -3,13 +3,14 @@
 import asyncio
 from itertools import islice
 
-from qfkit.core.events import MarketEvent, Quote
+from qfkit.core.events import Depth, MarketEvent, Quote
 
 __all__ = ["Inbox"]
 
 
 class Inbox:
-    """A bounded queue of events. Under pressure a quote takes the place of the symbol's quote before it.
+    """A bounded queue of events. Under pressure a quote takes the place of the symbol's quote before it, and so does
+    the depth of a book.
 
     Trades are never dropped: a reader that finds it full waits for room, and so does the sender
     behind the socket. ``wake`` is set while there is something to look at.
@@ -24,7 +25,7 @@ class Inbox:
         self._next_key = 0
         # By running number, because a replaced quote must leave the middle and keep the order.
         self._events: dict[int, MarketEvent] = {}
-        self._newest_quotes: dict[str, int] = {}
+        self._newest_quotes: dict[tuple[type, str], int] = {}
 
     def __len__(self) -> int:
         return len(self._events)
@@ -35,11 +36,12 @@ class Inbox:
 
     def put(self, event: MarketEvent) -> None:
         """Add an event; whoever adds many waits for room when it is full."""
-        if type(event) is Quote:
+        if type(event) is Quote or type(event) is Depth:
+            key = (type(event), event.symbol)
             if len(self._events) >= self._conflate_from:
-                older = self._newest_quotes.get(event.symbol, -1)
+                older = self._newest_quotes.get(key, -1)
                 self.conflated += self._events.pop(older, None) is not None
-            self._newest_quotes[event.symbol] = self._next_key
+            self._newest_quotes[key] = self._next_key
         self._events[self._next_key] = event
         self._next_key += 1
         self.wake.set()

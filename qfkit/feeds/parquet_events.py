@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, get_args
 
 import msgspec
 
-from qfkit.core.events import Gap, Heartbeat, Hours, MarketEvent
+from qfkit.core.events import Depth, Gap, Heartbeat, Hours, MarketEvent
 from qfkit.errors import FrameError
 from qfkit.feeds.captures import BATCH, OnBad, Portion, file_system_of, shown
 
@@ -21,6 +21,7 @@ __all__ = ["are_events", "encode_part", "event_schema", "part_portions", "pieces
 
 _KINDS: dict[str, type[Any]] = {str(kind.__struct_config__.tag): kind for kind in get_args(MarketEvent)}
 _FIELDS: dict[type[Any], tuple[str, ...]] = {kind: kind.__struct_fields__ for kind in _KINDS.values()}
+_LEVELS = tuple(_FIELDS[Depth].index(side) for side in ("bids", "asks"))
 _logger = logging.getLogger("qfkit.feeds")
 
 _ROWS = 4_096
@@ -217,7 +218,9 @@ def _read_tail(data: bytes, name: str) -> Iterator[list[MarketEvent]]:
 
 def _events(table: "pyarrow.RecordBatch") -> list[MarketEvent]:
     kinds = table.column("kind").to_pylist()
-    columns = {field: table.column(field).to_pylist() for field in _TYPES}
+    # A recording of before a field or kind of event was known has no column for it.
+    names = set(table.schema.names)
+    columns = {field: table.column(field).to_pylist() if field in names else [None] * len(kinds) for field in _TYPES}
     return [_event(_KINDS[kind], columns, row) for row, kind in enumerate(kinds)]
 
 
@@ -226,5 +229,8 @@ def _event(kind: type[Any], columns: dict[str, list[Any]], row: int) -> MarketEv
     if kind is Hours:
         place = _FIELDS[kind].index("sessions")
         values[place] = tuple((int(start), int(end)) for start, end in json.loads(values[place]))
+    elif kind is Depth:
+        for place in _LEVELS:
+            values[place] = tuple((float(price), float(size)) for price, size in json.loads(values[place]))
     event: MarketEvent = kind(*values)
     return event

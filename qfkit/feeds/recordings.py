@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 
 import msgspec
 
-from qfkit.core.events import Bar, Command, Event, Gap, Heartbeat, MarketEvent, Quote, Tick
+from qfkit.core.events import Bar, Command, Depth, Event, Gap, Heartbeat, MarketEvent, Quote, Tick
 from qfkit.errors import DataError, FrameError, SymbolError, TimeframeError, did_you_mean
 from qfkit.feeds.calendars import calendar_named, with_hours
 from qfkit.feeds.captures import (
@@ -47,6 +47,7 @@ Reader: TypeAlias = Callable[[OnBad | None], Iterator[Portion]]
 
 _MARKET = get_args(MarketEvent)
 _COMMANDS = get_args(Command)
+_WITH_SYMBOL = (Bar, Depth, Gap, Quote, Tick)
 # So many events say which symbols a stream holds; one that comes up later is given all the same.
 _SURVEYED = 20_000
 _TIME_COLUMNS = ("time", "timestamp", "datetime", "date")
@@ -363,10 +364,12 @@ def _open_events(source: Iterable[Any], wanted: tuple[str, ...] | None, timefram
     for kind in kinds:
         if not issubclass(kind, (*_MARKET, *_COMMANDS)):
             place = next(place for place, event in enumerate(source) if type(event) is kind)
-            raise DataError(f"event {place} is a {kind.__name__}, no event: give Bar, Tick, Quote, Gap or Heartbeat")
+            raise DataError(
+                f"event {place} is a {kind.__name__}, no event: give Bar, Tick, Quote, Depth, Gap or Heartbeat"
+            )
     has_commands = any(kind in _COMMANDS for kind in kinds)
-    bare = all(kind in (Bar, Gap, Quote, Tick) for kind in kinds)
-    with_symbols = source if bare else (event for event in source if type(event) in (Bar, Gap, Quote, Tick))
+    bare = all(kind in _WITH_SYMBOL for kind in kinds)
+    with_symbols = source if bare else (event for event in source if type(event) in _WITH_SYMBOL)
     found = dict.fromkeys(map(attrgetter("symbol"), with_symbols))
     timeframes = dict.fromkeys(event.timeframe for event in source if type(event) is Bar) if Bar in kinds else {}
     count = kinds.total()

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from qfkit.core.events import Bar, Gap, Hours, MarketEvent, Quote, Tick
+from qfkit.core.events import Bar, Depth, Gap, Hours, MarketEvent, Quote, Tick
 
 __all__ = ["Choice", "Patience", "Source", "Switch"]
 
@@ -225,6 +225,12 @@ class Choice:
         """What the active source could not deliver, unless another one covered the time."""
         if self.place == place and gap.end_ns > self._floor_ns:
             out.append(_replace(gap, symbol=self.symbol, start_ns=max(gap.start_ns, self._floor_ns)))
+
+    def take_depth(self, place: int, depth: Depth, out: list[MarketEvent]) -> None:
+        """The book of the active source; that of another is of no use, and is told anew when it is."""
+        active = self.active
+        if self.place == place and active is not None:
+            out.append(_replace(depth, symbol=self.symbol, source=active.name))
 
     def _give(self, name: str, event: Priced, now_ns: int, out: list[MarketEvent]) -> bool:
         time_ns = event.time_ns

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import msgspec
 
+from qfkit.core import costs as costs_module
 from qfkit.core import risk as risk_module
 from qfkit.core import sizing as sizing_module
 from qfkit.core.costs import Commission, Costs
@@ -172,9 +173,10 @@ def _costs_meta(costs: Costs) -> dict[str, Any]:
     return {
         "commission": msgspec.to_builtins(commission) if _is_plain(commission) else _callable_meta(commission),
         "slippage_bps": slippage if _is_plain(slippage) else _callable_meta(slippage),
-        "latency_s": costs.latency_s,
+        "latency_s": costs.latency_s if _is_plain(costs.latency_s) else _part_meta(costs.latency_s),
         "participation": costs.participation,
         "limit_fills": costs.limit_fills,
+        "impact": _part_meta(costs.impact),
         "text": costs.describe(),
     }
 
@@ -189,9 +191,12 @@ def _callable_meta(value: object) -> dict[str, str]:
 
 def _costs_of(meta: Mapping[str, Any]) -> Costs:
     fields = {name: value for name, value in meta.items() if name != "text"}
-    for name in ("commission", "slippage_bps"):
-        value = fields[name]
+    for name in ("commission", "slippage_bps", "latency_s", "impact"):
+        value = fields.get(name)
         if isinstance(value, dict):
+            if "class" in value:
+                fields[name] = _part_of(value, "costs", costs_module)
+                continue
             if "callable" in value:
                 raise SessionError(
                     f"the session's {name} was the function {value['callable']}, which a journal cannot hold: "

@@ -7,7 +7,7 @@ from typing import Any
 
 from qfkit.core.costs import Costs
 from qfkit.core.engine import Engine
-from qfkit.core.events import Bar, Event, Quote, Stop, Tick, check_event
+from qfkit.core.events import Bar, Depth, Event, Quote, Stop, Tick, check_event
 from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sizer
 from qfkit.core.strategy import Strategy, named_strategies
@@ -241,7 +241,7 @@ class _Border:
             if isinstance(event, Bar):
                 self.first_ns, self.timeframe = event.time_ns, event.timeframe
                 return
-            if isinstance(event, Tick | Quote) and self.first_ns is None:
+            if isinstance(event, Tick | Quote | Depth) and self.first_ns is None:
                 self.first_ns = event.time_ns
 
     def _check_order(self, batch: list[Event]) -> None:

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from qfkit.core.costs import Commission, Costs
 from qfkit.core.engine import Engine
 from qfkit.core.events import Bar
-from qfkit.core.market import Market
+from qfkit.core.market import Market, see_price
 from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side, Signal, Trade
-from qfkit.core.portfolio import Book, see_price
+from qfkit.core.portfolio import Book
 from qfkit.core.records import Fault
 from qfkit.core.risk import Exposure, RiskLimits, gate
 from qfkit.core.sizing import FixedQuantity, FractionOfEquity
@@ -66,7 +66,7 @@ def fast_run(engine: Engine, columns: BarColumns, targets: Floats) -> "FastRecor
     terms = _terms(engine.costs, engine.risk)
     if engine.has_own_sizer and type(engine.sizer) not in (FixedQuantity, FractionOfEquity):
         return None
-    if terms is None or engine.latency_ns > int((columns.close_ns - columns.open_ns).min()):
+    if terms is None or engine.costs.latency_ns > int((columns.close_ns - columns.open_ns).min()):
         return None
     rows, weights = changes(targets)
     (desk,) = engine.desks.values()
@@ -100,8 +100,10 @@ def _size_of(engine: Engine) -> Callable[[float, float], float] | None:
 
 
 def _terms(costs: Costs, risk: RiskLimits) -> _Terms | None:
-    """None where a callable or a limit beyond the gross exposure has a say."""
-    if not isinstance(costs.slippage_bps, int | float):
+    """None where a callable, a latency that varies, an impact or a limit beyond the gross exposure has a say."""
+    if not isinstance(costs.slippage_bps, int | float) or not isinstance(costs.latency_s, int | float):
+        return None
+    if costs.impact is not None:
         return None
     if replace(risk, max_gross_exposure=1.0, price_collar=None) != RiskLimits(price_collar=None):
         return None
@@ -306,7 +308,7 @@ class FastRecords:
             target = weight * equity / price if size is None else weight * size(equity, price)
             change = target - held
             allowed, checks = gate(
-                engine.risk, change, price, price, Exposure(equity, held, 0.0), engine.cost_at(price, change)
+                engine.risk, change, price, price, Exposure(equity, held, 0.0), engine.cost_at(price, change, None)
             )
             refusal = "; ".join(
                 f"{check.name} {check.value:.6g} over {check.limit:.6g}" for check in checks if not check.passed
@@ -348,7 +350,7 @@ class FastRecords:
                 self._name,
                 signal.reason,
                 signal.time_ns,
-                signal.time_ns + self._engine.latency_ns,
+                signal.time_ns + self._engine.costs.latency_ns,
                 float(columns.close[row]),
                 signal_id=signal.signal_id,
                 updated_ns=signal.time_ns,
