@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 
+from qfkit.core.assessment import Assessor, RiskBands
 from qfkit.core.broker import Broker
 from qfkit.core.corporate import apply_action
 from qfkit.core.costs import Costs
@@ -41,6 +42,7 @@ from qfkit.core.notices import see_stale, take_hours, take_instrument
 from qfkit.core.orders import Fill
 from qfkit.core.portfolio import Book, cash_shares
 from qfkit.core.records import Fault, Records
+from qfkit.core.returns_window import ReturnsWindow
 from qfkit.core.risk import RiskLimits
 from qfkit.core.seats import Seat
 from qfkit.core.sizing import FractionOfEquity, Sizer
@@ -66,7 +68,8 @@ class Engine:
     fractions of ``cash`` (equal by default). ``timeframe`` is that of ``on_bar``: None takes the
     incoming bars' own, or "1m" for ticks. ``resolve`` finds the class that a ``SwapStrategy``
     event names. The owner drains :attr:`records`. ``has_running_metrics`` False leaves the drawdown and
-    the curve out of snapshots, for a run that is measured at its end.
+    the curve out of snapshots, for a run that is measured at its end. ``assess_every_s`` has a
+    :class:`RiskAssessment` made so often on the engine's clock, by the bounds of ``risk_bands``.
     """
 
     def __init__(
@@ -82,6 +85,8 @@ class Engine:
         symbols: Sequence[str] = (),
         resolve: Callable[[str], type[Strategy]] | None = None,
         has_running_metrics: bool = True,
+        assess_every_s: float | None = None,
+        risk_bands: RiskBands | None = None,
     ) -> None:
         if not 0.0 < cash < inf:
             raise ParameterError(f"cash={cash!r}: the starting cash must be above zero and finite")
@@ -142,6 +147,8 @@ class Engine:
             Flatten: self.steering.flatten,
             Stop: self._on_stop,
         }
+        self.returns: ReturnsWindow | None = None
+        self.assessor = None if assess_every_s is None else Assessor(self, assess_every_s, risk_bands)
         self.desks = self._open_desks(strategies, cash_shares(strategies, shares), cash)
         self._only_book = next(iter(self.desks.values())).book if len(self.desks) == 1 else None
         if timeframe is not None:

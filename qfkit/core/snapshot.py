@@ -6,6 +6,7 @@ the session adds ``name``, ``state``, ``feed``, ``messages`` and ``journal_path`
 
 import msgspec
 
+from qfkit.core.assessment import RiskAssessment
 from qfkit.core.orders import Fill, Order
 
 __all__ = ["FeedView", "PositionView", "Snapshot", "StrategyView", "SymbolHealth", "SymbolView"]
@@ -129,6 +130,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     feed: FeedView | None = None
     messages: tuple[tuple[int, str], ...] = ()
     journal_path: str = ""
+    assessment: RiskAssessment | None = None
 
     @property
     def pnl(self) -> float:

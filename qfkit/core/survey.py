@@ -41,6 +41,7 @@ def take_snapshot(engine: "Engine") -> Snapshot:
         fills=tuple(engine.last_fills),
         strategies=tuple(_strategy_view(desk, engine) for desk in desks),
         equity_curve=tuple([(int(row[0]), row[1]) for row in engine.equity_curve]),
+        assessment=None if engine.assessor is None else engine.assessor.last,
     )
 
 
