@@ -4,19 +4,24 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from html import escape
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from qfkit.core.assessment import RiskAssessment
 from qfkit.core.costs import Costs
 from qfkit.core.events import Bar
+from qfkit.core.holdings import Holdings, PastPrices
 from qfkit.core.metrics import Metrics, measure
 from qfkit.core.orders import Fill, Order, Signal, Trade
 from qfkit.core.records import Fault
+from qfkit.core.risk_report import RiskReport
 from qfkit.core.wording import count, money, percent, share, span_text, utc_time
 from qfkit.errors import ParameterError, did_you_mean
+from qfkit.risks import holdings_of_fills, measure_risk, past_prices
 from qfkit.tables import (
     BarColumns,
     EquityColumns,
     FillColumns,
+    assessments_frame,
     bar_columns,
     bars_frame,
     equity_columns,
@@ -59,6 +64,8 @@ class RecordLists(Protocol):
     def equity(self) -> Sequence[tuple[float, ...]]: ...
     @property
     def faults(self) -> Sequence[Fault]: ...
+    @property
+    def assessments(self) -> Sequence[RiskAssessment]: ...
 
 
 class Result:
@@ -70,6 +77,7 @@ class Result:
     - ``order_timing`` is the first of the assumptions; ``assumptions`` are further ones;
     - ``data_span`` is the time of the first and the last event, UTC ns; None takes the equity's;
     - ``periods_per_year`` None infers it from the times (see ``metrics.assumption``);
+    - ``holdings`` are the positions in the end; None reads them off the fills;
     - ``equity_arrays``, ``bar_arrays`` and ``fill_arrays`` are the same as the records' lists, for whoever has
       arrays already: the lists are not touched then.
 
@@ -90,6 +98,7 @@ class Result:
         assumptions: tuple[str, ...] = (),
         data_span: tuple[int, int] | None = None,
         periods_per_year: float | None = None,
+        holdings: Holdings | None = None,
         equity_arrays: EquityColumns | None = None,
         bar_arrays: Mapping[str, BarColumns] | None = None,
         fill_arrays: FillColumns | None = None,
@@ -105,6 +114,7 @@ class Result:
         self._further_assumptions = assumptions
         self._data_span = data_span
         self._periods_per_year = periods_per_year
+        self._holdings = holdings
         self._equity_arrays = equity_arrays
         self._bar_arrays = bar_arrays
         self._fill_arrays = fill_arrays
@@ -141,6 +151,11 @@ class Result:
         """The closed bars, indexed by their open time; each is known only from ``close_time`` on."""
         return bars_frame(self._bars)
 
+    @cached_property
+    def assessments(self) -> "pandas.DataFrame":
+        """The risk assessments, indexed by their time; empty where none were asked for."""
+        return assessments_frame(self.records.assessments)
+
     @property
     def faults(self) -> tuple[Fault, ...]:
         """The exceptions that stopped a strategy."""
@@ -159,6 +174,49 @@ class Result:
             fills=self.records.fills,
             periods_per_year=self._periods_per_year,
         )
+
+    @cached_property
+    def risk(self) -> RiskReport:
+        """The risk of the positions that are open in the end: :meth:`measure_risk` as it is without arguments."""
+        return self.measure_risk()
+
+    def measure_risk(
+        self,
+        *,
+        benchmark: "str | pandas.Series[Any] | None" = None,
+        level: float = 0.95,
+        returns: int = 250,
+        participation: float = 0.1,
+    ) -> RiskReport:
+        """Value at risk, shortfall, beta, concentration and so on of the positions open in the end.
+
+        - ``benchmark`` of beta: a symbol of the run (None takes the first), or a Series of prices by time;
+        - ``level`` of value at risk; ``returns`` is how many of the last marks' are looked back on;
+        - ``participation``: the share of the volume that an exit takes.
+        """
+        return measure_risk(
+            self.holdings,
+            self._bars,
+            self._equity,
+            self.records.fills,
+            starting_equity=self.starting_cash,
+            benchmark=benchmark,
+            level=level,
+            returns=returns,
+            participation=participation,
+        )
+
+    @cached_property
+    def holdings(self) -> Holdings:
+        """The positions that are open in the end, their prices and the equity."""
+        if self._holdings is not None:
+            return self._holdings
+        return holdings_of_fills(self.records.fills, self._bars, self._equity, self.starting_cash)
+
+    @property
+    def closes(self) -> PastPrices:
+        """The closes of all symbols, as of every time at which one of them closed a bar."""
+        return past_prices(self._bars)
 
     @property
     def assumptions(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
+from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar, Event
 from qfkit.core.orders import Fill, Order, Signal, Trade
 from qfkit.core.records import Fault
@@ -18,6 +19,7 @@ from qfkit.errors import JournalError, JournalFormatError
 from qfkit.journal.schema import (
     ACCOUNT,
     APPLICATION_ID,
+    ASSESSMENTS,
     BAD_EVENTS,
     BARS,
     FAULTS,
@@ -176,10 +178,15 @@ class JournalReader:
             expected = first_seq + count
             yield events[max(0, from_seq - first_seq) :]
 
+    def rows(self, table: Table[Any]) -> Iterator[tuple[Any, ...]]:
+        """All rows of a table, as they were written; none where an older format has no such table."""
+        has_table = self._one(f"SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{table.name}'")  # noqa: S608 - a name of our own
+        return iter(()) if has_table is None else self.query(table.select)
+
     def records(self, table: Table[Record]) -> list[Record]:
         """All records of a table, in the order in which they were made."""
         with self._explaining():
-            return [table.record(row) for row in self.query(table.select)]
+            return [table.record(row) for row in self.rows(table)]
 
     def orders(self) -> list[Order]:
         """Every order, as it stands."""
@@ -199,6 +206,9 @@ class JournalReader:
 
     def faults(self) -> list[Fault]:
         return self.records(FAULTS)
+
+    def assessments(self) -> list[RiskAssessment]:
+        return self.records(ASSESSMENTS)
 
     def log(self) -> list[LogEntry]:
         return self.records(LOG)

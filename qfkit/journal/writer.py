@@ -75,6 +75,11 @@ class JournalWriter:
         try:
             with JournalReader(path) as reader:
                 writer.next_seq, writer.feed_events = reader.event_count, reader.feed_events
+            with writer._transaction() as connection:
+                # A journal of an older format has fewer tables.
+                for table in RECORD_TABLES:
+                    connection.execute(table.create.replace("TABLE", "TABLE IF NOT EXISTS", 1))
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
         except JournalError:
             writer.abandon()
             raise
