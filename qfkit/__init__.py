@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qfkit import errors, feeds
+    from qfkit.core.assessment import RiskAssessment, RiskBands
     from qfkit.core.costs import Commission, Costs
     from qfkit.core.engine import Engine
     from qfkit.core.events import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     )
     from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side, Signal, TimeInForce, Trade
     from qfkit.core.risk import RiskLimits
+    from qfkit.core.risk_report import RiskReport
     from qfkit.core.sizing import Fixed, FractionOfEquity
     from qfkit.core.snapshot import Snapshot
     from qfkit.core.strategy import Param, Strategy
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from qfkit.live.session import Session
     from qfkit.research.backtest import backtest
     from qfkit.research.signal import signal
+    from qfkit.research.stress import StressTest, stress
     from qfkit.result import Result
     from qfkit.samples import sample
     from qfkit.strategies import (
@@ -121,7 +124,10 @@ __all__ = [
     "ReplayFeed",
     "Result",
     "Resume",
+    "RiskAssessment",
+    "RiskBands",
     "RiskLimits",
+    "RiskReport",
     "Session",
     "SetParameters",
     "Side",
@@ -131,6 +137,7 @@ __all__ = [
     "Stochastic",
     "Stop",
     "Strategy",
+    "StressTest",
     "SwapStrategy",
     "SyntheticFeed",
     "Tick",
@@ -150,9 +157,11 @@ __all__ = [
     "sample",
     "sessions",
     "signal",
+    "stress",
 ]
 
 _NAMES = {
+    "qfkit.core.assessment": ("RiskAssessment", "RiskBands"),
     "qfkit.core.costs": ("Commission", "Costs"),
     "qfkit.core.engine": ("Engine",),
     "qfkit.core.events": (
@@ -192,6 +201,7 @@ _NAMES = {
     ),
     "qfkit.core.orders": ("Fill", "Order", "OrderStatus", "OrderType", "Side", "Signal", "TimeInForce", "Trade"),
     "qfkit.core.risk": ("RiskLimits",),
+    "qfkit.core.risk_report": ("RiskReport",),
     "qfkit.core.sizing": ("Fixed", "FractionOfEquity"),
     "qfkit.core.snapshot": ("Snapshot",),
     "qfkit.core.strategy": ("Param", "Strategy"),
@@ -209,6 +219,7 @@ _NAMES = {
     "qfkit.live.session": ("Session",),
     "qfkit.research.backtest": ("backtest",),
     "qfkit.research.signal": ("signal",),
+    "qfkit.research.stress": ("StressTest", "stress"),
     "qfkit.result": ("Result",),
     "qfkit.samples": ("sample",),
     "qfkit.strategies": (

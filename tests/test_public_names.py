@@ -15,9 +15,9 @@ PINNED = """
 ADX ATR AlphaVantageFeed AlphaVantageWebSocket Bar BinanceFeed BinanceWebSocket BollingerBands BollingerReversion Commission CorporateAction Costs DonchianChannel EMA
 Engine FailoverFeed Fill Fixed Flatten FractionOfEquity Gap Heartbeat Hours Indicator Instrument MACD MomentumRebalance MovingAverageCrossover
 OnBalanceVolume Order OrderStatus OrderType Param Pause Price QfkitError Quote RSI RateOfChange
-RealTimeMovingAverageCrossover ReplayFeed Result Resume RiskLimits SMA Session SetParameters Side Signal Snapshot
-StandardDeviation Stochastic Stop Strategy SwapStrategy SyntheticFeed Tick TimeInForce Trade VWAP WMA YahooFeed YahooFinanceWebSocket ZScore
-allow_nested_loops backtest errors feeds history paper resume run sample sessions signal
+RealTimeMovingAverageCrossover ReplayFeed Result Resume RiskAssessment RiskBands RiskLimits RiskReport SMA Session SetParameters Side Signal Snapshot
+StandardDeviation Stochastic Stop Strategy StressTest SwapStrategy SyntheticFeed Tick TimeInForce Trade VWAP WMA YahooFeed YahooFinanceWebSocket ZScore
+allow_nested_loops backtest errors feeds history paper resume run sample sessions signal stress
 """.split()  # noqa: SIM905
 
 HEAVY = ("pandas", "ipywidgets", "bqplot", "yfinance", "pyarrow", "httpx", "websockets", "rich", "IPython", "bokeh")
