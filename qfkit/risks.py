@@ -37,7 +37,9 @@ def past_prices(bars: Mapping[str, BarColumns]) -> PastPrices:
 def _as_of(known_ns: Times, values: Floats, times_ns: Times) -> Floats:
     """The last value known at each time; NaN before the first."""
     at = np.searchsorted(known_ns, times_ns, side="right") - 1
-    found: Floats = np.where(at >= 0, values[np.maximum(at, 0)], np.nan) if len(values) else np.full(len(times_ns), np.nan)
+    found: Floats = (
+        np.where(at >= 0, values[np.maximum(at, 0)], np.nan) if len(values) else np.full(len(times_ns), np.nan)
+    )
     return found
 
 
@@ -96,19 +98,21 @@ def measure_risk(
 
 def _benchmark(given: "str | pandas.Series[Any] | None", past: PastPrices) -> tuple[str, Floats | None]:
     if given is None:
-        return (past.symbols[0], past.values[:, 0]) if past.symbols else ("", None)
+        return (past.symbols[0], past.prices[:, 0]) if past.symbols else ("", None)
     if isinstance(given, str):
         if given not in past.symbols:
             raise ParameterError(
                 f"benchmark={given!r}: the run has no bars of it; give its prices as a Series."
                 f"{did_you_mean(given, past.symbols)}"
             )
-        return given, past.values[:, past.symbols.index(given)]
+        return given, past.prices[:, past.symbols.index(given)]
     index: Any = getattr(given, "index", None)
     if not hasattr(index, "as_unit"):
         raise ParameterError(f"benchmark={type(given).__name__}: give a symbol, or a Series of prices indexed by time")
     if index.tz is None:
-        raise NaiveTimeError("the benchmark's times have no time zone: benchmark.tz_localize(\"UTC\") says that they are UTC")
+        raise NaiveTimeError(
+            'the benchmark\'s times have no time zone: benchmark.tz_localize("UTC") says that they are UTC'
+        )
     if not index.is_monotonic_increasing:
         raise DataError("the benchmark's times are not in order: benchmark.sort_index()")
     values = np.asarray(given, dtype=np.float64)

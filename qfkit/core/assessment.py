@@ -262,9 +262,7 @@ class Assessor:
             if bounds is not None and value > bounds[0]:
                 rank = 3 if value > bounds[2] else 2 if value > bounds[1] else 1
                 label = label.format(symbol=figures["largest_symbol"])
-                passed.append(
-                    (rank, f"{_LEVELS[rank]}: {label} {written(value)}, above {written(bounds[rank - 1])}")
-                )
+                passed.append((rank, f"{_LEVELS[rank]}: {label} {written(value)}, above {written(bounds[rank - 1])}"))
         passed.sort(key=lambda one: -one[0])
         return _LEVELS[passed[0][0] if passed else 0], tuple([text for _, text in passed])
 
@@ -276,9 +274,7 @@ class Assessor:
             track = self._engine.tracks[symbol]
             volume = _volume(track, int(times_ns[0])) / len(times_ns) if len(times_ns) else nan
             # A volume of nothing but zeros is that of a provider who gives none.
-            days = liquidation_days(
-                value / track.market.price, volume * marks_per_day or nan, self.bands.participation
-            )
+            days = liquidation_days(value / track.market.price, volume * marks_per_day or nan, self.bands.participation)
             if days != days:
                 return nan
             slowest = max(slowest, days)

@@ -49,14 +49,16 @@ class Holdings(msgspec.Struct, frozen=True):
         )
 
     @property
-    def values(self) -> dict[str, float]:
+    def market_values(self) -> dict[str, float]:
         """Signed, at the last prices, in the account's money."""
         return {symbol: quantity * self.prices[symbol] for symbol, quantity in self.quantities.items()}
 
     @property
     def weights(self) -> dict[str, float]:
         """Signed, in times the equity; empty where there is none."""
-        return {symbol: value / self.equity for symbol, value in self.values.items()} if self.equity > 0.0 else {}
+        return (
+            {symbol: value / self.equity for symbol, value in self.market_values.items()} if self.equity > 0.0 else {}
+        )
 
 
 class PastPrices(msgspec.Struct, frozen=True):
@@ -64,14 +66,14 @@ class PastPrices(msgspec.Struct, frozen=True):
 
     symbols: tuple[str, ...]
     times_ns: Times
-    values: Floats
+    prices: Floats
 
     @property
     def returns(self) -> Floats:
         """From each mark to the next: one row less than there are marks."""
-        changes: Floats = self.values[1:] / self.values[:-1] - 1.0
+        changes: Floats = self.prices[1:] / self.prices[:-1] - 1.0
         return changes
 
     def last(self, returns: int) -> "PastPrices":
         """The marks of the last so many returns."""
-        return PastPrices(self.symbols, self.times_ns[-returns - 1 :], self.values[-returns - 1 :])
+        return PastPrices(self.symbols, self.times_ns[-returns - 1 :], self.prices[-returns - 1 :])

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import nan
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ __all__ = ["RETURNS_KEPT", "ReturnsWindow", "follow_returns"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Times: TypeAlias = NDArray[np.int64]
+Number = TypeVar("Number", bound=np.generic)
 
 RETURNS_KEPT = 250
 """Marks that are kept: about a year of daily bars, four hours of minutes."""
@@ -84,15 +85,16 @@ class ReturnsWindow:
 
     def values(self) -> Floats:
         """The returns, oldest first: marks x symbols."""
-        return self._in_order(self._ring)
+        return _in_order(self._ring, self.count)
 
     def times_ns(self) -> Times:
         """The times of the marks that end each return, oldest first."""
-        return self._in_order(self._times)
+        return _in_order(self._times, self.count)
 
-    def _in_order(self, ring: NDArray[np.generic]) -> NDArray[np.generic]:
-        place = self.count % self.length
-        return ring[: self.count].copy() if self.count <= self.length else np.concatenate((ring[place:], ring[:place]))
+
+def _in_order(ring: NDArray[Number], count: int) -> NDArray[Number]:
+    place = count % len(ring)
+    return ring[:count].copy() if count <= len(ring) else np.concatenate((ring[place:], ring[:place]))
 
 
 def follow_returns(engine: "Engine", length: int = RETURNS_KEPT) -> ReturnsWindow:

@@ -340,7 +340,7 @@ def _standardised(series: Floats, power: int) -> float:
     away /= largest
     squares = away * away
     raised = squares * squares if power == 4 else squares * away
-    return fsum(raised.tolist()) / count / (fsum(squares.tolist()) / count) ** (power / 2.0)
+    return float(fsum(raised.tolist()) / count / (fsum(squares.tolist()) / count) ** (power / 2.0))
 
 
 def _moments(series: Floats) -> tuple[float, float] | None:

@@ -154,7 +154,7 @@ class RiskReport(msgspec.Struct, frozen=True):
             ("max drawdown", _share(self.max_drawdown)),
             ("longest under water", span(self.longest_under_water_days)),
             ("turnover a year", multiple(self.turnover)),
-            ("days to sell", _plain(self.liquidation_days)),
+            ("days to sell", _days(self.liquidation_days)),
             (f"value at risk {level}, a mark", _share(self.value_at_risk)),
             ("expected shortfall, a mark", _share(self.expected_shortfall)),
             (f"value at risk {level}, a day", _share(self.value_at_risk_day)),
@@ -189,7 +189,7 @@ class RiskReport(msgspec.Struct, frozen=True):
             lines += ["", f"{'':<{width}}  {'weight':>10}  {'part of VaR':>11}  {'beta':>7}  {'days to sell':>12}"]
             lines += [
                 f"{name:<{width}}  {_share(one.weight):>10}  {_share(one.component_value_at_risk_day):>11}  "
-                f"{_plain(one.beta):>7}  {_plain(one.liquidation_days):>12}"
+                f"{_plain(one.beta):>7}  {_days(one.liquidation_days):>12}"
                 for name, one in zip(names, self.positions, strict=True)
             ]
         return "\n".join([*lines, *(f"- {_printable(note)}" for note in self.notes)])
@@ -206,7 +206,7 @@ class RiskReport(msgspec.Struct, frozen=True):
         held = "".join(
             f"<tr><td>{escape(one.symbol)}</td><td>{_share(one.weight)}</td>"
             f"<td>{_share(one.component_value_at_risk_day)}</td><td>{_plain(one.beta)}</td>"
-            f"<td>{_plain(one.liquidation_days)}</td></tr>"
+            f"<td>{_days(one.liquidation_days)}</td></tr>"
             for one in self.positions
         )
         table = f"<table><tr>{head}</tr>{held}</table>" if held else ""
@@ -374,11 +374,13 @@ def _share(fraction: float) -> str:
 
 
 def _plain(value: float) -> str:
-    if value != value:
-        return "n/a"
-    if value == inf:
+    return "n/a" if value != value else f"{round(value, 2) + 0.0:,.2f}"
+
+
+def _days(days: float) -> str:
+    if days == inf:
         return "never"
-    return f"{value:,.2f}" if abs(value) >= 0.01 or not value else f"{value:.2g}"
+    return "below 0.01" if 0.0 < days < 0.01 else _plain(days)
 
 
 def _printable(text: str) -> str:

@@ -66,8 +66,8 @@ def backtest(
     caused it; data that cannot be traded on as :class:`DataError`, with the row and the fix.
     """
     named = named_strategies(strategies)
-    settings = {"cash": cash, "costs": costs, "risk": risk, "sizer": sizer, "shares": shares, "timeframe": timeframe}
-    settings |= {"assess_every_s": assess_every_s, "risk_bands": risk_bands}
+    settings: dict[str, Any] = {"cash": cash, "costs": costs, "risk": risk, "sizer": sizer, "shares": shares}
+    settings |= {"timeframe": timeframe, "assess_every_s": assess_every_s, "risk_bands": risk_bands}
     if calendar is None and _holds_bars(data):
         columns = _chosen(_columns(data, timeframe), symbols)
         return _on_columns(named, columns, _label(data), progress, settings)

@@ -55,9 +55,13 @@ class StressTest:
         self.notes = tuple(notes)
         equity = holdings.equity
         self.rows = tuple(
-            StressRow(name, symbol, quantity, value, shocks[symbol], value * shocks[symbol], value * shocks[symbol] / equity)
+            StressRow(
+                name, symbol, quantity, value, shocks[symbol], value * shocks[symbol], value * shocks[symbol] / equity
+            )
             for name, shocks in scenarios.items()
-            for (symbol, quantity), value in zip(holdings.quantities.items(), holdings.values.values(), strict=True)
+            for (symbol, quantity), value in zip(
+                holdings.quantities.items(), holdings.market_values.values(), strict=True
+            )
         )
 
     @property
@@ -105,9 +109,7 @@ class StressTest:
 
     @property
     def _bars(self) -> list[tuple[str, dict[str, float]]]:
-        return [
-            (name, {row.symbol: row.pnl for row in self.rows if row.scenario == name}) for name in self.scenarios
-        ]
+        return [(name, {row.symbol: row.pnl for row in self.rows if row.scenario == name}) for name in self.scenarios]
 
     @property
     def _heading(self) -> str:
@@ -168,7 +170,10 @@ def stress(
         scenarios[name] = _priced(given, holdings, past, members)
     if volatility is not None or correlation is not None:
         scenarios |= _distributed(holdings, past, volatility, correlation, level, returns)
-        notes.append(f"volatility and correlation: the loss of a day that is passed on {1.0 - level:.3g} of the days")
+        rare = f"{(1.0 - level) * 100.0:.3g} %"
+        notes.append(
+            f"volatility and correlation: the loss of a day that {rare} of all days pass, by a normal distribution"
+        )
     for name, (start, end) in _named_windows(window):
         scenarios |= _replayed(holdings, past, name, start, end)
     return StressTest(holdings, scenarios, notes)
@@ -197,9 +202,7 @@ def _past_of(prices: Any) -> PastPrices:
     if index.tz is None:
         raise NaiveTimeError('prices: the times have no time zone; prices.tz_localize("UTC") says that they are UTC')
     known = prices.sort_index().ffill()
-    return PastPrices(
-        tuple(map(str, known.columns)), known.index.as_unit("ns").asi8, known.to_numpy(dtype=np.float64)
-    )
+    return PastPrices(tuple(map(str, known.columns)), known.index.as_unit("ns").asi8, known.to_numpy(dtype=np.float64))
 
 
 def _members(groups: Mapping[str, str | Iterable[str]] | None) -> dict[str, frozenset[str]]:
@@ -226,7 +229,9 @@ def _named_shocks(shocks: Shocks | Mapping[str, Shocks] | None) -> list[tuple[st
     if any(nested):
         raise ParameterError("shocks: either all are scenarios by name, or all are fractions by symbol")
     single: Shocks = shocks  # type: ignore[assignment]
-    return [(", ".join(f"{'all' if key == EVERYTHING else key} {_percent(value)}" for key, value in single.items()), single)]
+    return [
+        (", ".join(f"{'all' if key == EVERYTHING else key} {_percent(value)}" for key, value in single.items()), single)
+    ]
 
 
 def _percent(value: object) -> str:
@@ -280,12 +285,14 @@ def _distributed(
     own = recent.returns[:, [recent.symbols.index(one) for one in symbols]] if not lacking else np.empty((0, 0))
     enough = int(np.isfinite(own).all(axis=1).sum())
     if symbols and (lacking or enough < _FEWEST_RETURNS):
-        what = f"no past prices of {', '.join(lacking)}" if lacking else f"only {enough} returns that all positions have"
+        what = (
+            f"no past prices of {', '.join(lacking)}" if lacking else f"only {enough} returns that all positions have"
+        )
         raise DataError(f"volatility and correlation: {what}; give prices=, a DataFrame with a column a symbol")
     days = infer_annualisation(recent.times_ns).periods_per_day
     covariance = covariance_matrix(own)
     name, together = f"volatility x {volatility or 1.0:g}", f"correlation {correlation or 0.0:g}"
-    asked = {"as now": (1.0, None)}
+    asked: dict[str, tuple[float, float | None]] = {"as now": (1.0, None)}
     if volatility is not None:
         asked[name] = (volatility, None)
     if correlation is not None:
@@ -339,13 +346,13 @@ def _replayed(holdings: Holdings, past: PastPrices, name: str, start: Any, end: 
         raise DataError(f"window {name}: no prices in it; those there are reach {reach}. Give prices= of that time")
     path = np.zeros((after - first, len(holdings.quantities)))
     for column, symbol in enumerate(holdings.quantities):
-        own = past.values[first:after, past.symbols.index(symbol)] if symbol in past.symbols else np.array([np.nan])
+        own = past.prices[first:after, past.symbols.index(symbol)] if symbol in past.symbols else np.array([np.nan])
         if not isfinite(own[0]):
             raise DataError(f"window {name}: {symbol} has no price at its start; give prices= that reach so far back")
         path[:, column] = own / own[0] - 1.0
     symbols = list(holdings.quantities)
     found = {name: dict(zip(symbols, path[-1].tolist(), strict=True))}
-    worst = int(np.argmin(path @ np.array(list(holdings.values.values())))) if symbols else 0
+    worst = int(np.argmin(path @ np.array(list(holdings.market_values.values())))) if symbols else 0
     if 0 < worst < len(path) - 1:
         # A daily bar closes at the next midnight: its day is the one before.
         when = utc_time(int(times_ns[first + worst]) - 1)
@@ -366,7 +373,7 @@ def _time_ns(moment: Any, *, is_end: bool) -> int:
         isinstance(moment, date) and not isinstance(moment, datetime)
     )
     try:
-        stamp = pandas.Timestamp(moment)
+        stamp: Any = pandas.Timestamp(moment)
     except (ValueError, TypeError) as error:
         raise ParameterError(f'window: {moment!r} is no time; write it as "2008-09-12"') from error
     if stamp is pandas.NaT:
@@ -374,5 +381,5 @@ def _time_ns(moment: Any, *, is_end: bool) -> int:
     if is_day:
         return int(stamp.tz_localize("UTC").as_unit("ns").value) + (_DAY_NS if is_end else 0)
     if stamp.tz is None:
-        raise NaiveTimeError(f"window: {moment!r} has no time zone; write it as \"{stamp.isoformat()}+00:00\"")
+        raise NaiveTimeError(f'window: {moment!r} has no time zone; write it as "{stamp.isoformat()}+00:00"')
     return int(stamp.as_unit("ns").value)

@@ -21,7 +21,17 @@ from qfkit.views.picture import (
 from qfkit.views.series import around, round_ticks
 from qfkit.views.text import clean, signed_money
 
-__all__ = ["OTHERS", "colours_of", "describe_stress", "stress_html", "stress_svg", "stress_text"]
+__all__ = [
+    "OTHERS",
+    "Scenarios",
+    "colours_of",
+    "describe_stress",
+    "segments_of",
+    "stress_html",
+    "stress_svg",
+    "stress_text",
+    "total_of",
+]
 
 Scenarios: TypeAlias = Sequence[tuple[str, Mapping[str, float]]]
 
@@ -54,6 +64,18 @@ def parts_of(parts: Mapping[str, float], colours: Mapping[str, str]) -> dict[str
     return shown
 
 
+def segments_of(parts: Mapping[str, float], colours: Mapping[str, str]) -> list[tuple[str, float, float]]:
+    """What has a colour, from where to where: gains one after the other to the right of zero, losses to the left."""
+    found = []
+    ends = {True: 0.0, False: 0.0}
+    for symbol, pnl in parts_of(parts, colours).items():
+        if pnl:
+            near = ends[pnl > 0.0]
+            ends[pnl > 0.0] += pnl
+            found.append((symbol, near, near + pnl))
+    return found
+
+
 def total_of(parts: Mapping[str, float]) -> float:
     whole = 0.0
     for pnl in parts.values():
@@ -70,12 +92,12 @@ def describe_stress(scenarios: Scenarios) -> str:
 def stress_svg(scenarios: Scenarios, title: str = "") -> str:
     """A bar a scenario: gains to the right, losses to the left of zero, each symbol in its colour, the sum in words."""
     colours = colours_of(scenarios)
-    rows = [(name, parts_of(parts, colours), total_of(parts)) for name, parts in scenarios]
+    rows = [(name, segments_of(parts, colours), total_of(parts)) for name, parts in scenarios]
     longest = max((len(name) for name, _, _ in rows), default=0)
     names_room = min(_LETTER * longest + 14.0, 360.0)
     left, right = _LEFT + names_room, _WIDTH - 8.0
-    low = min([0.0, *(_sum(parts, gains=False) for _, parts, _ in rows)])
-    high = max([0.0, *(_sum(parts, gains=True) for _, parts, _ in rows)])
+    low = min([0.0, *(far for _, segments, _ in rows for _, _, far in segments)])
+    high = max([0.0, *(far for _, segments, _ in rows for _, _, far in segments)])
     bottom = _HEAD + _ROW * len(rows)
     body = [_text(_LEFT, 18, title, size=14, weight=600)] if title else []
     if low == high:
@@ -95,8 +117,8 @@ def stress_svg(scenarios: Scenarios, title: str = "") -> str:
         grid.append(f"M{x(value):.1f} {_HEAD:g}V{bottom:g}")
         body.append(_text(x(value), bottom + 17, name, anchor="middle"))
     body.append(f'<path d="{"".join(grid)}" stroke="{GREY}" stroke-opacity=".22" fill="none"/>')
-    for number, (name, parts, whole) in enumerate(rows):
-        body += _row(name, parts, whole, colours, _HEAD + _ROW * number, names_room, x)
+    for number, (name, segments, whole) in enumerate(rows):
+        body += _row(name, segments, whole, colours, _HEAD + _ROW * number, names_room, x)
     body.append(f'<path d="M{x(0.0):.1f} {_HEAD:g}V{bottom:g}" stroke="{GREY}" fill="none"/>')
     height = bottom + _FOOT
     return (
@@ -108,7 +130,7 @@ def stress_svg(scenarios: Scenarios, title: str = "") -> str:
 
 def _row(
     name: str,
-    parts: Mapping[str, float],
+    segments: Sequence[tuple[str, float, float]],
     whole: float,
     colours: Mapping[str, str],
     top: float,
@@ -119,19 +141,16 @@ def _row(
     most = int((names_room - 10.0) / _LETTER)
     shown = name if len(name) <= most else name[: most - 1].rstrip() + "…"
     drawn = [_text(_LEFT, middle + 4, shown)]
-    ends = {True: 0.0, False: 0.0}
-    for symbol, pnl in parts.items():
-        if pnl:
-            gains = pnl > 0.0
-            near, far = sorted((x(ends[gains]), x(ends[gains] + pnl)))
-            ends[gains] += pnl
-            drawn.append(
-                f'<rect x="{near:.1f}" y="{middle - _BAR / 2.0:.1f}" width="{far - near:.1f}" height="{_BAR:g}" '
-                f'fill="{colours[symbol]}"/>'
-            )
-    anchor, place = ("start", x(ends[True]) + 6.0) if whole > 0.0 else ("end", x(ends[False]) - 6.0)
-    # Longs and shorts together: where the sum lies among its parts is worth a mark of its own.
-    if ends[True] and ends[False]:
+    for symbol, near, far in segments:
+        left, right = sorted((x(near), x(far)))
+        drawn.append(
+            f'<rect x="{left:.1f}" y="{middle - _BAR / 2.0:.1f}" width="{right - left:.1f}" height="{_BAR:g}" '
+            f'fill="{colours[symbol]}"/>'
+        )
+    lowest, highest = (pick([0.0, *(far for _, _, far in segments)]) for pick in (min, max))
+    anchor, place = ("start", x(highest) + 6.0) if whole > 0.0 else ("end", x(lowest) - 6.0)
+    # Gains and losses together: where the sum lies among its parts is worth a mark of its own.
+    if lowest < 0.0 < highest:
         drawn.append(
             f'<path d="M{x(whole):.1f} {middle - _BAR / 2.0 - 4.0:.1f}v{_BAR + 8.0:g}" stroke="{GREY}" '
             'stroke-width="2.5" fill="none"/>'
@@ -140,13 +159,9 @@ def _row(
     return drawn
 
 
-def _sum(parts: Mapping[str, float], *, gains: bool) -> float:
-    return total_of({symbol: pnl for symbol, pnl in parts.items() if (pnl > 0.0) == gains})
-
-
 def _legend(colours: Mapping[str, str], right: float) -> list[str]:
     drawn, place = [], right
-    for name, colour in reversed(colours.items()):
+    for name, colour in reversed(list(colours.items())):
         shown = name if len(name) <= 18 else name[:17] + "…"
         place -= _LETTER * len(shown)
         drawn.append(_text(place, _HEAD - 14, shown))
