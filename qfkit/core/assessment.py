@@ -261,8 +261,9 @@ class Assessor:
             value, bounds = figures[name], getattr(self.bands, name)
             if bounds is not None and value > bounds[0]:
                 rank = 3 if value > bounds[2] else 2 if value > bounds[1] else 1
-                label = label.format(symbol=figures["largest_symbol"])
-                passed.append((rank, f"{_LEVELS[rank]}: {label} {written(value)}, above {written(bounds[rank - 1])}"))
+                of_whom = label.format(symbol=figures["largest_symbol"])
+                above = written(bounds[rank - 1])
+                passed.append((rank, f"{_LEVELS[rank]}: {of_whom} {written(value)}, above {above}"))
         passed.sort(key=lambda one: -one[0])
         return _LEVELS[passed[0][0] if passed else 0], tuple([text for _, text in passed])
 

@@ -143,7 +143,7 @@ def expected_shortfall(returns: Any, level: float = 0.95, method: Method = "hist
     if len(series) < 2:
         return nan
     if method == "historical":
-        worst = np.sort(series)[: int((len(series) - 1) * tail) + 1].tolist()
+        worst: list[float] = np.sort(series)[: int((len(series) - 1) * tail) + 1].tolist()
         # The mean of equal values may be rounded past them.
         return 0.0 - min(fsum(worst) / len(worst), worst[-1])
     mean, deviation = fsum(series.tolist()) / len(series), sqrt(_covariance(series, series))
@@ -308,7 +308,9 @@ def _series(returns: Any, *, finite: bool = True) -> Floats:
         raise DataError(f"returns of shape {series.shape}: give one series")
     if finite and not np.isfinite(series).all():
         where = int(np.flatnonzero(~np.isfinite(series))[0])
-        raise DataError(f"return {where} is {series[where]!r}: leave such out with returns[np.isfinite(returns)]")
+        raise DataError(
+            f"return {where} is {float(series[where])!r}: leave such out with returns[np.isfinite(returns)]"
+        )
     return series
 
 

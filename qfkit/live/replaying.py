@@ -221,7 +221,7 @@ def _record(columns: Sequence[str], row: Row) -> str:
 
 
 def _singular(name: str) -> str:
-    return "an equity point" if name == "equity" else f"{'an' if name == 'orders' else 'a'} {name[:-1]}"
+    return "an equity point" if name == "equity" else f"{'an' if name[0] in 'aeiou' else 'a'} {name[:-1]}"
 
 
 def _count(number: int, noun: str) -> str:
