@@ -205,19 +205,11 @@ def test_it_reads_well(result):
 
 def test_small_fractions_keep_their_digits_and_names_are_harmless():
     hostile = "<script>\x1b[2J"
+    step = 10**9
+    closes = [100.0 - place % 2 * 0.01 for place in range(100)]
     rows = [
-        qf.Bar(
-            hostile,
-            "1s",
-            100.0,
-            100.0,
-            100.0,
-            100.0 - place % 2 * 0.01,
-            1e6,
-            START + place * 10**9,
-            START + (place + 1) * 10**9,
-        )
-        for place in range(100)
+        qf.Bar(hostile, "1s", 100.0, 100.0, close, close, 1e9, START + place * step, START + (place + 1) * step)
+        for place, close in enumerate(closes)
     ]
 
     class Buy(Strategy):
@@ -225,16 +217,7 @@ def test_small_fractions_keep_their_digits_and_names_are_harmless():
             if not self.position(bar.symbol):
                 self.order_target(bar.symbol, weight=0.5)
 
-    risk = qf.backtest(
-        Buy,
-        [
-            r
-            if r.low <= r.close
-            else qf.Bar(r.symbol, "1s", 100.0, 100.0, r.close, r.close, 1e6, r.open_ns, r.close_ns)
-            for r in rows
-        ],
-        costs=qf.Costs.ideal(),
-    ).risk
+    risk = qf.backtest(Buy, rows, costs=qf.Costs.ideal()).risk
     # A fall of 0.01 % on half of the equity.
     assert risk.value_at_risk == pytest.approx(0.00005, rel=0.01)
     assert "0.005000 %" in repr(risk)

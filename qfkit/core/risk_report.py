@@ -147,7 +147,7 @@ class RiskReport(msgspec.Struct, frozen=True):
             ("net exposure", _share(self.net_exposure)),
             ("positions", count(len(self.positions))),
             ("concentration (HHI)", _plain(self.hhi)),
-            (f"beta to {self.benchmark}" if self.benchmark else "beta", _plain(self.beta)),
+            (f"beta to {_printable(self.benchmark)}" if self.benchmark else "beta", _plain(self.beta)),
             ("beta of the account", _plain(self.account_beta)),
             ("drawdown", _share(self.drawdown)),
             ("under water for", span(self.under_water_days)),

@@ -78,7 +78,7 @@ def _figure(scenarios: Scenarios, colours: Mapping[str, str]) -> bqplot.Figure:
         axes=[
             bqplot.Axis(
                 scale=scales["y"],
-                orientation="vertical",
+                side="left",
                 tick_values=np.arange(last + 1.0),
                 tick_labels=names,
                 grid_lines="none",
