@@ -395,19 +395,20 @@ def test_a_journal_of_the_format_before_still_reads_verifies_and_resumes(tmp_pat
 
 
 def test_they_cost_the_same_at_event_one_million_as_at_ten_thousand():
+    """An assessment every 30 events; the window is full after 7,500."""
     engine = Engine({"one": Hold()}, cash=1e5, costs=Costs.ideal(), assess_every_s=60.0, timeframe="1m")
-    chunk, seconds = 20_000, {}
-    for start in range(0, 1_020_000, chunk):
-        events = [tick(place * 0.2, 100.0 + (place * 7_919 % 1_009) / 500.0) for place in range(start, start + chunk)]
-        began = time.perf_counter()
+    chunk, seconds = 10_000, {}
+    for start in range(0, 1_050_000, chunk):
+        events = [tick(place * 2.0, 100.0 + (place * 7_919 % 1_009) / 500.0) for place in range(start, start + chunk)]
+        # Of the processor, not of the clock: other work on the machine is none of ours.
+        began = time.process_time()
         engine.process_all(events)
-        seconds[start] = time.perf_counter() - began
+        seconds[start] = time.process_time() - began
         engine.records.clear()
-    early, late = (
-        min(seconds[start] for start in range(*span, chunk)) for span in ((20_000, 120_000), (920_000, 1_020_000))
-    )
-    print(f"{early / chunk * 1e6:.2f} us an event at the start, {late / chunk * 1e6:.2f} at a million")
-    assert late < 1.5 * early
+    spans = (range(10_000, 60_000, chunk), range(1_000_000, 1_050_000, chunk))
+    early, late = (min(seconds[start] for start in span) for span in spans)
+    print(f"{early / chunk * 1e6:.2f} us an event at ten thousand, {late / chunk * 1e6:.2f} at a million")
+    assert late < 1.4 * early
 
 
 def test_the_running_figures_keep_to_a_state_of_constant_size():
