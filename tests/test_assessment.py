@@ -396,19 +396,30 @@ def test_a_journal_of_the_format_before_still_reads_verifies_and_resumes(tmp_pat
 
 def test_they_cost_the_same_at_event_one_million_as_at_ten_thousand():
     """An assessment every 30 events; the window is full after 7,500."""
-    engine = Engine({"one": Hold()}, cash=1e5, costs=Costs.ideal(), assess_every_s=60.0, timeframe="1m")
-    chunk, seconds = 10_000, {}
-    for start in range(0, 1_050_000, chunk):
-        events = [tick(place * 2.0, 100.0 + (place * 7_919 % 1_009) / 500.0) for place in range(start, start + chunk)]
-        # Of the processor, not of the clock: other work on the machine is none of ours.
-        began = time.process_time()
-        engine.process_all(events)
-        seconds[start] = time.process_time() - began
-        engine.records.clear()
-    spans = (range(10_000, 60_000, chunk), range(1_000_000, 1_050_000, chunk))
-    early, late = (min(seconds[start] for start in span) for span in spans)
-    print(f"{early / chunk * 1e6:.2f} us an event at ten thousand, {late / chunk * 1e6:.2f} at a million")
-    assert late < 1.4 * early
+
+    def after(count):
+        engine = Engine({"one": Hold()}, cash=1e5, costs=Costs.ideal(), assess_every_s=60.0, timeframe="1m")
+        for start in range(0, count, 10_000):
+            engine.process_all(ticks_from(start, 10_000))
+            engine.records.clear()
+        return engine
+
+    def ticks_from(start, count):
+        return [tick(place * 2.0, 100.0 + (place * 7_919 % 1_009) / 500.0) for place in range(start, start + count)]
+
+    engines = {10_000: after(10_000), 1_000_000: after(1_000_000)}
+    best = dict.fromkeys(engines, math.inf)
+    # In turn, so that what else runs on the machine meets both.
+    for turn in range(12):
+        for begun, engine in engines.items():
+            events = ticks_from(begun + turn * 2_000, 2_000)
+            start_s = time.process_time()
+            engine.process_all(events)
+            best[begun] = min(best[begun], time.process_time() - start_s)
+            engine.records.clear()
+    early, late = best.values()
+    print(f"{early / 2_000 * 1e6:.2f} us an event at ten thousand, {late / 2_000 * 1e6:.2f} at a million")
+    assert late < 1.5 * early
 
 
 def test_the_running_figures_keep_to_a_state_of_constant_size():
