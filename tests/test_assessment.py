@@ -19,7 +19,6 @@ from qfkit.core.returns_window import ReturnsWindow, follow_returns
 from qfkit.core.strategy import Strategy
 from qfkit.errors import ParameterError
 from qfkit.journal.reader import JournalReader
-from qfkit.journal.schema import FORMAT
 from tests.support import MINUTE, SECOND, START, bar, tick, walk
 
 SYMBOLS = ("AAPL", "IBM", "MSFT")
@@ -386,9 +385,6 @@ def test_a_journal_of_the_format_before_still_reads_verifies_and_resumes(tmp_pat
     resumed = qf.resume(path, feed=qf.ReplayFeed(walk(300, seed=6), speed=None), strategies=Hold)
     resumed.start().wait(30)
     assert resumed.verify() and len(resumed.assessments) == 0
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone()[0] == FORMAT
-    connection.close()
 
 
 # -- what they cost ---------------------------------------------------------------------------------

@@ -178,10 +178,14 @@ class JournalReader:
             expected = first_seq + count
             yield events[max(0, from_seq - first_seq) :]
 
+    def width(self, table: Table[Any]) -> int:
+        """How many of a table's columns this journal has: one of an earlier format lacks the last."""
+        return len(list(self.query(f"PRAGMA table_info({table.name})")))
+
     def rows(self, table: Table[Any]) -> Iterator[tuple[Any, ...]]:
-        """All rows of a table, as they were written; none where an older format has no such table."""
-        has_table = self._one(f"SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{table.name}'")  # noqa: S608 - a name of our own
-        return iter(()) if has_table is None else self.query(table.select)
+        """All rows of a table, in the order in which they were made; none where an earlier format has no such table."""
+        width = self.width(table)
+        return self.query(table.select(width)) if width else iter(())
 
     def records(self, table: Table[Record]) -> list[Record]:
         """All records of a table, in the order in which they were made."""
