@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qfkit import errors, feeds
     from qfkit.core import sizing
+    from qfkit.core.assessment import RiskAssessment, RiskBands
     from qfkit.core.costs import Commission, Costs
     from qfkit.core.engine import Engine
     from qfkit.core.events import (
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from qfkit.core.latency import LogNormalLatency, UniformLatency
     from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side, Signal, TimeInForce, Trade
     from qfkit.core.risk import RiskLimits
+    from qfkit.core.risk_report import RiskReport
     from qfkit.core.snapshot import Snapshot
     from qfkit.core.strategy import Param, Strategy
     from qfkit.errors import QfkitError
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from qfkit.live.session import Session
     from qfkit.research.backtest import backtest
     from qfkit.research.signal import signal
+    from qfkit.research.stress import StressTest, stress
     from qfkit.result import Result
     from qfkit.samples import sample
     from qfkit.strategies import (
@@ -124,7 +127,10 @@ __all__ = [
     "ReplayFeed",
     "Result",
     "Resume",
+    "RiskAssessment",
+    "RiskBands",
     "RiskLimits",
+    "RiskReport",
     "Session",
     "SetParameters",
     "Side",
@@ -135,6 +141,7 @@ __all__ = [
     "Stochastic",
     "Stop",
     "Strategy",
+    "StressTest",
     "SwapStrategy",
     "SyntheticFeed",
     "Tick",
@@ -156,9 +163,11 @@ __all__ = [
     "sessions",
     "signal",
     "sizing",
+    "stress",
 ]
 
 _NAMES = {
+    "qfkit.core.assessment": ("RiskAssessment", "RiskBands"),
     "qfkit.core.costs": ("Commission", "Costs"),
     "qfkit.core.engine": ("Engine",),
     "qfkit.core.events": (
@@ -201,6 +210,7 @@ _NAMES = {
     "qfkit.core.latency": ("LogNormalLatency", "UniformLatency"),
     "qfkit.core.orders": ("Fill", "Order", "OrderStatus", "OrderType", "Side", "Signal", "TimeInForce", "Trade"),
     "qfkit.core.risk": ("RiskLimits",),
+    "qfkit.core.risk_report": ("RiskReport",),
     "qfkit.core.snapshot": ("Snapshot",),
     "qfkit.core.strategy": ("Param", "Strategy"),
     "qfkit.errors": ("QfkitError",),
@@ -217,6 +227,7 @@ _NAMES = {
     "qfkit.live.session": ("Session",),
     "qfkit.research.backtest": ("backtest",),
     "qfkit.research.signal": ("signal",),
+    "qfkit.research.stress": ("StressTest", "stress"),
     "qfkit.result": ("Result",),
     "qfkit.samples": ("sample",),
     "qfkit.strategies": (

@@ -4,15 +4,18 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from html import escape
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from qfkit.comparison import BUY_AND_HOLD, Comparison, benchmark_of, benchmark_of_returns, compare
 from qfkit.core.annualisation import Annualisation, infer_annualisation
+from qfkit.core.assessment import RiskAssessment
 from qfkit.core.costs import Costs
 from qfkit.core.events import Bar
+from qfkit.core.holdings import Holdings, PastPrices
 from qfkit.core.metrics import Metrics, measure
 from qfkit.core.orders import Fill, Order, Signal, Trade
 from qfkit.core.records import Fault
+from qfkit.core.risk_report import RiskReport
 from qfkit.core.scorecard import ACCOUNT
 from qfkit.core.trade_statistics import trade_statistics
 from qfkit.core.windows import window_figures, window_of
@@ -28,11 +31,13 @@ from qfkit.metrics_frames import (
     symbols_frame,
     trade_statistics_frame,
 )
+from qfkit.risks import holdings_of_fills, measure_risk, past_prices
 from qfkit.tables import (
     BarColumns,
     EquityColumns,
     FillColumns,
     Floats,
+    assessments_frame,
     bar_columns,
     bars_frame,
     equity_columns,
@@ -75,6 +80,8 @@ class RecordLists(Protocol):
     def equity(self) -> Sequence[tuple[float, ...]]: ...
     @property
     def faults(self) -> Sequence[Fault]: ...
+    @property
+    def assessments(self) -> Sequence[RiskAssessment]: ...
 
 
 class Result:
@@ -87,6 +94,7 @@ class Result:
     - ``data_span`` is the time of the first and the last event, UTC ns; None takes the equity's;
     - ``periods_per_year`` None infers it from the times (see ``metrics.assumption``);
     - ``strategy_cash``: the starting money of each strategy; None is equal parts;
+    - ``holdings`` are the positions in the end; None reads them off the fills;
     - ``equity_arrays``, ``bar_arrays`` and ``fill_arrays`` are the same as the records' lists, for whoever has
       arrays already: the lists are not touched then.
 
@@ -108,6 +116,7 @@ class Result:
         data_span: tuple[int, int] | None = None,
         periods_per_year: float | None = None,
         strategy_cash: Mapping[str, float] | None = None,
+        holdings: Holdings | None = None,
         equity_arrays: EquityColumns | None = None,
         bar_arrays: Mapping[str, BarColumns] | None = None,
         fill_arrays: FillColumns | None = None,
@@ -124,6 +133,7 @@ class Result:
         self._data_span = data_span
         self._periods_per_year = periods_per_year
         self._strategy_cash = strategy_cash
+        self._holdings = holdings
         self._equity_arrays = equity_arrays
         self._bar_arrays = bar_arrays
         self._fill_arrays = fill_arrays
@@ -159,6 +169,11 @@ class Result:
     def bars(self) -> "pandas.DataFrame":
         """The closed bars, indexed by their open time; each is known only from ``close_time`` on."""
         return bars_frame(self._bars)
+
+    @cached_property
+    def assessments(self) -> "pandas.DataFrame":
+        """The risk assessments, indexed by their time; empty where none were asked for."""
+        return assessments_frame(self.records.assessments)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -269,6 +284,49 @@ class Result:
             start_ns = int(times_ns[0]) if len(times_ns) else 0
             found = benchmark_of(benchmark, self._bars, start_ns=start_ns, cash=self.starting_cash, costs=self.costs)
         return compare(self._equity, found, periods_per_year=self._periods_per_year)
+
+    @cached_property
+    def risk(self) -> RiskReport:
+        """The risk of the positions that are open in the end: :meth:`measure_risk` as it is without arguments."""
+        return self.measure_risk()
+
+    def measure_risk(
+        self,
+        *,
+        benchmark: "str | pandas.Series[Any] | None" = None,
+        level: float = 0.95,
+        returns: int = 250,
+        participation: float = 0.1,
+    ) -> RiskReport:
+        """Value at risk, shortfall, beta, concentration and so on of the positions open in the end.
+
+        - ``benchmark`` of beta: a symbol of the run (None takes the first), or a Series of prices by time;
+        - ``level`` of value at risk; ``returns`` is how many of the last marks' are looked back on;
+        - ``participation``: the share of the volume that an exit takes.
+        """
+        return measure_risk(
+            self.holdings,
+            self._bars,
+            self._equity,
+            self.records.fills,
+            starting_equity=self.starting_cash,
+            benchmark=benchmark,
+            level=level,
+            returns=returns,
+            participation=participation,
+        )
+
+    @cached_property
+    def holdings(self) -> Holdings:
+        """The positions that are open in the end, their prices and the equity."""
+        if self._holdings is not None:
+            return self._holdings
+        return holdings_of_fills(self.records.fills, self._bars, self._equity, self.starting_cash)
+
+    @property
+    def closes(self) -> PastPrices:
+        """The closes of all symbols, as of every time at which one of them closed a bar."""
+        return past_prices(self._bars)
 
     @property
     def assumptions(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar
 from qfkit.core.orders import Fill, Order, Signal, Trade
 
@@ -23,6 +24,7 @@ __all__ = [
     "BarColumns",
     "EquityColumns",
     "FillColumns",
+    "assessments_frame",
     "bar_columns",
     "bars_frame",
     "equity_columns",
@@ -160,6 +162,11 @@ def trades_frame(trades: Sequence[Trade]) -> "pandas.DataFrame":
     return _frame(trades, "exit_time_ns", _TRADES)
 
 
+def assessments_frame(assessments: Sequence[RiskAssessment]) -> "pandas.DataFrame":
+    """Risk assessments, indexed by their time; ``reasons`` is a text, "" where the level is low."""
+    return _frame(assessments, "time_ns", _ASSESSMENTS)
+
+
 def equity_frame(
     equity: Sequence[tuple[float, ...]] | EquityColumns, strategy_names: Sequence[str]
 ) -> "pandas.DataFrame":
@@ -244,6 +251,12 @@ _SIGNALS = {
     "reason": ("reason", _TEXT),
 }
 
+_ASSESSMENTS = {
+    name: (name, _TEXT if name in ("level", "reasons", "largest_symbol") else _ID if name == "returns" else _NUMBER)
+    for name in RiskAssessment.__struct_fields__
+    if name != "time_ns"
+}
+
 _TRADES = {
     "symbol": ("symbol", _TEXT),
     "side": ("side", _TEXT),
@@ -283,7 +296,7 @@ def _frame(
             data[name] = _index(values)
         elif dtype == _TEXT:
             # str() of an enum member is its value; the member itself is no plain string to pandas.
-            texts: Any = [str(value) for value in values] if isinstance(values, list) else values
+            texts: Any = [_text_of(value) for value in values] if isinstance(values, list) else values
             if isinstance(values, str):
                 texts = np.full(len(index), values, dtype=object)
             data[name] = pandas.array(texts, dtype=_TEXT)
@@ -293,6 +306,10 @@ def _frame(
             # None becomes NaN.
             data[name] = np.asarray(values, dtype=dtype)
     return pandas.DataFrame(data, index=index, columns=list(columns))
+
+
+def _text_of(value: object) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _index(times_ns: Sequence[int] | Times) -> "pandas.DatetimeIndex":

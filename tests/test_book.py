@@ -173,10 +173,11 @@ def test_an_old_or_doubtful_book_is_not_walked():
     assert fills(engine) == [("buy", 2, 101.0), ("buy", 3, pytest.approx((101 + 2 * 102) / 3, rel=1e-15))]
 
 
-def test_of_a_side_without_levels_the_last_quote_holds_on():
+def test_a_side_without_levels_offers_nothing():
     one_sided = depth(1, bids=[(99.5, 3.0)])
-    # The quote of before said 3 at 101; what is beyond is unknown.
-    assert fills(walked([book(0), one_sided], {0: buy(5)})) == [("buy", 3, 101.0)]
+    # The quote of before said 3 at 101; the book says that they are gone, until it shows some again.
+    assert fills(walked([book(0), one_sided], {0: buy(5)})) == []
+    assert fills(walked([book(0), one_sided, book(2, (101.0, 3.0))], {0: buy(5)})) == [("buy", 3, 101.0)]
     # Where there was none, nothing is known: no fill, no price, and no hook.
     engine = walked([one_sided, book(2), book(3)], {0: sell(2)})
     assert fills(engine) == [("sell", 2, 99.0)]

@@ -1,5 +1,6 @@
 """How many periods a year has, read from the times of the equity points themselves."""
 
+from math import nan
 from typing import TypeAlias
 
 import msgspec
@@ -41,10 +42,19 @@ _USUAL_STEPS = ((7.0, 52.0, "weekly"), (30.4375, 12.0, "monthly"), (91.3125, 4.0
 
 
 class Annualisation(msgspec.Struct, frozen=True):
-    """Periods a year, and the assumption behind them in words. NaN periods: not annualised."""
+    """Periods a year, and the assumption behind them in words. NaN periods: not annualised.
+
+    ``days_per_year`` are days on which the market is open.
+    """
 
     periods_per_year: float
     assumption: str
+    days_per_year: float = nan
+
+    @property
+    def periods_per_day(self) -> float:
+        """Periods in a day on which the market is open; less than 1 where a period is longer."""
+        return self.periods_per_year / self.days_per_year
 
 
 def infer_annualisation(times_ns: Times) -> Annualisation:
@@ -157,35 +167,35 @@ def _annualisation(spacing: _Spacing) -> Annualisation:
     if step_ns <= 0.0:
         return Annualisation(float("nan"), "not annualised: the equity points have no distinct times")
     if step_ns >= _OF_DAYS_NS:
-        usual, text = _of_days(spacing)
+        usual, text, days = _of_days(spacing)
     else:
-        usual, text = _within_days(spacing)
+        usual, text, days = _within_days(spacing)
     if span_ns >= _YEAR_NS - _DAY_NS:
         observed = (spacing.count - 1) / (span_ns / _YEAR_NS)
         if abs(observed / usual - 1.0) > _DEPARTURE:
             years = span_ns / _YEAR_NS
             usual, text = observed, f"equity points every {_step_text(step_ns)} as counted over {years:.1f} years"
     return Annualisation(
-        usual, f"annualised with {usual:,.1f} periods a year: {text}".replace(".0 periods", " periods")
+        usual, f"annualised with {usual:,.1f} periods a year: {text}".replace(".0 periods", " periods"), days
     )
 
 
 _TOO_FEW = Annualisation(float("nan"), "not annualised: fewer than three equity points")
 
 
-def _of_days(spacing: _Spacing) -> tuple[float, str]:
+def _of_days(spacing: _Spacing) -> tuple[float, str, float]:
     step_ns = spacing.step_ns
     if step_ns < 1.5 * _DAY_NS:
         if _days_of_week(spacing) > 5:
-            return float(_CALENDAR_DAYS), "daily equity points, all week"
-        return float(_TRADING_DAYS), "daily equity points on weekdays"
+            return float(_CALENDAR_DAYS), "daily equity points, all week", _CALENDAR_DAYS
+        return float(_TRADING_DAYS), "daily equity points on weekdays", _TRADING_DAYS
     for days, periods, name in _USUAL_STEPS:
         if abs(step_ns / (days * _DAY_NS) - 1.0) < 0.1:
-            return periods, f"{name} equity points"
-    return _YEAR_NS / step_ns, f"equity points every {_step_text(step_ns)}"
+            return periods, f"{name} equity points", _TRADING_DAYS
+    return _YEAR_NS / step_ns, f"equity points every {_step_text(step_ns)}", _TRADING_DAYS
 
 
-def _within_days(spacing: _Spacing) -> tuple[float, str]:
+def _within_days(spacing: _Spacing) -> tuple[float, str, float]:
     step_ns = spacing.step_ns
     every = f"equity points every {_step_text(step_ns)}"
     breaks = spacing.breaks[spacing.breaks[:, 2] - spacing.breaks[:, 1] >= 1.5 * step_ns]
@@ -195,18 +205,20 @@ def _within_days(spacing: _Spacing) -> tuple[float, str]:
     span_ns = float(spacing.last_ns - spacing.first_ns)
     open_ns = float(np.sum(ends - starts))
     if len(starts) == 1 and _is_new_york_session(spacing):
-        return float(counts[0] * _TRADING_DAYS), f"{every}, {counts[0]:,} in a session, {_TRADING_DAYS} sessions"
+        periods = float(counts[0] * _TRADING_DAYS)
+        return periods, f"{every}, {counts[0]:,} in a session, {_TRADING_DAYS} sessions", _TRADING_DAYS
     if len(starts) == 1 or open_ns >= _AROUND_THE_CLOCK * span_ns:
         nominal = _CALENDAR_DAYS * _DAY_NS / step_ns
         observed = (spacing.count - len(starts)) / open_ns * _CALENDAR_DAYS * _DAY_NS
         if observed < _COMPLETE * nominal:
-            return observed, f"{every} with quiet ones left out, around the clock, {_CALENDAR_DAYS} days"
-        return nominal, f"{every}, around the clock, {_CALENDAR_DAYS} days"
+            text = f"{every} with quiet ones left out, around the clock, {_CALENDAR_DAYS} days"
+            return observed, text, _CALENDAR_DAYS
+        return nominal, f"{every}, around the clock, {_CALENDAR_DAYS} days", _CALENDAR_DAYS
     in_session = float(np.median(counts)) if len(counts) > 2 else float(np.max(counts))
     if float(np.min(np.diff(starts))) > 5.0 * _DAY_NS:
-        return in_session * _WEEKS, f"{every}, {in_session:,.0f} in a week, {_WEEKS} weeks"
+        return in_session * _WEEKS, f"{every}, {in_session:,.0f} in a week, {_WEEKS} weeks", 5.0 * _WEEKS
     sessions = _CALENDAR_DAYS if _days_of_week(spacing) > 5 else _TRADING_DAYS
-    return in_session * sessions, f"{every}, {in_session:,.0f} in a session, {sessions} sessions"
+    return in_session * sessions, f"{every}, {in_session:,.0f} in a session, {sessions} sessions", sessions
 
 
 def _days_of_week(spacing: _Spacing) -> int:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 
+from qfkit.core.assessment import Assessor, RiskBands
 from qfkit.core.broker import Broker
 from qfkit.core.corporate import apply_action
 from qfkit.core.costs import Costs
@@ -43,6 +44,7 @@ from qfkit.core.notices import see_stale, take_hours, take_instrument
 from qfkit.core.orders import Fill
 from qfkit.core.portfolio import Book, cash_shares
 from qfkit.core.records import Fault, Records
+from qfkit.core.returns_window import ReturnsWindow
 from qfkit.core.risk import RiskLimits
 from qfkit.core.scorecard import Scorecard
 from qfkit.core.seats import Seat
@@ -54,7 +56,7 @@ from qfkit.core.survey import take_snapshot
 from qfkit.core.timeframes import timeframe_ns
 from qfkit.core.warmup import warm_up
 from qfkit.core.working import WorkingOrder
-from qfkit.errors import ParameterError, TimeframeError
+from qfkit.errors import ParameterError
 
 __all__ = ["Engine"]
 
@@ -68,7 +70,8 @@ class Engine:
     fractions of ``cash`` (equal by default). ``timeframe`` is that of ``on_bar``: None takes the
     incoming bars' own, or "1m" for ticks. ``resolve`` finds the class that a ``SwapStrategy``
     event names. The owner drains :attr:`records`. ``has_running_metrics`` False leaves the drawdown and
-    the curve out of snapshots, for a run that is measured at its end.
+    the curve out of snapshots, for a run that is measured at its end. ``assess_every_s`` has a
+    :class:`RiskAssessment` made so often on the engine's clock, by the bounds of ``risk_bands``.
     """
 
     def __init__(
@@ -84,6 +87,8 @@ class Engine:
         symbols: Sequence[str] = (),
         resolve: Callable[[str], type[Strategy]] | None = None,
         has_running_metrics: bool = True,
+        assess_every_s: float | None = None,
+        risk_bands: RiskBands | None = None,
     ) -> None:
         if not 0.0 < cash < inf:
             raise ParameterError(f"cash={cash!r}: the starting cash must be above zero and finite")
@@ -142,6 +147,8 @@ class Engine:
             Flatten: self.steering.flatten,
             Stop: self._on_stop,
         }
+        self.returns: ReturnsWindow | None = None
+        self.assessor = None if assess_every_s is None else Assessor(self, assess_every_s, risk_bands)
         self.desks = self._open_desks(strategies, cash_shares(strategies, shares), cash)
         self.scorecard = Scorecard(cash, {name: desk.book.starting_cash for name, desk in self.desks.items()})
         self.metrics = self.scorecard.account.curve
@@ -190,7 +197,7 @@ class Engine:
         if track is None:
             track = self._open_track(bar.symbol, self.timeframe or bar.timeframe)
         if bar.timeframe != track.source_timeframe:
-            self._accept_bars(track, bar.timeframe)
+            track.accept_bars(bar.timeframe)
         clock_ns = bar.close_ns
         if bar.open_ns < track.closed_until_ns:
             self.late_events += 1
@@ -223,22 +230,6 @@ class Engine:
         else:
             for built in track.raise_bar(track.base, bar):
                 self.close_bar(track, built)
-
-    def _accept_bars(self, track: Track, timeframe: str) -> None:
-        """The first bar of a symbol says what its bars are; another timeframe later is refused."""
-        if track.source_timeframe:
-            raise TimeframeError(
-                f"{track.symbol}: a bar of {timeframe} among bars of {track.source_timeframe}; "
-                "one run takes one timeframe a symbol and builds the higher ones itself"
-            )
-        step, base = timeframe_ns(timeframe), track.base.builder.step_ns
-        if step > base or base % step:
-            raise TimeframeError(
-                f"{track.symbol}: bars of {track.base.timeframe} cannot be built from bars of {timeframe}; "
-                f"ask for timeframe={timeframe!r} or a multiple of it"
-            )
-        track.source_timeframe = timeframe
-        track.is_direct = timeframe == track.base.timeframe
 
     def _on_tick(self, tick: Tick) -> None:
         track = self.tracks.get(tick.symbol)

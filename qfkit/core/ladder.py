@@ -155,7 +155,8 @@ class Walk:
 def see_depth(market: "Market", depth: Depth) -> Quote | None:
     """Take note of a book's best levels; returns the quote that they make.
 
-    Of a side without levels the last quote holds on; None where there was none, or the other side has passed it.
+    A side without levels keeps its last price and offers nothing there; None where there was no price, or
+    the other side has passed it.
     """
     book = market.book
     if book is None:
@@ -163,8 +164,8 @@ def see_depth(market: "Market", depth: Depth) -> Quote | None:
     book.received_ns = depth.received_ns
     book.bids.show(depth.bids)
     book.asks.show(depth.asks)
-    bid, bid_size = depth.bids[0] if depth.bids else (market.bid, market.bid_size)
-    ask, ask_size = depth.asks[0] if depth.asks else (market.ask, market.ask_size)
+    bid, bid_size = depth.bids[0] if depth.bids else (market.bid, 0.0)
+    ask, ask_size = depth.asks[0] if depth.asks else (market.ask, 0.0)
     if not bid <= ask:
         return None
     return Quote(depth.symbol, bid, bid_size, ask, ask_size, depth.time_ns, depth.received_ns, depth.source)

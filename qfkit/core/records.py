@@ -2,6 +2,7 @@
 
 import msgspec
 
+from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar
 from qfkit.core.orders import Fill, Order, Signal, Trade
 
@@ -27,7 +28,7 @@ class Records:
     ``(time_ns, account)`` and, with several strategies, each strategy's equity after that.
     """
 
-    __slots__ = ("bars", "equity", "faults", "fills", "orders", "signals", "trades")
+    __slots__ = ("assessments", "bars", "equity", "faults", "fills", "orders", "signals", "trades")
 
     def __init__(self) -> None:
         self.orders: list[Order] = []
@@ -37,6 +38,7 @@ class Records:
         self.bars: list[Bar] = []
         self.equity: list[tuple[float, ...]] = []
         self.faults: list[Fault] = []
+        self.assessments: list[RiskAssessment] = []
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__slots__)

@@ -6,6 +6,7 @@ the session adds ``name``, ``state``, ``feed``, ``messages`` and ``journal_path`
 
 import msgspec
 
+from qfkit.core.assessment import RiskAssessment
 from qfkit.core.orders import Fill, Order
 
 __all__ = ["FeedView", "FiguresView", "PositionView", "Snapshot", "StrategyView", "SymbolHealth", "SymbolView"]
@@ -149,6 +150,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     messages: tuple[tuple[int, str], ...] = ()
     journal_path: str = ""
     figures: FiguresView | None = None
+    assessment: RiskAssessment | None = None
 
     @property
     def pnl(self) -> float:

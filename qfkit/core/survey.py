@@ -43,6 +43,7 @@ def take_snapshot(engine: "Engine") -> Snapshot:
         strategies=tuple(_strategy_view(desk, engine) for desk in desks),
         equity_curve=tuple([(int(row[0]), row[1]) for row in engine.equity_curve]),
         figures=_figures_view(engine.scorecard) if engine.metrics.points else None,
+        assessment=None if engine.assessor is None else engine.assessor.last,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
+from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar, Event
 from qfkit.core.orders import Fill, Order, Signal, Trade
 from qfkit.core.records import Fault
@@ -18,6 +19,7 @@ from qfkit.errors import JournalError, JournalFormatError
 from qfkit.journal.schema import (
     ACCOUNT,
     APPLICATION_ID,
+    ASSESSMENTS,
     BAD_EVENTS,
     BARS,
     FAULTS,
@@ -180,14 +182,15 @@ class JournalReader:
         """How many of a table's columns this journal has: one of an earlier format lacks the last."""
         return len(list(self.query(f"PRAGMA table_info({table.name})")))
 
-    def select(self, table: Table[Any]) -> str:
-        """How all rows of a table are read, in the order in which they were made."""
-        return table.select(self.width(table))
+    def rows(self, table: Table[Any]) -> Iterator[tuple[Any, ...]]:
+        """All rows of a table, in the order in which they were made; none where an earlier format has no such table."""
+        width = self.width(table)
+        return self.query(table.select(width)) if width else iter(())
 
     def records(self, table: Table[Record]) -> list[Record]:
         """All records of a table, in the order in which they were made."""
         with self._explaining():
-            return [table.record(row) for row in self.query(self.select(table))]
+            return [table.record(row) for row in self.rows(table)]
 
     def orders(self) -> list[Order]:
         """Every order, as it stands."""
@@ -207,6 +210,9 @@ class JournalReader:
 
     def faults(self) -> list[Fault]:
         return self.records(FAULTS)
+
+    def assessments(self) -> list[RiskAssessment]:
+        return self.records(ASSESSMENTS)
 
     def log(self) -> list[LogEntry]:
         return self.records(LOG)

@@ -46,3 +46,7 @@ class Recorded:
     @cached_property
     def faults(self) -> Any:
         return self._read("faults")
+
+    @cached_property
+    def assessments(self) -> Any:
+        return self._read("assessments")

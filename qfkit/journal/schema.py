@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar, get_args
 
 import msgspec
 
+from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar, Event
 from qfkit.core.orders import Fill, Order, Signal, Trade
 from qfkit.core.records import Fault
@@ -23,6 +24,7 @@ from qfkit.errors import BadEventError
 __all__ = [
     "ACCOUNT",
     "APPLICATION_ID",
+    "ASSESSMENTS",
     "BAD_EVENTS",
     "BARS",
     "FAULTS",
@@ -172,9 +174,11 @@ SIGNALS = Table("signals", Signal)
 TRADES = Table("trades", Trade)
 BARS = Table("bars", Bar)
 FAULTS = Table("faults", Fault)
+ASSESSMENTS = Table("assessments", RiskAssessment)
+"""The first format has no such table."""
 LOG = Table("log", LogEntry)
 BAD_EVENTS = Table("bad_events", BadEvent)
-RECORD_TABLES: tuple[Table[Any], ...] = (ORDERS, FILLS, SIGNALS, TRADES, BARS, FAULTS)
+RECORD_TABLES: tuple[Table[Any], ...] = (ORDERS, FILLS, SIGNALS, TRADES, BARS, FAULTS, ASSESSMENTS)
 
 SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT)",

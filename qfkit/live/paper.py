@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
+from qfkit.core.assessment import RiskBands
 from qfkit.core.costs import Costs
 from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sizer
 from qfkit.core.strategy import named_strategies
+from qfkit.core.timeframes import timeframe_ns
 from qfkit.errors import SessionError
 from qfkit.feeds.base import Feed
 from qfkit.feeds.recipes import feed_of
@@ -18,6 +21,10 @@ from qfkit.live.session import Session
 from qfkit.live.warmup import past_of
 
 __all__ = ["paper", "resume"]
+
+_ASSESS_EVERY_S = 60.0
+# On a recording time flies: so many bars at least lie between two assessments.
+_BARS_BETWEEN = 20
 
 
 def paper(
@@ -33,6 +40,8 @@ def paper(
     shares: Mapping[str, float] | None = None,
     name: str | None = None,
     journal: Path | str | None = None,
+    assess_every_s: float | Literal["auto"] | None = "auto",
+    risk_bands: RiskBands | None = None,
 ) -> Session:
     """Make a paper-trading session; ``start()`` begins it.
 
@@ -49,6 +58,8 @@ def paper(
     - ``name`` is by default made of the strategies' names. Starting a second session of a name
       stops the first.
     - ``journal`` is a folder or file for the journal, instead of the user's data folder.
+    - ``assess_every_s`` has a :class:`RiskAssessment` made so often (``session.snapshot.assessment``), by the
+      bounds of ``risk_bands``; "auto" is every 60 s, on a recording at most every 20 bars; None is never.
 
     Raises :class:`ParameterError`, :class:`StrategyError` or :class:`TimeframeError` for what
     does not fit.
@@ -68,8 +79,15 @@ def paper(
         sizer=sizer,
         timeframe=timeframe,
         symbols=feed.symbols,
+        assess_every_s=_assess_every_s(feed, timeframe) if assess_every_s == "auto" else assess_every_s,
+        risk_bands=risk_bands,
     )
     return Session(plan, feed, journal=journal, past=past_of(warmup, feed, timeframe))
+
+
+def _assess_every_s(feed: Feed, timeframe: str | None) -> float:
+    bars_s = timeframe_ns(timeframe or feed.timeframe or "1m") / 1e9 * _BARS_BETWEEN
+    return _ASSESS_EVERY_S if feed.is_live else max(_ASSESS_EVERY_S, bars_s)
 
 
 def resume(

@@ -6,9 +6,11 @@ from typing import Any, Self
 
 import msgspec
 
+from qfkit.core import assessment as assessment_module
 from qfkit.core import costs as costs_module
 from qfkit.core import risk as risk_module
 from qfkit.core import sizing as sizing_module
+from qfkit.core.assessment import RiskBands
 from qfkit.core.costs import Commission, Costs
 from qfkit.core.engine import Engine
 from qfkit.core.portfolio import cash_shares
@@ -47,6 +49,8 @@ class SessionPlan:
         sizer: Sizer | None,
         timeframe: str | None,
         symbols: Sequence[str],
+        assess_every_s: float | None = None,
+        risk_bands: RiskBands | None = None,
     ) -> None:
         self.name = name
         self.strategies = {name: (key, dict(parameters)) for name, (key, parameters) in strategies.items()}
@@ -58,6 +62,8 @@ class SessionPlan:
         self.sizer = sizer
         self.timeframe = timeframe
         self.symbols = tuple(symbols)
+        self.assess_every_s = assess_every_s
+        self.risk_bands = risk_bands
 
     @classmethod
     def of(cls, strategies: Mapping[str, Strategy], name: str | None = None, **settings: Any) -> Self:
@@ -90,6 +96,8 @@ class SessionPlan:
             timeframe=self.timeframe,
             symbols=self.symbols,
             resolve=self.classes.resolve,
+            assess_every_s=self.assess_every_s,
+            risk_bands=self.risk_bands,
         )
 
     def as_meta(self) -> dict[str, Any]:
@@ -107,6 +115,8 @@ class SessionPlan:
             "sizer": _part_meta(self.sizer),
             "timeframe": self.timeframe,
             "symbols": list(self.symbols),
+            "assess_every_s": self.assess_every_s,
+            "risk_bands": _part_meta(self.risk_bands),
         }
 
     @classmethod
@@ -134,6 +144,9 @@ class SessionPlan:
                 sizer=_part_of(meta["sizer"], "sizer", sizing_module) if sizer is None else sizer,
                 timeframe=meta["timeframe"],
                 symbols=meta["symbols"],
+                # A journal of format 1 has none.
+                assess_every_s=meta.get("assess_every_s"),
+                risk_bands=_part_of(meta.get("risk_bands"), "risk_bands", assessment_module),
             )
         except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
             raise JournalFormatError(f"the journal's description of its session cannot be read: {error!r}") from error

@@ -9,11 +9,11 @@ from qfkit.core.engine import Engine
 from qfkit.core.events import Event
 from qfkit.core.records import Records
 from qfkit.journal.reader import JournalReader
-from qfkit.journal.schema import BARS, FAULTS, FILLS, ORDERS, SIGNALS, TRADES, Table, equity_rows
+from qfkit.journal.schema import ASSESSMENTS, BARS, FAULTS, FILLS, ORDERS, SIGNALS, TRADES, Table, equity_rows
 
 __all__ = ["Verdict", "replay"]
 
-_STREAMS: tuple[Table[Any], ...] = (SIGNALS, FILLS, TRADES, BARS, FAULTS)
+_STREAMS: tuple[Table[Any], ...] = (SIGNALS, FILLS, TRADES, BARS, FAULTS, ASSESSMENTS)
 _EQUITY_COLUMNS = ("time_ns", "strategy", "equity")
 # A traceback names files and lines and an error's text may name addresses: neither is the engine's.
 _FAULT_COLUMNS = 2
@@ -189,7 +189,7 @@ class _Comparison:
 def _stream(reader: JournalReader, table: Table[Any]) -> _Stream:
     # What a journal of an earlier format lacks cannot be compared.
     compared = _FAULT_COLUMNS if table is FAULTS else reader.width(table)
-    return _Stream(table.name, table.columns, reader.query(reader.select(table)), compared)
+    return _Stream(table.name, table.columns, reader.rows(table), compared)
 
 
 def _same(recorded: Row, replayed: Row) -> bool:
@@ -223,7 +223,7 @@ def _record(columns: Sequence[str], row: Row) -> str:
 
 
 def _singular(name: str) -> str:
-    return "an equity point" if name == "equity" else f"{'an' if name == 'orders' else 'a'} {name[:-1]}"
+    return "an equity point" if name == "equity" else f"{'an' if name[0] in 'aeiou' else 'a'} {name[:-1]}"
 
 
 def _count(number: int, noun: str) -> str:

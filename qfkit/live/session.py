@@ -23,6 +23,8 @@ from qfkit.core.events import (
     SwapStrategy,
     WarmUp,
 )
+from qfkit.core.holdings import Holdings
+from qfkit.core.risk_report import RiskReport
 from qfkit.core.snapshot import Snapshot
 from qfkit.core.strategy import Strategy
 from qfkit.errors import ParameterError, QfkitError, SessionError, did_you_mean
@@ -388,7 +390,18 @@ class Session(SessionFigures):
             label=self.feed.label,
             order_timing=ORDERS_ON_TICKS if self.feed.timeframe is None else ORDERS_ON_BARS,
             strategy_cash=self._plan.strategy_cash,
+            holdings=Holdings.of_snapshot(self.snapshot),
         )
+
+    @property
+    def risk(self) -> RiskReport:
+        """The risk of the account as it stands; ``session.result.measure_risk(...)`` takes a benchmark, a level and so on."""
+        return self.result.risk
+
+    @property
+    def assessments(self) -> "pandas.DataFrame":
+        """The risk assessments so far; the newest is also ``session.snapshot.assessment``."""
+        return self.result.assessments
 
     @property
     def fills(self) -> "pandas.DataFrame":

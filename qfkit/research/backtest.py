@@ -5,9 +5,11 @@ from itertools import pairwise
 from operator import attrgetter
 from typing import Any
 
+from qfkit.core.assessment import RiskBands
 from qfkit.core.costs import Costs
 from qfkit.core.engine import Engine
 from qfkit.core.events import Bar, Depth, Event, Quote, Stop, Tick, check_event
+from qfkit.core.holdings import Holdings
 from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sizer
 from qfkit.core.strategy import Strategy, named_strategies
@@ -40,6 +42,8 @@ def backtest(
     symbols: str | Sequence[str] | None = None,
     calendar: str | None = None,
     progress: bool | None = None,
+    assess_every_s: float | None = None,
+    risk_bands: RiskBands | None = None,
 ) -> Result:
     """Run strategies over history and return the :class:`~qfkit.Result`.
 
@@ -55,12 +59,15 @@ def backtest(
     - ``calendar``: the market's hours, which an order outside them waits for or is refused by:
       "auto" by the symbol, or a name as "XNYS"; None lets every market be open whenever there are data.
     - ``progress``: None shows a bar on long runs in a terminal or notebook.
+    - ``assess_every_s``: a :class:`RiskAssessment` so often on the data's clock (``result.assessments``), by the
+      bounds of ``risk_bands``; None makes none.
 
     A strategy's own exception is raised as :class:`StrategyError` from it, with the event that
     caused it; data that cannot be traded on as :class:`DataError`, with the row and the fix.
     """
     named = named_strategies(strategies)
-    settings = {"cash": cash, "costs": costs, "risk": risk, "sizer": sizer, "shares": shares, "timeframe": timeframe}
+    settings: dict[str, Any] = {"cash": cash, "costs": costs, "risk": risk, "sizer": sizer, "shares": shares}
+    settings |= {"timeframe": timeframe, "assess_every_s": assess_every_s, "risk_bands": risk_bands}
     if calendar is None and _holds_bars(data):
         columns = _chosen(_columns(data, timeframe), symbols)
         return _on_columns(named, columns, _label(data), progress, settings)
@@ -136,7 +143,8 @@ def _on_columns(
     if signals:
         closed = columns if is_direct else _closed_bars(bar_batches(columns, _CHUNK), tuple(columns), settings)
         targets = {name: _targets(one, closed, name) for name, one in signals.items()}
-        if is_direct and len(named) == len(columns) == 1 and all(map(_is_plain, signals.values())):
+        is_plain = engine.assessor is None and all(map(_is_plain, signals.values()))
+        if is_direct and len(named) == len(columns) == 1 and is_plain:
             ((symbol, only),) = columns.items()
             records = fast_run(engine, only, targets[next(iter(named))][symbol])
             if records is not None:
@@ -313,6 +321,7 @@ def _result(
         order_timing=ORDERS_ON_BARS if on_bars else ORDERS_ON_TICKS,
         assumptions=assumptions(engine),
         data_span=span,
+        holdings=None if records is not None else Holdings.of_engine(engine),
         equity_arrays=equity_arrays,
         bar_arrays=bar_arrays,
         fill_arrays=fill_arrays,

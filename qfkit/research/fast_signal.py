@@ -15,6 +15,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from qfkit.core.assessment import RiskAssessment
 from qfkit.core.costs import Commission, Costs
 from qfkit.core.engine import Engine
 from qfkit.core.events import Bar
@@ -252,6 +253,7 @@ class FastRecords:
         self._cash = cash
         (self._name,) = engine.desks
         self.faults: list[Fault] = []
+        self.assessments: list[RiskAssessment] = []
 
     def equity_columns(self) -> EquityColumns:
         """Equity at each close; between two fills cash and position stand still."""
