@@ -27,7 +27,8 @@ from qfkit.core.orders import (
     TimeInForce,
 )
 from qfkit.core.portfolio import Book, Position
-from qfkit.core.risk import Exposure, gate
+from qfkit.core.rebalancing import Rebalancing, end, rebalance
+from qfkit.core.risk import Exposure, RiskLimits, gate
 from qfkit.core.sizing import SizingContext
 from qfkit.core.steps import fit_quantity, stepped_price, whole_steps
 from qfkit.core.timeframes import timeframe_ns
@@ -52,13 +53,27 @@ class Desk:
     ``state`` is "running", "paused", "failed" or "stopped".
     """
 
-    __slots__ = ("_engine", "book", "error", "follows", "name", "named_sets", "sets", "state", "strategy")
+    __slots__ = (
+        "_engine",
+        "book",
+        "error",
+        "follows",
+        "name",
+        "named_sets",
+        "rebalancing",
+        "risk",
+        "sets",
+        "state",
+        "strategy",
+    )
 
-    def __init__(self, engine: "Engine", name: str, strategy: "Strategy", book: Book) -> None:
+    def __init__(self, engine: "Engine", name: str, strategy: "Strategy", book: Book, risk: RiskLimits) -> None:
         self._engine = engine
         self.name = name
         self.strategy = strategy
         self.book = book
+        self.risk = risk
+        self.rebalancing: Rebalancing | None = None
         self.state = "running"
         self.error = ""
         self.sets: list[IndicatorSet[Any]] = []
@@ -207,6 +222,7 @@ class Desk:
         if market.price != market.price:
             raise OrderError(f"order_target {symbol}: there is no price yet")
         target = self._size(market, quantity, notional, weight)
+        end(self, symbol)
         if market.working:
             for working in [one for one in market.working if one.owner is self]:
                 if working.order.type is MARKET:
@@ -219,27 +235,9 @@ class Desk:
         sent = self._send(action, market, change, market.price, reason=reason)
         return None if sent is None else sent.order.order_id
 
-    def rebalance(self, weights: Mapping[str, float], *, reason: str) -> list[int]:
-        """Targets for a whole book: sells first, so that they make room for the buys."""
-        goals = dict.fromkeys(self.book.open, 0.0)
-        for symbol, weight in weights.items():
-            self.market(symbol)
-            if not -inf < weight < inf:
-                raise OrderError(f"rebalance: the weight {weight!r} of {symbol} is no finite number")
-            goals[symbol] = weight
-        equity = self.book.equity
-
-        def change(symbol: str) -> float:
-            position = self.book.positions.get(symbol)
-            return goals[symbol] * equity - (0.0 if position is None else position.market_value)
-
-        sent = []
-        for symbol in sorted(goals, key=change):
-            quantity = goals[symbol] * equity / self.market(symbol).price if goals[symbol] else 0.0
-            order_id = self.order_target(symbol, quantity=quantity, reason=reason, action="rebalance")
-            if order_id is not None:
-                sent.append(order_id)
-        return sent
+    def rebalance(self, weights: Mapping[str, float], **options: Any) -> Any:
+        """Targets for a whole book; see :mod:`qfkit.core.rebalancing`."""
+        return rebalance(self, weights, **options)
 
     def close(self, symbol: str, *, reason: str) -> int | None:
         """Cancel everything of this strategy in a symbol and go flat."""
@@ -263,6 +261,7 @@ class Desk:
             self._engine.broker.cancel(working, reason, self.clock_ns)
 
     def cancel_all(self, reason: str, symbol: str | None = None) -> None:
+        end(self, symbol)
         for working in list(self._engine.broker.open.values()):
             if working.owner is self and symbol in (None, working.order.symbol):
                 self._engine.broker.cancel(working, reason, self.clock_ns)
@@ -371,7 +370,7 @@ class Desk:
             allowed, refusal = 0.0, "there is no price yet"
         else:
             allowed, checks = gate(
-                engine.risk, signed, expected, market.price, self._exposure(market), engine.cost_at(expected, signed)
+                self.risk, signed, expected, market.price, self._exposure(market), engine.cost_at(expected, signed)
             )
             refusal = "" if allowed == wanted else _refusal(checks)
             if market.rules is not None and allowed > 0.0:

@@ -39,7 +39,9 @@ from qfkit.core.lanes import Series, Track
 from qfkit.core.metrics import RunningMetrics
 from qfkit.core.notices import see_stale, take_hours, take_instrument
 from qfkit.core.orders import Fill
+from qfkit.core.own_limits import own_limits
 from qfkit.core.portfolio import Book, cash_shares
+from qfkit.core.rebalancing import go_on
 from qfkit.core.records import Fault, Records
 from qfkit.core.risk import RiskLimits
 from qfkit.core.seats import Seat
@@ -76,7 +78,7 @@ class Engine:
         cash: float,
         shares: Mapping[str, float] | None = None,
         costs: Costs | None = None,
-        risk: RiskLimits | None = None,
+        risk: RiskLimits | Mapping[str, RiskLimits] | None = None,
         sizer: Sizer | None = None,
         timeframe: str | None = None,
         symbols: Sequence[str] = (),
@@ -92,7 +94,7 @@ class Engine:
                 'a strategy cannot be named "account", which is the sum of them all: choose another name'
             )
         self.costs = Costs() if costs is None else costs
-        self.risk = RiskLimits() if risk is None else risk
+        self.own_risk, self.risk = own_limits(risk, strategies)
         self.sizer: Sizer = FractionOfEquity() if sizer is None else sizer
         self.has_own_sizer = sizer is not None
         self.timeframe = timeframe
@@ -125,6 +127,8 @@ class Engine:
         self.last_fills: deque[Fill] = deque(maxlen=_SHOWN_FILLS)
         self.steering = Steering(self, resolve)
         self._pending = self.steering.pending
+        # The desks of which a rebalance is under way.
+        self.rebalancing: list[Desk] = []
         self._handlers: dict[type, Callable[..., None]] = {
             Tick: self._on_tick,
             Quote: self._on_quote,
@@ -153,11 +157,15 @@ class Engine:
     ) -> dict[str, Desk]:
         desks = {}
         for name, strategy in strategies.items():
-            desk = desks[name] = Desk(self, name, strategy, Book(cash * shares[name]))
+            desk = desks[name] = Desk(self, name, strategy, Book(cash * shares[name]), self.risk_of(name))
             strategy._desk = desk
             strategy.setup()
             desk.name_sets()
         return desks
+
+    def risk_of(self, name: str) -> RiskLimits:
+        """The limits that a strategy's orders meet: its own, or those for all."""
+        return self.own_risk.get(name, self.risk)
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -340,6 +348,8 @@ class Engine:
         """A base bar closed: higher bars, indicators, then the strategies."""
         if self._pending:
             self.steering.apply()
+        for desk in self.rebalancing[:] if self.rebalancing else ():
+            go_on(desk)
         self._keep_bar(bar)
         base = track.base
         base.kept.append(bar)
@@ -456,6 +466,8 @@ class Engine:
                 desk.strategy.on_fill(fill)
             except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
                 self._fail(desk, error, fill)
+        if desk.rebalancing is not None:
+            go_on(desk)
 
     def call(self, desk: Desk, hook: Callable[[], None], event: object) -> None:
         try:

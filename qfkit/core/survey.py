@@ -46,7 +46,11 @@ def take_snapshot(engine: "Engine") -> Snapshot:
 
 def assumptions(engine: "Engine") -> tuple[str, ...]:
     """What a run assumed beyond its costs, a line each."""
-    lines = [f"positions of at most {engine.risk.max_gross_exposure:g} times the equity"]
+    if engine.own_risk:
+        most = ", ".join(f"{name} {desk.risk.max_gross_exposure:g}" for name, desk in engine.desks.items())
+        lines = [f"positions of at most so many times a strategy's equity: {most}"]
+    else:
+        lines = [f"positions of at most {engine.risk.max_gross_exposure:g} times the equity"]
     if engine.hours:
         calendars = sorted({hours.calendar for hours in engine.hours.values() if hours.calendar})
         named = f" ({', '.join(calendars)})" if calendars else ""
