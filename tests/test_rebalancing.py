@@ -70,9 +70,9 @@ def test_steps_and_minimums_round_the_right_way():
     rules = Instrument("A", 0, quantity_step=0.5, minimum_notional=60.0)
     holdings = {"A": Holding(10.25, 100.0, rules), "B": Holding(0.0, 7.0, Instrument("B", 0, quantity_step=1.0))}
     plan = plan_rebalance({"A": 0.8, "B": 0.2}, holdings, equity=1025.0)
-    # A: 8.2 wanted, 2.05 to sell, 2.0 in steps: 825 stay. 1,025 - 825 = 200 buys 28 B at 7.
-    assert by_symbol(plan) == {"A": (-2.0, -200.0), "B": (28.0, 196.0)}
-    small = plan_rebalance({"A": 0.94}, {"A": holdings["A"]}, equity=1025.0)
+    # A: 8.2 wanted, 2.05 to sell, 2.5 in steps of which none is too few. B: 205 buy 29 at 7.
+    assert by_symbol(plan) == {"A": (-2.5, -250.0), "B": (29.0, 203.0)}
+    small = plan_rebalance({"A": 0.97}, {"A": holdings["A"]}, equity=1025.0)
     assert by_symbol(small) == {"A": (0.0, 0.0)}
     assert "minimum 60" in small.legs[0].note
     # The whole of a position is sold whatever its steps are.
@@ -270,11 +270,10 @@ def any_holdings(draw: st.DrawFn) -> dict[str, Holding]:
 
 
 @given(any_weights, any_holdings(), st.floats(1_000.0, 50_000.0), st.sampled_from((0.0, 0.02, 0.2)), any_costs)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_plan_is_never_over_invested_and_meets_its_weights(weights, holdings, equity, band, costs):
     plan = plan_rebalance(weights, holdings, equity=equity, band=band, cost_at=costs.estimator())
     net = equity - plan.cost
-    steps = sum(held.price * (held.rules.quantity_step or 0.0) for held in holdings.values() if held.rules)
     reach = sum(abs(weight) for weight in weights.values())
     after = {leg.symbol: leg.target for leg in plan.legs}
     left_alone = 0.0
@@ -288,10 +287,11 @@ def test_a_plan_is_never_over_invested_and_meets_its_weights(weights, holdings, 
         elif leg.note != "scaled down to what is free" and net > 0.0:
             # Nothing was in the way: the weight is met to a step, or to an order too small to be sent.
             assert abs(leg.target * leg.price - weight * net) <= room + 1e-6 * equity
-        left_alone += room
+        elif leg.note:
+            left_alone += room
     gross = sum(abs(after[symbol]) * held.price for symbol, held in holdings.items())
-    # What the weights say, and what was left: positions in the band, or a step or minimum too large to be sold.
-    assert gross <= max(reach * max(net, 0.0), 0.0) + max(left_alone, 0.0) + steps + 1e-6 * equity
+    # What the weights say, and what is left alone: positions in the band, and what is too little to be sold.
+    assert gross <= reach * max(net, 0.0) + max(left_alone, 0.0) + 1e-6 * equity
     # Where something was bought, not even that: all of it fits.
     if any(leg.change * leg.target > 0.0 for leg in plan.legs):
         assert gross <= reach * net + 1e-6 * equity
@@ -337,7 +337,7 @@ class Drawn(Strategy):
     st.dictionaries(st.integers(3, 72), st.tuples(any_weights, st.sampled_from((0.0, 0.05)), st.booleans()), max_size=8),
     any_costs,
 )
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_no_order_that_enlarges_ever_leads_beyond_the_weights(events, plans, costs):
     """At every signal sent, with it and every order out that enlarges filled at the checked prices:
     the gross of the book is at most what the weights say of its equity."""
@@ -374,7 +374,7 @@ def test_no_order_that_enlarges_ever_leads_beyond_the_weights(events, plans, cos
 
 
 @given(any_weights.filter(bool), any_weights.filter(bool), any_costs, st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_it_converges_to_the_weights_within_a_step(first, second, costs, in_steps):
     """At resting prices, however thin the market: once all is filled, each symbol is within a step of its weight."""
     events: list[Event] = [Instrument(symbol, START, quantity_step=0.5) for symbol in SYMBOLS] if in_steps else []
@@ -388,6 +388,9 @@ def test_it_converges_to_the_weights_within_a_step(first, second, costs, in_step
     book = engine.desks["script"].book
     # Fills in parts may pay a least commission more often than the plan thought: that much may be missing.
     fees = sum(fill.fee for fill in engine.records.fills) if isinstance(costs.commission, Commission) else 0.0
+    if in_steps:
+        # What steps cut off was reckoned with when the costs were: 3 % of half a share of each.
+        fees += 0.03 * 0.5 * 138.0
     for symbol, price in zip(SYMBOLS, (100.0, 7.0, 31.0), strict=True):
         wanted = second.get(symbol, 0.0) * book.equity
         held = book.position(engine.tracks[symbol].market).quantity * price

@@ -14,7 +14,8 @@ The rules:
   position and every order out that would enlarge one. So a sale that is refused, cancelled or filled
   in part makes the purchases smaller, and positions above their weight but in the band do too. What
   waits is sized anew, from the prices at which it is sent.
-- What a risk limit or a symbol's minimum cuts off stays in cash.
+- **In steps.** A position is rounded to the smaller whole step; an order below a symbol's minimum is not sent.
+- What a risk limit, a step or a minimum cuts off stays in cash.
 
 On bars a purchase that waits is sent when the bar that filled the sale is closed, and so fills at
 the open after that: a fully invested book needs two bars.
@@ -29,7 +30,7 @@ import msgspec
 from qfkit.core.events import Instrument
 from qfkit.core.orders import MARKET
 from qfkit.core.portfolio import total
-from qfkit.core.steps import fit_quantity
+from qfkit.core.steps import fit_quantity, whole_steps
 from qfkit.core.wording import money, share
 from qfkit.errors import OrderError
 
@@ -188,7 +189,12 @@ def plan_rebalance(
     reach = total(abs(weight) for weight in goals.values())
 
     def changes(net: float) -> tuple[dict[str, float], dict[str, float]]:
-        smaller = {symbol: _reduction(sized[symbol] * net, holdings[symbol]) for symbol in sized}
+        smaller = {}
+        for symbol, weight in sized.items():
+            held = holdings[symbol]
+            wanted = _reduction(weight * net, held)
+            smaller[symbol] = wanted if wanted == -held.quantity else _fitted(wanted, held)
+            notes[symbol] = _too_small(wanted, held) if wanted and not smaller[symbol] else ""
         after = {
             symbol: Holding(held.quantity + smaller.get(symbol, 0.0), held.price, held.rules)
             for symbol, held in holdings.items()
@@ -202,10 +208,8 @@ def plan_rebalance(
         held = holdings[symbol]
         parts = (smaller.get(symbol, 0.0), larger.get(symbol, 0.0))
         change = parts[0] + parts[1]
-        if not change and symbol in sized and symbol not in notes:
-            notes[symbol] = _too_small(sized[symbol] * net / held.price - held.quantity, held)
-            if weight and net == 0.0 < equity:
-                notes[symbol] = "the costs are more than the equity"
+        if not change and weight and symbol in sized and net == 0.0 < equity:
+            notes[symbol] = "the costs are more than the equity"
         priced = held.price if held.price == held.price else 0.0
         scale = priced / equity if equity > 0.0 else 0.0
         legs.append(
@@ -263,7 +267,13 @@ def _reduction(value: float, held: Holding) -> float:
     if target * quantity <= 0.0:
         # A whole position is closed as it is, off the steps too.
         return -quantity
-    return _fitted(target - quantity, held)
+    change = abs(target - quantity)
+    step = None if held.rules is None else held.rules.quantity_step
+    if step is not None:
+        # Rather a step too small than a step too large a position.
+        steps = whole_steps(change, step)
+        change = min(abs(quantity), steps if steps >= change * (1.0 - _NEAR) else whole_steps(steps + step, step))
+    return -change if quantity > 0.0 else change
 
 
 def _increase(value: float, held: Holding) -> float:
@@ -299,8 +309,6 @@ def _scaled(
             notes[symbol] = _too_small(change * factor, held)
         elif change and factor < 1.0 - _NEAR:
             notes[symbol] = "scaled down to what is free"
-        else:
-            notes.pop(symbol, None)
     return scaled
 
 
@@ -407,15 +415,21 @@ class Rebalancing:
             for working in self._engine.broker.open.values()
             if working.owner is self._desk and working.order.type is MARKET
         )
-        notes: dict[str, str] = {}
 
         def changes(net: float) -> tuple[dict[str, float], dict[str, float]]:
-            needs = {symbol: _increase(weight * net, holdings[symbol]) for symbol, weight in self.waiting.items()}
-            return {}, needs if frees else _scaled(needs, holdings, self._reach * net - _gross(holdings), notes)
+            needs = {}
+            for symbol, weight in self.waiting.items():
+                held = holdings[symbol]
+                if frees and weight * held.quantity < 0.0:
+                    # What is still of the other side will be flat by then: what follows counts among the costs already.
+                    held = Holding(0.0, held.price, held.rules)
+                needs[symbol] = _increase(weight * net, held)
+            return {}, needs if frees else _scaled(needs, holdings, self._reach * net - _gross(holdings), {})
 
         _, larger, net = _after_costs(self._desk.book.equity, changes, holdings, self._engine.cost_at, owed)
         if frees:
-            larger = _whole(larger, holdings, self._reach * net - _gross(holdings))
+            possible = {symbol: change for symbol, change in larger.items() if holdings[symbol].quantity * change >= 0.0}
+            larger = _whole(possible, holdings, self._reach * net - _gross(holdings))
         else:
             self.waiting.clear()
         for symbol, change in _largest_first(larger, holdings):
