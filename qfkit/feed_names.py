@@ -50,11 +50,11 @@ def named_feed(
         case "auto":
             return _auto_feed(symbols)
         case "yahoo":
-            return yahoo_feed(symbols), "Yahoo's stream, no key needed"
+            return _live_yahoo(symbols)
         case "alphavantage":
             return alphavantage_feed(symbols), "Alpha Vantage's last prices, by your key"
         case "binance":
-            return binance_feed(symbols), "Binance's public stream, no key needed"
+            return _live_binance(symbols)
         case "sample":
             if speed is None:
                 from qfkit.feeds.replay import sample
@@ -70,7 +70,7 @@ def named_feed(
 
 
 def _auto_feed(symbols: Sequence[str]) -> tuple[Feed, str]:
-    """Binance for crypto pairs, Yahoo for all else; an error that says what to do where neither answers."""
+    """Binance for crypto pairs, Yahoo for all else."""
     pairs = [symbol for symbol in symbols if is_pair(symbol)]
     others = ", ".join(symbol for symbol in symbols if symbol not in pairs)
     if pairs and others:
@@ -78,13 +78,21 @@ def _auto_feed(symbols: Sequence[str]) -> tuple[Feed, str]:
             f"{', '.join(pairs)} would come from Binance and {others} from Yahoo, and one run takes one provider: "
             "write the pairs as Yahoo does, as in BTC-USD, or run them apart"
         )
-    if not symbols or pairs:
-        if answers():
-            return binance_feed(symbols), "Binance's stream answers: live prices, no key needed"
-        raise _no_answer("Binance")
+    return _live_binance(symbols) if pairs or not symbols else _live_yahoo(symbols)
+
+
+def _live_binance(symbols: Sequence[str]) -> tuple[Feed, str]:
+    """Binance, if it answers; else an error that says what to do."""
+    if answers():
+        return binance_feed(symbols), "Binance's stream answers: live prices, no key needed"
+    raise _no_answer("Binance")
+
+
+def _live_yahoo(symbols: Sequence[str]) -> tuple[Feed, str]:
+    """Yahoo, if it answers in one way or the other; else an error that says what to do."""
     if yahoo_answers():
         return yahoo_feed(symbols), "Yahoo's stream answers: live prices, no key needed"
-    if yahoo_polls(symbols[0]):
+    if yahoo_polls(symbols[0] if symbols else "AAPL"):
         return yahoo_feed(symbols), "Yahoo's stream does not answer, its last prices do: they are asked for in turn"
     raise _no_answer("Yahoo")
 

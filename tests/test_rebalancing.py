@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import MINUTE, START, bar, fills, run
+from support import MINUTE, START, bar, run
 
 from qfkit.core.costs import Commission, Costs
 from qfkit.core.engine import Engine
@@ -35,7 +35,10 @@ def test_a_plan_worked_by_hand():
     """
     holdings = {"A": Holding(70.0, 100.0), "B": Holding(60.0, 50.0)}
     free = plan_rebalance({"A": 0.6, "B": 0.4}, holdings, equity=10_000.0)
-    assert by_symbol(free) == {"A": (pytest.approx(-10), pytest.approx(-1000)), "B": (pytest.approx(20), pytest.approx(1000))}
+    assert by_symbol(free) == {
+        "A": (pytest.approx(-10), pytest.approx(-1000)),
+        "B": (pytest.approx(20), pytest.approx(1000)),
+    }
     assert [leg.symbol for leg in free.legs] == ["A", "B"]
     assert (free.turnover, free.cost) == (pytest.approx(0.2), 0.0)
     assert (free.gross, free.gross_after) == (pytest.approx(1.0), pytest.approx(1.0))
@@ -98,7 +101,12 @@ def test_a_plan_says_itself_and_refuses_what_makes_no_sense():
     assert frame.loc["A", "change"] == pytest.approx(-10)
     assert plan
     assert not plan_rebalance({"A": 0.7}, {"A": holdings["A"]}, equity=10_000.0)
-    for weights, band in (({"A": float("nan")}, 0.0), ({"A": float("inf")}, 0.0), ({"A": 0.5}, 1.0), ({"A": 0.5}, -0.1)):
+    for weights, band in (
+        ({"A": float("nan")}, 0.0),
+        ({"A": float("inf")}, 0.0),
+        ({"A": 0.5}, 1.0),
+        ({"A": 0.5}, -0.1),
+    ):
         with pytest.raises(OrderError):
             plan_rebalance(weights, holdings, equity=10_000.0, band=band)
     with pytest.raises(OrderError, match="nothing was received for the symbol 'Z'"):
@@ -334,7 +342,9 @@ class Drawn(Strategy):
 
 @given(
     markets(),
-    st.dictionaries(st.integers(3, 72), st.tuples(any_weights, st.sampled_from((0.0, 0.05)), st.booleans()), max_size=8),
+    st.dictionaries(
+        st.integers(3, 72), st.tuples(any_weights, st.sampled_from((0.0, 0.05)), st.booleans()), max_size=8
+    ),
     any_costs,
 )
 @settings(max_examples=200, deadline=None)
@@ -346,7 +356,7 @@ def test_no_order_that_enlarges_ever_leads_beyond_the_weights(events, plans, cos
     engine = Engine({"drawn": strategy}, cash=10_000.0, costs=costs, risk=RiskLimits(max_gross_exposure=3.0))
     desk = engine.desks["drawn"]
     enlarged = 0
-    send = desk._engine.broker.submit
+    send = desk.engine.broker.submit
 
     def watched(order, owner, book, market):
         nonlocal enlarged
@@ -380,7 +390,8 @@ def test_it_converges_to_the_weights_within_a_step(first, second, costs, in_step
     events: list[Event] = [Instrument(symbol, START, quantity_step=0.5) for symbol in SYMBOLS] if in_steps else []
     for index in range(120):
         events += [
-            bar(index, price, price, price, price, 500.0, symbol) for symbol, price in zip(SYMBOLS, (100.0, 7.0, 31.0), strict=True)
+            bar(index, price, price, price, price, 500.0, symbol)
+            for symbol, price in zip(SYMBOLS, (100.0, 7.0, 31.0), strict=True)
         ]
     actions = {2: lambda s: s.rebalance(first), 180: lambda s: s.rebalance(second)}
     engine = run(events, actions, cash=10_000.0, costs=costs, risk=RiskLimits(max_gross_exposure=3.0), finish=False)

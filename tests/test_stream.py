@@ -66,11 +66,14 @@ async def test_shares_come_from_yahoo_and_pairs_from_binance(tmp_path: Path) -> 
         assert code == 0 and "Yahoo's stream answers" in out and "AAPL" in out, err
 
 
+@pytest.mark.parametrize("is_named", [False, True])
 @pytest.mark.parametrize("command", ["stream", "prices", "realtime"])
-async def test_no_network_is_one_line_that_says_how_to_go_on(command: str, tmp_path: Path) -> None:
-    dead = {"QFKIT_YAHOO_STREAM_URL": "ws://127.0.0.1:9", "QFKIT_BINANCE_STREAM_URL": "ws://127.0.0.1:9"}
+async def test_no_network_is_one_line_that_says_how_to_go_on(command: str, is_named: bool, tmp_path: Path) -> None:
+    nowhere = {"QFKIT_YAHOO_STREAM_URL": "ws://127.0.0.1:9", "QFKIT_BINANCE_STREAM_URL": "ws://127.0.0.1:9"}
+    dead = {**nowhere, "QFKIT_YAHOO_REST_URL": "http://127.0.0.1:9", "QFKIT_BINANCE_REST_URL": "http://127.0.0.1:9"}
     for symbol, provider in (("AAPL", "Yahoo"), ("BTCUSDT", "Binance")):
-        code, out, err = await qfkit(command, "-s", symbol, cwd=tmp_path, **dead)
+        named = ("--feed", provider.lower()) if is_named else ()
+        code, out, err = await qfkit(command, "-s", symbol, *named, cwd=tmp_path, **dead)
         assert code == 2 and out == ""
         assert len(err.splitlines()) == 1
         assert f"{provider} did not answer" in err and "--feed sample" in err

@@ -154,7 +154,19 @@ class Position:
 class Book:
     """One strategy's money: its cash, its positions, what it earned and paid."""
 
-    __slots__ = ("cash", "fees", "open", "positions", "realised", "starting_cash", "trades_count", "winning_trades")
+    __slots__ = (
+        "cash",
+        "fees",
+        "losing_streak",
+        "lost_return",
+        "open",
+        "positions",
+        "realised",
+        "starting_cash",
+        "trades_count",
+        "winning_trades",
+        "won_return",
+    )
 
     def __init__(self, starting_cash: float) -> None:
         self.starting_cash = starting_cash
@@ -163,6 +175,9 @@ class Book:
         self.fees = 0.0
         self.trades_count = 0
         self.winning_trades = 0
+        # The returns of the trades that won and lost, added up, and how many lost in a row just now.
+        self.won_return = self.lost_return = 0.0
+        self.losing_streak = 0
         self.positions: dict[str, Position] = {}
         self.open: dict[str, Position] = {}
 
@@ -190,6 +205,11 @@ class Book:
             self.trades_count += 1
             if trade.pnl > 0.0:
                 self.winning_trades += 1
+                self.won_return += trade.return_
+                self.losing_streak = 0
+            else:
+                self.lost_return -= trade.return_
+                self.losing_streak += 1
         return trade
 
     def pay_dividend(self, symbol: str, per_share: float) -> None:

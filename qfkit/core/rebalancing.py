@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from qfkit.core.events import Instrument
+from qfkit.core.order_entry import send
 from qfkit.core.orders import MARKET
 from qfkit.core.portfolio import total
 from qfkit.core.steps import fit_quantity, whole_steps
@@ -141,7 +142,9 @@ class RebalancePlan(msgspec.Struct, frozen=True):
         head = "".join(
             f"<th>{name}</th>" for name in ("symbol", "weight", "target", "change", "price", "notional", "cost", "")
         )
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _cells(leg)) + "</tr>" for leg in self.legs)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _cells(leg)) + "</tr>" for leg in self.legs
+        )
         return f"<table><tr>{head}</tr>{body}</table><p>{escape(self._summary)}</p>"
 
 
@@ -353,7 +356,7 @@ def _after_costs(
 
 def plan_for(desk: "Desk", weights: Mapping[str, float], *, band: float = 0.0) -> RebalancePlan:
     """The plan for a strategy's book as it stands; its market orders at work would be replaced."""
-    engine = desk._engine
+    engine = desk.engine
     symbols = dict.fromkeys([*desk.book.open, *weights])
     holdings = {}
     for symbol in symbols:
@@ -377,7 +380,7 @@ class Rebalancing:
         self, desk: "Desk", weights: Mapping[str, float], plan: RebalancePlan, *, reason: str, forced: bool
     ) -> None:
         self._desk = desk
-        self._engine: Engine = desk._engine
+        self._engine: Engine = desk.engine
         self._reason = reason
         self._forced = forced
         self._reach = total(abs(weight) for weight in weights.values())
@@ -397,9 +400,7 @@ class Rebalancing:
 
     def _send(self, symbol: str, change: float) -> "WorkingOrder | None":
         market = self._desk.market(symbol)
-        sent = self._desk._send(
-            "rebalance", market, change, market.price, reason=self._reason, forced=self._forced
-        )
+        sent = send(self._desk, "rebalance", market, change, market.price, reason=self._reason, forced=self._forced)
         if sent is not None:
             self.order_ids.append(sent.order.order_id)
         return sent
@@ -411,7 +412,9 @@ class Rebalancing:
         frees = [working for working in self._smaller if working.is_open]
         holdings = self._as_if_larger()
         owed = total(
-            _cost(working.remaining if working.is_buy else -working.remaining, working.market.price, self._engine.cost_at)
+            _cost(
+                working.remaining if working.is_buy else -working.remaining, working.market.price, self._engine.cost_at
+            )
             for working in self._engine.broker.open.values()
             if working.owner is self._desk and working.order.type is MARKET
         )
@@ -428,7 +431,9 @@ class Rebalancing:
 
         _, larger, net = _after_costs(self._desk.book.equity, changes, holdings, self._engine.cost_at, owed)
         if frees:
-            possible = {symbol: change for symbol, change in larger.items() if holdings[symbol].quantity * change >= 0.0}
+            possible = {
+                symbol: change for symbol, change in larger.items() if holdings[symbol].quantity * change >= 0.0
+            }
             larger = _whole(possible, holdings, self._reach * net - _gross(holdings))
         else:
             self.waiting.clear()
@@ -492,7 +497,7 @@ def end(desk: "Desk", symbol: str | None = None) -> None:
     under_way.waiting.pop(symbol, 0.0) if symbol is not None else under_way.waiting.clear()
     if not under_way.waiting:
         desk.rebalancing = None
-        desk._engine.rebalancing.remove(desk)
+        desk.engine.rebalancing.remove(desk)
 
 
 def rebalance(
@@ -508,7 +513,7 @@ def rebalance(
     plan = plan_for(desk, weights, band=band)
     if preview:
         return plan
-    engine = desk._engine
+    engine = desk.engine
     for working in list(engine.broker.open.values()):
         if working.owner is desk and working.order.type is MARKET:
             engine.broker.cancel(working, "replaced by a new target", engine.clock_ns)

@@ -210,7 +210,7 @@ class AlphaVantageFeed(Feed):
             else:
                 opens_ns = min(self._hours[symbol].next_open_ns(now_ns) for symbol in known)
                 wait_s = min((opens_ns - now_ns) / _SECOND_NS, float(_DAY_NS // _SECOND_NS))
-                _logger.info("%s: the market is closed, and nothing is asked for %.1f h", self.label, wait_s / 3_600)
+                _logger.warning("%s: the market is closed, and nothing is asked for %.1f h", self.label, wait_s / 3_600)
             await self._sleep(self.now_ns() + round(wait_s * _SECOND_NS))
 
     async def _sleep(self, until_ns: int) -> None:

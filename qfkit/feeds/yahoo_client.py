@@ -4,6 +4,7 @@ It runs in a thread of its own, one request at a time, for yfinance has one sess
 """
 
 import asyncio
+import logging
 import os
 import threading
 import time
@@ -67,7 +68,8 @@ def pace_of(url: str) -> Pace:
     return _paces.setdefault(url, Pace())
 
 
-_worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="qfkit-yahoo")
+_THREADS = "qfkit-yahoo"
+_worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=_THREADS)
 _sessions: dict[str, Any] = {}
 
 
@@ -98,6 +100,9 @@ def _get(url: str, path: str, params: dict[str, str | int], timeout_s: float) ->
     from yfinance.exceptions import YFException
 
     session = _sessions.get(url)
+    if not _sessions:
+        # What it warns of while it asks for us ends in the answer, and would stand before our own word on it.
+        logging.getLogger("yfinance").addFilter(lambda record: not (record.threadName or "").startswith(_THREADS))
     if session is None:
         session = _sessions[url] = _new_session(url)
     session.end_s = time.monotonic() + timeout_s
