@@ -8,8 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qfkit import errors, feeds
+    from qfkit import errors, feeds, weights
     from qfkit.core import sizing
+    from qfkit.core.allocation import Allocation, AllocationContext
     from qfkit.core.costs import Commission, Costs
     from qfkit.core.engine import Engine
     from qfkit.core.events import (
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         Instrument,
         Pause,
         Quote,
+        Rebalance,
         Resume,
         SetParameters,
         Stop,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         ZScore,
     )
     from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side, Signal, TimeInForce, Trade
+    from qfkit.core.rebalance_plan import RebalancePlan
     from qfkit.core.risk import RiskLimits
     from qfkit.core.snapshot import Snapshot
     from qfkit.core.strategy import Param, Strategy
@@ -71,6 +74,7 @@ if TYPE_CHECKING:
         BollingerReversion,
         MomentumRebalance,
         MovingAverageCrossover,
+        PortfolioRebalance,
         RealTimeMovingAverageCrossover,
     )
 
@@ -83,6 +87,8 @@ __all__ = [
     "SMA",
     "VWAP",
     "WMA",
+    "Allocation",
+    "AllocationContext",
     "AlphaVantageFeed",
     "AlphaVantageWebSocket",
     "Bar",
@@ -111,11 +117,14 @@ __all__ = [
     "OrderType",
     "Param",
     "Pause",
+    "PortfolioRebalance",
     "Price",
     "QfkitError",
     "Quote",
     "RateOfChange",
     "RealTimeMovingAverageCrossover",
+    "Rebalance",
+    "RebalancePlan",
     "ReplayFeed",
     "Result",
     "Resume",
@@ -149,9 +158,11 @@ __all__ = [
     "sessions",
     "signal",
     "sizing",
+    "weights",
 ]
 
 _NAMES = {
+    "qfkit.core.allocation": ("Allocation", "AllocationContext"),
     "qfkit.core.costs": ("Commission", "Costs"),
     "qfkit.core.engine": ("Engine",),
     "qfkit.core.events": (
@@ -164,6 +175,7 @@ _NAMES = {
         "Instrument",
         "Pause",
         "Quote",
+        "Rebalance",
         "Resume",
         "SetParameters",
         "Stop",
@@ -190,6 +202,7 @@ _NAMES = {
         "ZScore",
     ),
     "qfkit.core.orders": ("Fill", "Order", "OrderStatus", "OrderType", "Side", "Signal", "TimeInForce", "Trade"),
+    "qfkit.core.rebalance_plan": ("RebalancePlan",),
     "qfkit.core.risk": ("RiskLimits",),
     "qfkit.core.snapshot": ("Snapshot",),
     "qfkit.core.strategy": ("Param", "Strategy"),
@@ -213,10 +226,11 @@ _NAMES = {
         "BollingerReversion",
         "MomentumRebalance",
         "MovingAverageCrossover",
+        "PortfolioRebalance",
         "RealTimeMovingAverageCrossover",
     ),
 }
-_MODULES = {"errors": "qfkit.errors", "feeds": "qfkit.feeds", "sizing": "qfkit.core.sizing"}
+_MODULES = {"errors": "qfkit.errors", "feeds": "qfkit.feeds", "sizing": "qfkit.core.sizing", "weights": "qfkit.weights"}
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 

@@ -6,10 +6,11 @@ from html import escape
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Protocol
 
+from qfkit.core.allocation import growth
 from qfkit.core.costs import Costs
 from qfkit.core.events import Bar
 from qfkit.core.metrics import Metrics, measure
-from qfkit.core.orders import Fill, Order, Signal, Trade
+from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
 from qfkit.core.records import Fault
 from qfkit.core.wording import count, money, percent, share, span_text, utc_time
 from qfkit.errors import ParameterError, did_you_mean
@@ -25,6 +26,7 @@ from qfkit.tables import (
     orders_frame,
     signals_frame,
     trades_frame,
+    transfers_frame,
 )
 
 if TYPE_CHECKING:
@@ -140,6 +142,28 @@ class Result:
     def bars(self) -> "pandas.DataFrame":
         """The closed bars, indexed by their open time; each is known only from ``close_time`` on."""
         return bars_frame(self._bars)
+
+    @cached_property
+    def transfers(self) -> "pandas.DataFrame":
+        """Cash that ``allocation=`` moved between strategies, indexed by the equity point it came after."""
+        return transfers_frame(self._transfers)
+
+    @cached_property
+    def growth(self) -> "pandas.DataFrame":
+        """What 1 became since the first equity point: columns as in :attr:`equity`, transfers left out (time-weighted)."""
+        frame = self.equity.copy()
+        times_ns = self._equity.times_ns.tolist()
+        for name in frame.columns:
+            values = frame[name].tolist()
+            points = list(zip(times_ns, values, strict=True))
+            flows = () if name == "account" else self._transfers
+            frame[name] = growth(points, values[0] if values else 1.0, flows, name)
+        return frame
+
+    @property
+    def _transfers(self) -> Sequence[Transfer]:
+        # A run of one strategy by the fast way keeps no such list.
+        return getattr(self.records, "transfers", ())
 
     @property
     def faults(self) -> tuple[Fault, ...]:

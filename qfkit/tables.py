@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qfkit.core.events import Bar
-from qfkit.core.orders import Fill, Order, Signal, Trade
+from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
 
 if TYPE_CHECKING:
     import pandas
@@ -31,6 +31,7 @@ __all__ = [
     "orders_frame",
     "signals_frame",
     "trades_frame",
+    "transfers_frame",
 ]
 
 Getter: TypeAlias = Callable[[Any], object]
@@ -173,6 +174,11 @@ def equity_frame(
     return pandas.DataFrame(values, index=_index(columns.times_ns), columns=names, dtype=_NUMBER, copy=True)
 
 
+def transfers_frame(transfers: Sequence[Transfer]) -> "pandas.DataFrame":
+    """Cash moved between strategies: who gave (``source``), who got it (``target``), how much."""
+    return _frame(transfers, "time_ns", _TRANSFERS)
+
+
 def bars_frame(bars: Iterable[Bar] | Mapping[str, BarColumns]) -> "pandas.DataFrame":
     """Closed bars, indexed by their open time; the last column is when they close.
 
@@ -237,6 +243,12 @@ _SIGNALS = {
     "order_id": ("order_id", _OPTIONAL_ID),
     "strategy": ("strategy", _TEXT),
     "reason": ("reason", _TEXT),
+}
+
+_TRANSFERS = {
+    "source": ("source", _TEXT),
+    "target": ("target", _TEXT),
+    "amount": ("amount", _NUMBER),
 }
 
 _TRADES = {

@@ -9,7 +9,7 @@ from qfkit.core.costs import Commission, Costs
 from qfkit.core.engine import Engine
 from qfkit.core.events import Bar, Event, Flatten, Instrument, Pause
 from qfkit.core.orders import Side
-from qfkit.core.rebalancing import Holding, RebalancePlan, plan_rebalance
+from qfkit.core.rebalance_plan import Holding, RebalancePlan, plan_rebalance
 from qfkit.core.risk import RiskLimits
 from qfkit.core.strategy import Strategy
 from qfkit.errors import OrderError

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 
+from qfkit.core.allocation import Allocation, Allocator
 from qfkit.core.broker import Broker
 from qfkit.core.corporate import apply_action
 from qfkit.core.costs import Costs
@@ -27,6 +28,7 @@ from qfkit.core.events import (
     Instrument,
     Pause,
     Quote,
+    Rebalance,
     Resume,
     SetParameters,
     Stop,
@@ -38,9 +40,9 @@ from qfkit.core.hours import MarketHours
 from qfkit.core.lanes import Series, Track
 from qfkit.core.metrics import RunningMetrics
 from qfkit.core.notices import see_stale, take_hours, take_instrument
+from qfkit.core.opening import open_desks, own_limits
 from qfkit.core.orders import Fill
-from qfkit.core.own_limits import own_limits
-from qfkit.core.portfolio import Book, cash_shares
+from qfkit.core.portfolio import cash_shares
 from qfkit.core.rebalancing import go_on
 from qfkit.core.records import Fault, Records
 from qfkit.core.risk import RiskLimits
@@ -65,7 +67,8 @@ class Engine:
     """Runs strategies over events.
 
     ``strategies`` maps a name to a fresh :class:`Strategy`; ``shares`` maps the same names to
-    fractions of ``cash`` (equal by default). ``timeframe`` is that of ``on_bar``: None takes the
+    fractions of ``cash`` (equal by default), which ``allocation`` restores or changes on a schedule; ``risk`` is
+    one set of limits or a mapping of them by name. ``timeframe`` is that of ``on_bar``: None takes the
     incoming bars' own, or "1m" for ticks. ``resolve`` finds the class that a ``SwapStrategy``
     event names. The owner drains :attr:`records`. ``has_running_metrics`` False leaves the drawdown and
     the curve out of snapshots, for a run that is measured at its end.
@@ -82,6 +85,7 @@ class Engine:
         sizer: Sizer | None = None,
         timeframe: str | None = None,
         symbols: Sequence[str] = (),
+        allocation: Allocation | None = None,
         resolve: Callable[[str], type[Strategy]] | None = None,
         has_running_metrics: bool = True,
     ) -> None:
@@ -144,28 +148,16 @@ class Engine:
             Pause: self.steering.pause,
             Resume: self.steering.resume,
             Flatten: self.steering.flatten,
+            Rebalance: self.steering.rebalance,
             Stop: self._on_stop,
         }
-        self.desks = self._open_desks(strategies, cash_shares(strategies, shares), cash)
+        capital = cash_shares(strategies, shares)
+        self.allocator = None if allocation is None else Allocator(self, allocation, capital)
+        self.desks = open_desks(self, strategies, capital, cash)
         self._only_book = next(iter(self.desks.values())).book if len(self.desks) == 1 else None
         if timeframe is not None:
             for symbol in self._declared:
                 self._open_track(symbol, timeframe)
-
-    def _open_desks(
-        self, strategies: Mapping[str, Strategy], shares: Mapping[str, float], cash: float
-    ) -> dict[str, Desk]:
-        desks = {}
-        for name, strategy in strategies.items():
-            desk = desks[name] = Desk(self, name, strategy, Book(cash * shares[name]), self.risk_of(name))
-            strategy._desk = desk
-            strategy.setup()
-            desk.name_sets()
-        return desks
-
-    def risk_of(self, name: str) -> RiskLimits:
-        """The limits that a strategy's orders meet: its own, or those for all."""
-        return self.own_risk.get(name, self.risk)
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -429,6 +421,8 @@ class Engine:
                 equity += value
             row = (mark_ns, equity, *each)
         self._keep_equity(row)
+        if self.allocator is not None:
+            self.allocator.look(mark_ns)
         if self._has_running_metrics:
             unmeasured = self._unmeasured
             unmeasured.append(row)

@@ -33,6 +33,7 @@ __all__ = [
     "Signal",
     "TimeInForce",
     "Trade",
+    "Transfer",
 ]
 
 
@@ -191,3 +192,12 @@ class Trade(msgspec.Struct, frozen=True, gc=False, array_like=True):
     pnl: float
     return_: float
     strategy: str
+
+
+class Transfer(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Cash that went from one strategy's book into another's, right after the equity point of ``time_ns``."""
+
+    time_ns: int
+    source: str
+    target: str
+    amount: float

@@ -21,337 +21,31 @@ On bars a purchase that waits is sent when the bar that filled the sale is close
 the open after that: a fully invested book needs two bars.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from math import inf
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from qfkit.core.events import Instrument
 from qfkit.core.order_entry import send
 from qfkit.core.orders import MARKET
 from qfkit.core.portfolio import total
-from qfkit.core.steps import fit_quantity, whole_steps
-from qfkit.core.wording import money, share
-from qfkit.errors import OrderError
+from qfkit.core.rebalance_plan import (
+    Holding,
+    RebalancePlan,
+    after_costs,
+    cost_of,
+    gross_of,
+    increase,
+    largest_first,
+    plan_rebalance,
+    scaled,
+    whole_only,
+)
 
 if TYPE_CHECKING:
-    import pandas
-
     from qfkit.core.desk import Desk
     from qfkit.core.engine import Engine
     from qfkit.core.working import WorkingOrder
 
-__all__ = [
-    "Holding",
-    "RebalanceLeg",
-    "RebalancePlan",
-    "Rebalancing",
-    "end",
-    "go_on",
-    "plan_for",
-    "plan_rebalance",
-    "rebalance",
-]
-
-CostAt: TypeAlias = Callable[[float, float], Callable[[float], float]]
-
-# Costs are some thousandths of what they are the costs of: each round brings the sum that much nearer.
-_ROUNDS = 16
-_NEAR = 1e-9
-_ROUNDING = 1e-12
-
-
-class Holding(msgspec.Struct, frozen=True, gc=False):
-    """A position (negative for a short) at a price, and the steps its symbol's orders come in."""
-
-    quantity: float
-    price: float
-    rules: Instrument | None = None
-
-
-class RebalanceLeg(msgspec.Struct, frozen=True, gc=False):
-    """What a rebalance does in one symbol.
-
-    ``change`` is what would be ordered, signed, at the last price; ``quantity`` + ``change`` is
-    ``target``. ``notional`` is signed money, ``cost`` the slippage and commission expected. The weights are
-    fractions of the present equity, ``wanted_weight`` as asked for. ``note`` says why a leg is not what was asked.
-    """
-
-    symbol: str
-    weight: float
-    wanted_weight: float
-    target_weight: float
-    quantity: float
-    target: float
-    change: float
-    price: float
-    notional: float
-    cost: float
-    note: str = ""
-
-
-class RebalancePlan(msgspec.Struct, frozen=True):
-    """What a rebalance would do now, and cost. Nothing is sent by it.
-
-    ``turnover`` is the traded notional, bought and sold, over the equity (1.0 sells and buys half of the
-    book each); ``cost`` is money. ``legs`` stand in the order in which they are sent. ``gross`` and
-    ``gross_after`` are the sums of the absolute positions as fractions of equity, after it of what the costs leave.
-    """
-
-    time_ns: int
-    equity: float
-    legs: tuple[RebalanceLeg, ...]
-    turnover: float
-    cost: float
-    band: float
-    gross: float
-    gross_after: float
-
-    def __bool__(self) -> bool:
-        """Whether there is anything to trade."""
-        return any(leg.change for leg in self.legs)
-
-    def to_frame(self) -> "pandas.DataFrame":
-        """One row a symbol, in the order in which it is traded."""
-        import pandas
-
-        rows = [msgspec.structs.asdict(leg) for leg in self.legs]
-        frame = pandas.DataFrame(rows, columns=list(RebalanceLeg.__struct_fields__))
-        return frame.set_index("symbol")
-
-    def __repr__(self) -> str:
-        head = ("symbol", "weight", "target", "change", "price", "notional", "cost")
-        rows = [head, *(_cells(leg)[:-1] for leg in self.legs)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-        notes = ["", *(f"  {leg.note}" if leg.note else "" for leg in self.legs)]
-        lines = []
-        for row, note in zip(rows, notes, strict=True):
-            first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            lines.append("  ".join([row[0].ljust(len(first)), *others]) + note)
-        return "\n".join([*lines, self._summary])
-
-    @property
-    def _summary(self) -> str:
-        band = f", band {share(self.band)}" if self.band else ""
-        return f"turnover {share(self.turnover)} of {money(self.equity)}, costs {money(self.cost)}{band}"
-
-    def _repr_html_(self) -> str:
-        from html import escape
-
-        head = "".join(
-            f"<th>{name}</th>" for name in ("symbol", "weight", "target", "change", "price", "notional", "cost", "")
-        )
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _cells(leg)) + "</tr>" for leg in self.legs
-        )
-        return f"<table><tr>{head}</tr>{body}</table><p>{escape(self._summary)}</p>"
-
-
-def _cells(leg: RebalanceLeg) -> tuple[str, ...]:
-    return (
-        leg.symbol,
-        share(leg.weight),
-        share(leg.target_weight),
-        f"{leg.change:+,.6g}",
-        f"{leg.price:,.6g}",
-        money(leg.notional),
-        money(leg.cost),
-        leg.note,
-    )
-
-
-def plan_rebalance(
-    weights: Mapping[str, float],
-    holdings: Mapping[str, Holding],
-    *,
-    equity: float,
-    band: float = 0.0,
-    cost_at: CostAt | None = None,
-    time_ns: int = 0,
-) -> RebalancePlan:
-    """The plan that takes ``holdings`` to these fractions of ``equity``; a symbol without a weight goes to zero.
-
-    ``holdings`` must have every symbol of ``weights`` (its price may be NaN: then nothing is traded in it).
-    ``cost_at`` is :meth:`qfkit.Costs.estimator`'s; without it trading is free. Raises :class:`OrderError` for
-    a weight that is no finite number, and for a band that is not from 0 up to 1.
-    """
-    goals = checked_weights(weights, band)
-    for symbol in holdings:
-        goals.setdefault(symbol, 0.0)
-    notes: dict[str, str] = {}
-    sized: dict[str, float] = {}
-    for symbol, weight in goals.items():
-        held = holdings[symbol]
-        if held.price != held.price:
-            notes[symbol] = "there is no price yet"
-        elif band and weight and held.quantity and _is_within(held.quantity * held.price, weight, band, equity):
-            notes[symbol] = "within the band"
-        else:
-            sized[symbol] = weight
-    reach = total(abs(weight) for weight in goals.values())
-
-    def changes(net: float) -> tuple[dict[str, float], dict[str, float]]:
-        smaller = {}
-        for symbol, weight in sized.items():
-            held = holdings[symbol]
-            wanted = _reduction(weight * net, held)
-            smaller[symbol] = wanted if wanted == -held.quantity else _fitted(wanted, held)
-            notes[symbol] = _too_small(wanted, held) if wanted and not smaller[symbol] else ""
-        after = {
-            symbol: Holding(held.quantity + smaller.get(symbol, 0.0), held.price, held.rules)
-            for symbol, held in holdings.items()
-        }
-        needs = {symbol: _increase(sized[symbol] * net, after[symbol]) for symbol in sized}
-        return smaller, _scaled(needs, after, reach * net - _gross(after), notes)
-
-    smaller, larger, net = _after_costs(equity, changes, holdings, cost_at)
-    legs = []
-    for symbol, weight in goals.items():
-        held = holdings[symbol]
-        parts = (smaller.get(symbol, 0.0), larger.get(symbol, 0.0))
-        change = parts[0] + parts[1]
-        if not change and weight and symbol in sized and net == 0.0 < equity:
-            notes[symbol] = "the costs are more than the equity"
-        priced = held.price if held.price == held.price else 0.0
-        scale = priced / equity if equity > 0.0 else 0.0
-        legs.append(
-            RebalanceLeg(
-                symbol=symbol,
-                weight=held.quantity * scale,
-                wanted_weight=weight,
-                target_weight=(held.quantity + change) * scale,
-                quantity=held.quantity,
-                target=held.quantity + change,
-                change=change,
-                price=held.price,
-                notional=change * priced,
-                cost=total(_cost(part, held.price, cost_at) for part in parts),
-                note=notes.get(symbol, ""),
-            )
-        )
-    legs.sort(key=lambda leg: (not smaller.get(leg.symbol), -abs(leg.notional), leg.symbol))
-    cost = total(leg.cost for leg in legs)
-    left = equity - cost
-    return RebalancePlan(
-        time_ns=time_ns,
-        equity=equity,
-        legs=tuple(legs),
-        turnover=total(abs(leg.notional) for leg in legs) / equity if equity > 0.0 else 0.0,
-        cost=cost,
-        band=band,
-        gross=_gross(holdings) / equity if equity > 0.0 else 0.0,
-        gross_after=total(abs(leg.target * leg.price) for leg in legs if leg.target) / left if left > 0.0 else 0.0,
-    )
-
-
-def checked_weights(weights: Mapping[str, float], band: float) -> dict[str, float]:
-    """The weights as plain numbers, or an error that names the one which is none."""
-    if not 0.0 <= band < 1.0:
-        raise OrderError(f"rebalance: band={band!r} must be a fraction of the equity from 0 up to 1")
-    goals = {}
-    for symbol, weight in weights.items():
-        if not -inf < weight < inf:
-            raise OrderError(f"rebalance: the weight {weight!r} of {symbol} is no finite number")
-        goals[symbol] = float(weight)
-    return goals
-
-
-def _is_within(value: float, weight: float, band: float, equity: float) -> bool:
-    return equity > 0.0 and abs(value / equity - weight) <= band * (1.0 + _NEAR)
-
-
-def _reduction(value: float, held: Holding) -> float:
-    """The signed change that makes a position smaller on its way to a value; 0.0 where it is not to."""
-    quantity = held.quantity
-    target = value / held.price
-    if quantity == 0.0 or (target * quantity > 0.0 and abs(target) >= abs(quantity) * (1.0 - _NEAR)):
-        return 0.0
-    if target * quantity <= 0.0:
-        # A whole position is closed as it is, off the steps too.
-        return -quantity
-    change = abs(target - quantity)
-    step = None if held.rules is None else held.rules.quantity_step
-    if step is not None:
-        # Rather a step too small than a step too large a position.
-        steps = whole_steps(change, step)
-        change = min(abs(quantity), steps if steps >= change * (1.0 - _NEAR) else whole_steps(steps + step, step))
-    return -change if quantity > 0.0 else change
-
-
-def _increase(value: float, held: Holding) -> float:
-    """The signed change that makes a position larger; 0.0 while one of the other side is in the way."""
-    target = value / held.price
-    if target * held.quantity < 0.0 or abs(target) <= abs(held.quantity) * (1.0 + _NEAR):
-        return 0.0
-    return target - held.quantity
-
-
-def _fitted(change: float, held: Holding) -> float:
-    if held.rules is None:
-        return change
-    size = fit_quantity(abs(change), held.price, held.rules)[0]
-    return size if change > 0.0 or not size else -size
-
-
-def _too_small(change: float, held: Holding) -> str:
-    return "" if held.rules is None else fit_quantity(abs(change), held.price, held.rules)[1]
-
-
-def _scaled(
-    needs: Mapping[str, float], holdings: Mapping[str, Holding], free: float, notes: dict[str, str]
-) -> dict[str, float]:
-    """What makes positions larger, cut to what is free and to the symbols' steps."""
-    cost = total(abs(change) * holdings[symbol].price for symbol, change in needs.items())
-    factor = 1.0 if cost == 0.0 or cost <= free * (1.0 + _ROUNDING) else max(0.0, free / cost)
-    scaled = {}
-    for symbol, change in needs.items():
-        held = holdings[symbol]
-        scaled[symbol] = _fitted(change * factor, held)
-        if change and not scaled[symbol] and factor:
-            notes[symbol] = _too_small(change * factor, held)
-        elif change and factor < 1.0 - _NEAR:
-            notes[symbol] = "scaled down to what is free"
-    return scaled
-
-
-def _gross(holdings: Mapping[str, Holding]) -> float:
-    return total(abs(held.quantity) * held.price for held in holdings.values() if held.quantity)
-
-
-def _cost(change: float, price: float, cost_at: CostAt | None) -> float:
-    return cost_at(price, change)(abs(change)) if change and cost_at is not None else 0.0
-
-
-def _after_costs(
-    equity: float,
-    changes: Callable[[float], tuple[dict[str, float], dict[str, float]]],
-    holdings: Mapping[str, Holding],
-    cost_at: CostAt | None,
-    owed: float = 0.0,
-) -> tuple[dict[str, float], dict[str, float], float]:
-    """Changes sized by the equity that they themselves leave: the fixed point of costs and size."""
-    net = max(0.0, equity - owed)
-    smaller, larger = changes(net)
-    for _ in range(_ROUNDS):
-        cost = total(
-            _cost(change, holdings[symbol].price, cost_at)
-            for part in (smaller, larger)
-            for symbol, change in part.items()
-        )
-        left = max(0.0, equity - owed - cost)
-        if abs(left - net) <= _ROUNDING * equity:
-            break
-        before, net = net, left
-        smaller, larger = changes(net)
-    else:
-        # A least commission may switch an order on and off from round to round: what is within the means counts.
-        net = min(before, net)
-        smaller, larger = changes(net)
-    return smaller, larger, net
-
-
-# -- in the engine ---------------------------------------------------------------------------
+__all__ = ["Rebalancing", "committed", "end", "go_on", "plan_for", "rebalance"]
 
 
 def plan_for(desk: "Desk", weights: Mapping[str, float], *, band: float = 0.0) -> RebalancePlan:
@@ -410,14 +104,8 @@ class Rebalancing:
         if not self.waiting:
             return
         frees = [working for working in self._smaller if working.is_open]
-        holdings = self._as_if_larger()
-        owed = total(
-            _cost(
-                working.remaining if working.is_buy else -working.remaining, working.market.price, self._engine.cost_at
-            )
-            for working in self._engine.broker.open.values()
-            if working.owner is self._desk and working.order.type is MARKET
-        )
+        holdings = _as_if_larger(self._desk, self.waiting)
+        owed = _costs_out(self._desk)
 
         def changes(net: float) -> tuple[dict[str, float], dict[str, float]]:
             needs = {}
@@ -426,58 +114,52 @@ class Rebalancing:
                 if frees and weight * held.quantity < 0.0:
                     # What is still of the other side will be flat by then: what follows counts among the costs already.
                     held = Holding(0.0, held.price, held.rules)
-                needs[symbol] = _increase(weight * net, held)
-            return {}, needs if frees else _scaled(needs, holdings, self._reach * net - _gross(holdings), {})
+                needs[symbol] = increase(weight * net, held)
+            return {}, needs if frees else scaled(needs, holdings, self._reach * net - gross_of(holdings), {})
 
-        _, larger, net = _after_costs(self._desk.book.equity, changes, holdings, self._engine.cost_at, owed)
+        _, larger, net = after_costs(self._desk.book.equity, changes, holdings, self._engine.cost_at, owed)
         if frees:
             possible = {
                 symbol: change for symbol, change in larger.items() if holdings[symbol].quantity * change >= 0.0
             }
-            larger = _whole(possible, holdings, self._reach * net - _gross(holdings))
+            larger = whole_only(possible, holdings, self._reach * net - gross_of(holdings))
         else:
             self.waiting.clear()
-        for symbol, change in _largest_first(larger, holdings):
+        for symbol, change in largest_first(larger, holdings):
             self.waiting.pop(symbol, None)
             self._send(symbol, change)
 
-    def _as_if_larger(self) -> dict[str, Holding]:
-        """The book with every order filled that makes a position larger, and none that makes one smaller."""
-        desk = self._desk
-        quantities = {symbol: position.quantity for symbol, position in desk.book.open.items()}
-        for symbol in self.waiting:
-            quantities.setdefault(symbol, 0.0)
-        for working in self._engine.broker.open.values():
-            if working.owner is desk and not working.is_leg:
-                symbol = working.order.symbol
-                held = quantities.get(symbol, 0.0)
-                signed = working.remaining if working.is_buy else -working.remaining
-                if held * signed >= 0.0:
-                    quantities[symbol] = held + signed
-        return {
-            symbol: Holding(quantity, desk.market(symbol).price, desk.market(symbol).rules)
-            for symbol, quantity in quantities.items()
-        }
+
+def _as_if_larger(desk: "Desk", symbols: Iterable[str] = ()) -> dict[str, Holding]:
+    """The book with every order filled that makes a position larger, and none that makes one smaller."""
+    quantities = {symbol: position.quantity for symbol, position in desk.book.open.items()}
+    for symbol in symbols:
+        quantities.setdefault(symbol, 0.0)
+    for working in desk.engine.broker.open.values():
+        if working.owner is desk and not working.is_leg:
+            symbol = working.order.symbol
+            held = quantities.get(symbol, 0.0)
+            signed = working.remaining if working.is_buy else -working.remaining
+            if held * signed >= 0.0:
+                quantities[symbol] = held + signed
+    return {
+        symbol: Holding(quantity, desk.market(symbol).price, desk.market(symbol).rules)
+        for symbol, quantity in quantities.items()
+    }
 
 
-def _whole(needs: Mapping[str, float], holdings: Mapping[str, Holding], free: float) -> dict[str, float]:
-    """What fits whole into what is free, the largest first."""
-    sent = {}
-    for symbol, change in _largest_first(needs, holdings):
-        fitted = _fitted(change, holdings[symbol])
-        notional = abs(fitted) * holdings[symbol].price
-        if fitted and notional <= free * (1.0 + _ROUNDING):
-            sent[symbol] = fitted
-            free -= notional
-    return sent
+def _costs_out(desk: "Desk") -> float:
+    """What the market orders at work will cost."""
+    return total(
+        cost_of(working.remaining if working.is_buy else -working.remaining, working.market.price, desk.engine.cost_at)
+        for working in desk.engine.broker.open.values()
+        if working.owner is desk and working.order.type is MARKET
+    )
 
 
-def _largest_first(changes: Mapping[str, float], holdings: Mapping[str, Holding]) -> Iterator[tuple[str, float]]:
-    sizes: list[tuple[float, str]] = [
-        (-abs(change) * holdings[symbol].price, symbol) for symbol, change in changes.items() if change
-    ]
-    for _, symbol in sorted(sizes):
-        yield symbol, changes[symbol]
+def committed(desk: "Desk") -> tuple[float, float]:
+    """What a book's positions and orders at work take at most, as gross exposure and as costs."""
+    return gross_of(_as_if_larger(desk)), _costs_out(desk)
 
 
 def go_on(desk: "Desk") -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from qfkit.core.indicators import Indicator
     from qfkit.core.lanes import IndicatorSet
     from qfkit.core.portfolio import Book, Position
-    from qfkit.core.rebalancing import RebalancePlan
+    from qfkit.core.rebalance_plan import RebalancePlan
 
 __all__ = ["Param", "Strategy", "as_strategy", "named_strategies"]
 
@@ -161,6 +161,10 @@ class Strategy:
 
     def on_fill(self, fill: Fill) -> None:
         """One of this strategy's orders was filled, wholly or in part."""
+
+    def on_transfer(self, amount: float, owed: float) -> None:
+        """Cash came (or went, negative) by ``allocation=``. ``owed`` is what the book should still give and
+        cannot: it goes as soon as positions are made smaller."""
 
     def on_stop(self) -> None:
         """The run ends. Orders sent here are not filled any more."""

@@ -96,7 +96,7 @@ def _strategy_view(desk: "Desk", engine: "Engine") -> StrategyView:
         name=desk.name,
         state=desk.state,
         equity=desk.book.equity,
-        pnl=desk.book.equity - desk.book.starting_cash,
+        pnl=desk.book.pnl,
         parameters=desk.strategy.parameters,
         indicators={symbol: desk.indicator_values(symbol) for symbol in engine.tracks},
         fault=desk.error,

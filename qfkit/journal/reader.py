@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from qfkit.core.events import Bar, Event
-from qfkit.core.orders import Fill, Order, Signal, Trade
+from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
 from qfkit.core.records import Fault
 from qfkit.errors import JournalError, JournalFormatError
 from qfkit.journal.schema import (
@@ -27,6 +27,7 @@ from qfkit.journal.schema import (
     ORDERS,
     SIGNALS,
     TRADES,
+    TRANSFERS,
     BadEvent,
     LogEntry,
     Table,
@@ -199,6 +200,13 @@ class JournalReader:
 
     def faults(self) -> list[Fault]:
         return self.records(FAULTS)
+
+    def transfers(self) -> list[Transfer]:
+        return self.records(TRANSFERS) if self.has(TRANSFERS.name) else []
+
+    def has(self, table: str) -> bool:
+        """Whether the table is there: a journal may be older than it."""
+        return next(self.query("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)), None) is not None
 
     def log(self) -> list[LogEntry]:
         return self.records(LOG)

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, get_args
 import msgspec
 
 from qfkit.core.events import Bar, Event
-from qfkit.core.orders import Fill, Order, Signal, Trade
+from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
 from qfkit.core.records import Fault
 from qfkit.errors import BadEventError
 
@@ -31,6 +31,7 @@ __all__ = [
     "SCHEMA",
     "SIGNALS",
     "TRADES",
+    "TRANSFERS",
     "BadEvent",
     "LogEntry",
     "Table",
@@ -161,9 +162,10 @@ SIGNALS = Table("signals", Signal)
 TRADES = Table("trades", Trade)
 BARS = Table("bars", Bar)
 FAULTS = Table("faults", Fault)
+TRANSFERS = Table("transfers", Transfer)
 LOG = Table("log", LogEntry)
 BAD_EVENTS = Table("bad_events", BadEvent)
-RECORD_TABLES: tuple[Table[Any], ...] = (ORDERS, FILLS, SIGNALS, TRADES, BARS, FAULTS)
+RECORD_TABLES: tuple[Table[Any], ...] = (ORDERS, FILLS, SIGNALS, TRADES, BARS, FAULTS, TRANSFERS)
 
 SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT)",

@@ -21,6 +21,7 @@ from qfkit.journal.schema import (
     LOG,
     RECORD_TABLES,
     SCHEMA,
+    TRANSFERS,
     BadEvent,
     LogEntry,
     equity_rows,
@@ -78,6 +79,9 @@ class JournalWriter:
         except JournalError:
             writer.abandon()
             raise
+        with writer._transaction() as connection:
+            # The journal may be older than this table.
+            connection.execute(TRANSFERS.create.replace("TABLE", "TABLE IF NOT EXISTS", 1))
         writer._names = tuple(strategies)
         return writer
 

@@ -9,11 +9,11 @@ from qfkit.core.engine import Engine
 from qfkit.core.events import Event
 from qfkit.core.records import Records
 from qfkit.journal.reader import JournalReader
-from qfkit.journal.schema import BARS, FAULTS, FILLS, ORDERS, SIGNALS, TRADES, Table, equity_rows
+from qfkit.journal.schema import BARS, FAULTS, FILLS, ORDERS, SIGNALS, TRADES, TRANSFERS, Table, equity_rows
 
 __all__ = ["Verdict", "replay"]
 
-_STREAMS: tuple[Table[Any], ...] = (SIGNALS, FILLS, TRADES, BARS, FAULTS)
+_STREAMS: tuple[Table[Any], ...] = (SIGNALS, FILLS, TRADES, BARS, FAULTS, TRANSFERS)
 _EQUITY_COLUMNS = ("time_ns", "strategy", "equity")
 # A traceback names files and lines and an error's text may name addresses: neither is the engine's.
 _FAULT_COLUMNS = 2
@@ -187,7 +187,8 @@ class _Comparison:
 
 def _stream(reader: JournalReader, table: Table[Any]) -> _Stream:
     compared = _FAULT_COLUMNS if table is FAULTS else len(table.columns)
-    return _Stream(table.name, table.columns, reader.query(table.select), compared)
+    rows = reader.query(table.select) if reader.has(table.name) else iter(())
+    return _Stream(table.name, table.columns, rows, compared)
 
 
 def _same(recorded: Row, replayed: Row) -> bool:

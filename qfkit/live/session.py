@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from qfkit.core.engine import Engine
 from qfkit.core.events import (
@@ -17,12 +17,15 @@ from qfkit.core.events import (
     Gap,
     MarketEvent,
     Pause,
+    Rebalance,
     Resume,
     SetParameters,
     Stop,
     SwapStrategy,
     WarmUp,
 )
+from qfkit.core.rebalance_plan import RebalancePlan
+from qfkit.core.rebalancing import plan_for
 from qfkit.core.snapshot import Snapshot
 from qfkit.core.strategy import Strategy
 from qfkit.errors import ParameterError, QfkitError, SessionError, did_you_mean
@@ -237,8 +240,13 @@ class Session:
             future.result()
         return self
 
-    def stop(self) -> "Session":
-        """Stop: ``on_stop`` runs, working orders are cancelled, positions stay as they are. Waits until it is done."""
+    def stop(self, strategy: str | None = None) -> "Session":
+        """Stop: ``on_stop`` runs, working orders are cancelled, positions stay as they are. Waits until it is done.
+
+        With the name of one ``strategy`` only that one ends, for good; the others and the session go on.
+        """
+        if strategy is not None:
+            return self._command(lambda now_ns: Stop(now_ns, self._strategy(strategy)))
         if self._future is None:
             raise SessionError(f"the session {self.name!r} was not started")
         self._end()
@@ -275,6 +283,50 @@ class Session:
     def flatten(self, strategy: str | None = None) -> "Session":
         """Cancel the orders, close the positions at the market and pause."""
         return self._command(lambda now_ns: Flatten(now_ns, self._strategy(strategy)))
+
+    @overload
+    def rebalance(
+        self,
+        weights: Mapping[str, float],
+        strategy: str | None = None,
+        *,
+        band: float = 0.0,
+        preview: Literal[False] = False,
+    ) -> "Session": ...
+    @overload
+    def rebalance(
+        self, weights: Mapping[str, float], strategy: str | None = None, *, band: float = 0.0, preview: Literal[True]
+    ) -> RebalancePlan: ...
+    def rebalance(
+        self,
+        weights: Mapping[str, float],
+        strategy: str | None = None,
+        *,
+        band: float = 0.0,
+        preview: bool = False,
+    ) -> "Session | RebalancePlan":
+        """Take a strategy's book to these fractions of its equity; symbols not named go to zero.
+
+        As ``Strategy.rebalance``, and a paused or stopped strategy's book too. ``preview=True`` sends nothing and
+        returns the :class:`~qfkit.RebalancePlan` with turnover and cost. Raises :class:`OrderError` for weights
+        that make no sense. With several strategies say whose book it is.
+        """
+        desks = self._pipeline.engine.desks
+        if strategy is None and len(desks) > 1:
+            raise SessionError(f"say whose book is rebalanced: strategy= one of {', '.join(desks)}")
+        name = self._strategy(strategy) or next(iter(desks))
+        wanted = {str(symbol): float(weight) for symbol, weight in weights.items()}
+
+        async def plan() -> RebalancePlan:
+            return plan_for(desks[name], wanted, band=band)
+
+        # What makes no sense is refused in the cell, not by the engine.
+        planned = run(plan())
+        if preview:
+            return planned
+        return self._command(
+            lambda now_ns: Rebalance(received_ns=now_ns, strategy=name, weights=wanted, band=float(band))
+        )
 
     def set(self, strategy: str | None = None, **parameters: Any) -> "Session":
         """Change parameters from the next bar on; of one ``strategy``, or of all that have them.
@@ -404,6 +456,11 @@ class Session:
     def trades(self) -> "pandas.DataFrame":
         """Round trips so far."""
         return self.result.trades
+
+    @property
+    def transfers(self) -> "pandas.DataFrame":
+        """Cash that ``allocation=`` moved between the strategies so far."""
+        return self.result.transfers
 
     @property
     def equity(self) -> "pandas.DataFrame":

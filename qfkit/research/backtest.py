@@ -5,6 +5,7 @@ from itertools import pairwise
 from operator import attrgetter
 from typing import Any
 
+from qfkit.core.allocation import Allocation
 from qfkit.core.costs import Costs
 from qfkit.core.engine import Engine
 from qfkit.core.events import Bar, Event, Quote, Stop, Tick, check_event
@@ -34,8 +35,9 @@ def backtest(
     cash: float = 100_000.0,
     timeframe: str | None = None,
     costs: Costs | None = None,
-    risk: RiskLimits | None = None,
+    risk: RiskLimits | Mapping[str, RiskLimits] | None = None,
     sizer: Sizer | None = None,
+    allocation: Allocation | None = None,
     shares: Mapping[str, float] | None = None,
     symbols: str | Sequence[str] | None = None,
     calendar: str | None = None,
@@ -50,7 +52,9 @@ def backtest(
       symbol, the path of a Parquet file, a capture or a session's journal, or an iterable of events.
     - ``timeframe``: of the bars that ``on_bar`` gets; None takes the data's own, or "1m" for ticks.
     - ``costs``, ``risk``, ``sizer``: the defaults are ``Costs()``, ``RiskLimits()`` (no borrowing)
-      and a tenth of the equity for an order that names no size.
+      and a tenth of the equity for an order that names no size. ``risk`` may be a dict by strategy.
+    - ``allocation``: how capital moves between several strategies, see :class:`~qfkit.Allocation`; None leaves
+      each what it earns.
     - ``symbols``: only these of the data's.
     - ``calendar``: the market's hours, which an order outside them waits for or is refused by:
       "auto" by the symbol, or a name as "XNYS"; None lets every market be open whenever there are data.
@@ -60,7 +64,8 @@ def backtest(
     caused it; data that cannot be traded on as :class:`DataError`, with the row and the fix.
     """
     named = named_strategies(strategies)
-    settings = {"cash": cash, "costs": costs, "risk": risk, "sizer": sizer, "shares": shares, "timeframe": timeframe}
+    settings: dict[str, Any] = {"allocation": allocation}
+    settings |= {"cash": cash, "costs": costs, "risk": risk, "sizer": sizer, "shares": shares, "timeframe": timeframe}
     if calendar is None and _holds_bars(data):
         columns = _chosen(_columns(data, timeframe), symbols)
         return _on_columns(named, columns, _label(data), progress, settings)

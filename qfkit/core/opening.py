@@ -1,11 +1,32 @@
-"""Whose risk limits are whose: one set for all strategies, or one for each by name."""
+"""How an engine's desks are opened: whose cash and whose risk limits are whose."""
 
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
+from qfkit.core.desk import Desk
+from qfkit.core.portfolio import Book
 from qfkit.core.risk import RiskLimits
+from qfkit.core.strategy import Strategy
 from qfkit.errors import ParameterError, did_you_mean
 
-__all__ = ["own_limits"]
+if TYPE_CHECKING:
+    from qfkit.core.engine import Engine
+
+__all__ = ["open_desks", "own_limits"]
+
+
+def open_desks(
+    engine: "Engine", strategies: Mapping[str, Strategy], shares: Mapping[str, float], cash: float
+) -> dict[str, Desk]:
+    """A desk for each strategy with its share of the cash, set up."""
+    desks = {}
+    for name, strategy in strategies.items():
+        limits = engine.own_risk.get(name, engine.risk)
+        desk = desks[name] = Desk(engine, name, strategy, Book(cash * shares[name]), limits)
+        strategy._desk = desk
+        strategy.setup()
+        desk.name_sets()
+    return desks
 
 
 def own_limits(
