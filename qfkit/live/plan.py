@@ -239,4 +239,5 @@ def _part_of(meta: Mapping[str, Any] | None, argument: str, module: object) -> A
             f"the session's {argument} was {name}, which a journal cannot hold: pass it again, "
             f"as in qf.resume(..., {argument}={name})"
         )
-    return msgspec.convert(meta["fields"], kind)
+    # A field that may be a callable has no type that can be read; the record checks itself.
+    return Allocation(**meta["fields"]) if kind is Allocation else msgspec.convert(meta["fields"], kind)
