@@ -128,7 +128,12 @@ def test_what_is_not_free_stays_owed_until_it_is():
     class SellsLater(Holds):
         def on_bar(self, bar: Bar) -> None:
             super().on_bar(bar)
-            if self.told and self.position("A").quantity == 50.0 and bar.close_ns > self.told[0][0] and self.orders == []:
+            if (
+                self.told
+                and self.position("A").quantity == 50.0
+                and bar.close_ns > self.told[0][0]
+                and self.orders == []
+            ):
                 self.sells = getattr(self, "sells", 0) + 1
                 if self.sells == 2:
                     self.order_target("A", quantity=30)
@@ -284,5 +289,7 @@ def test_each_strategy_meets_its_own_limits():
     result = qf.backtest({"careful": Wants(), "bold": Wants()}, events, risk=limits, costs=Costs.ideal())
     assert any("careful" in line for line in result.assumptions)
     # Of one strategy alone its own limits are those of the run, by the fast way too.
-    ours = qf.backtest(Wants(), events, risk={"Wants": RiskLimits(max_position_weight=0.5)}, costs=Costs.ideal(), cash=1e3)
+    ours = qf.backtest(
+        Wants(), events, risk={"Wants": RiskLimits(max_position_weight=0.5)}, costs=Costs.ideal(), cash=1e3
+    )
     assert ours.fills.quantity.sum() == pytest.approx(50.0)

@@ -94,13 +94,15 @@ def test_equal_weights_every_month(frames):
     first_of_month = result.signals.index[0]
     months = frames["AAPL"].index.tz_localize(None).to_period("M").nunique()
     decided = result.signals.groupby(result.signals.index.tz_localize(None).to_period("M")).size()
-    # At the close of the last day before a month begins, or of its first day where that is a Friday's.
+    # A month's first is met at midnight by the close of the day before; over a weekend, by that of the Monday after.
     assert len(decided) >= months - 1
     assert (result.signals.decision != "rejected").all()
     assert first_of_month == frames["AAPL"].index[0] + pd.Timedelta(days=1)
     closes = pd.DataFrame({symbol: frame.close for symbol, frame in frames.items()})
     held = result.fills.assign(signed=lambda f: np.where(f.side == "buy", f.quantity, -f.quantity))
-    quantities = held.pivot_table(index=held.index, columns="symbol", values="signed", aggfunc="sum").fillna(0.0).cumsum()
+    quantities = (
+        held.pivot_table(index=held.index, columns="symbol", values="signed", aggfunc="sum").fillna(0.0).cumsum()
+    )
     quantities = quantities.reindex(closes.index, method="ffill").fillna(0.0)
     weights = (quantities * closes).div(result.equity.account.to_numpy()[: len(closes)], axis=0)
     # Three bars into each month all is done: each weight is a third, but for what three days' prices did.
@@ -131,7 +133,9 @@ def test_by_bars_by_drift_and_by_hand_written_weights(frames):
 @pytest.mark.parametrize("rule", ["inverse_volatility", "minimum_variance", "mean_variance"])
 def test_a_rule_looks_at_the_bars_before_and_no_further(frames, rule):
     lookback = 40
-    result = qf.backtest(qf.PortfolioRebalance(rule=rule, every="100", lookback=lookback), frames, costs=qf.Costs.ideal())
+    result = qf.backtest(
+        qf.PortfolioRebalance(rule=rule, every="100", lookback=lookback), frames, costs=qf.Costs.ideal()
+    )
     closes = pd.DataFrame({symbol: frame.close for symbol, frame in frames.items()})
     window = closes.iloc[: lookback + 1].pct_change().dropna()
     expected = getattr(qf.weights, rule)(window)
@@ -153,7 +157,9 @@ def test_strategies_share_capital_and_their_growth_is_their_own(frames):
     after = shared.equity.loc[last:].iloc[1]
     assert after["shares"] / after["account"] == pytest.approx(0.5, abs=0.03)
     # What a strategy earned is not what it was given: capital changes size, not the way it trades.
-    assert shared.growth["account"].iloc[-1] == pytest.approx(shared.equity.account.iloc[-1] / shared.equity.account.iloc[0])
+    assert shared.growth["account"].iloc[-1] == pytest.approx(
+        shared.equity.account.iloc[-1] / shared.equity.account.iloc[0]
+    )
     assert shared.growth["shares"].iloc[-1] == pytest.approx(apart.growth["shares"].iloc[-1], rel=0.02)
     assert shared.equity["shares"].iloc[-1] != pytest.approx(apart.equity["shares"].iloc[-1], rel=0.02)
 
@@ -233,12 +239,16 @@ def test_a_book_rebalanced_by_hand_holds_what_was_asked(tmp_path):
     session.rebalance({"A": 0.6, "B": 0.4})
     feed.give(*pair(2, 100.0, 50.0))
     until(lambda: session.snapshot.fills_count == 2)
-    assert {view.symbol: view.market_value for view in session.snapshot.positions} == pytest.approx({"A": 6000, "B": 4000})
+    assert {view.symbol: view.market_value for view in session.snapshot.positions} == pytest.approx(
+        {"A": 6000, "B": 4000}
+    )
     session.rebalance({"A": 0.1, "B": 0.9})
     for index in (3, 4, 5):
         feed.give(*pair(index, 100.0, 50.0))
     until(lambda: session.snapshot.fills_count == 4)
-    assert {view.symbol: view.market_value for view in session.snapshot.positions} == pytest.approx({"A": 1000, "B": 9000})
+    assert {view.symbol: view.market_value for view in session.snapshot.positions} == pytest.approx(
+        {"A": 1000, "B": 9000}
+    )
     session.stop()
     assert session.verify()
 
@@ -292,7 +302,10 @@ def test_a_session_with_allocation_and_own_limits_is_resumed(tmp_path):
     until(lambda: again.snapshot.events >= 18 + 36)
     again.stop()
     assert again.verify()
-    assert {desk.name: desk.risk.max_position_weight for desk in again._pipeline.engine.desks.values()} == {"one": 0.3, "two": None}
+    assert {desk.name: desk.risk.max_position_weight for desk in again._pipeline.engine.desks.values()} == {
+        "one": 0.3,
+        "two": None,
+    }
 
 
 def test_a_rule_of_ones_own_is_passed_again_to_a_resume(tmp_path):
