@@ -8,8 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qfkit import errors, feeds
+    from qfkit import errors, feeds, weights
     from qfkit.core import sizing
+    from qfkit.core.allocation import Allocation, AllocationContext
     from qfkit.core.assessment import RiskAssessment, RiskBands
     from qfkit.core.costs import Commission, Costs
     from qfkit.core.engine import Engine
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         Instrument,
         Pause,
         Quote,
+        Rebalance,
         Resume,
         SetParameters,
         Stop,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     )
     from qfkit.core.latency import LogNormalLatency, UniformLatency
     from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side, Signal, TimeInForce, Trade
+    from qfkit.core.rebalance_plan import RebalancePlan
     from qfkit.core.risk import RiskLimits
     from qfkit.core.risk_report import RiskReport
     from qfkit.core.snapshot import Snapshot
@@ -77,6 +80,7 @@ if TYPE_CHECKING:
         BollingerReversion,
         MomentumRebalance,
         MovingAverageCrossover,
+        PortfolioRebalance,
         RealTimeMovingAverageCrossover,
     )
 
@@ -89,6 +93,8 @@ __all__ = [
     "SMA",
     "VWAP",
     "WMA",
+    "Allocation",
+    "AllocationContext",
     "AlphaVantageFeed",
     "AlphaVantageWebSocket",
     "Bar",
@@ -119,11 +125,14 @@ __all__ = [
     "OrderType",
     "Param",
     "Pause",
+    "PortfolioRebalance",
     "Price",
     "QfkitError",
     "Quote",
     "RateOfChange",
     "RealTimeMovingAverageCrossover",
+    "Rebalance",
+    "RebalancePlan",
     "ReplayFeed",
     "Result",
     "Resume",
@@ -164,9 +173,11 @@ __all__ = [
     "signal",
     "sizing",
     "stress",
+    "weights",
 ]
 
 _NAMES = {
+    "qfkit.core.allocation": ("Allocation", "AllocationContext"),
     "qfkit.core.assessment": ("RiskAssessment", "RiskBands"),
     "qfkit.core.costs": ("Commission", "Costs"),
     "qfkit.core.engine": ("Engine",),
@@ -181,6 +192,7 @@ _NAMES = {
         "Instrument",
         "Pause",
         "Quote",
+        "Rebalance",
         "Resume",
         "SetParameters",
         "Stop",
@@ -209,6 +221,7 @@ _NAMES = {
     ),
     "qfkit.core.latency": ("LogNormalLatency", "UniformLatency"),
     "qfkit.core.orders": ("Fill", "Order", "OrderStatus", "OrderType", "Side", "Signal", "TimeInForce", "Trade"),
+    "qfkit.core.rebalance_plan": ("RebalancePlan",),
     "qfkit.core.risk": ("RiskLimits",),
     "qfkit.core.risk_report": ("RiskReport",),
     "qfkit.core.snapshot": ("Snapshot",),
@@ -234,10 +247,11 @@ _NAMES = {
         "BollingerReversion",
         "MomentumRebalance",
         "MovingAverageCrossover",
+        "PortfolioRebalance",
         "RealTimeMovingAverageCrossover",
     ),
 }
-_MODULES = {"errors": "qfkit.errors", "feeds": "qfkit.feeds", "sizing": "qfkit.core.sizing"}
+_MODULES = {"errors": "qfkit.errors", "feeds": "qfkit.feeds", "sizing": "qfkit.core.sizing", "weights": "qfkit.weights"}
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 

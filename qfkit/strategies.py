@@ -1,11 +1,19 @@
 """Ready-made strategies, short enough to read as examples."""
 
+from qfkit import weights
 from qfkit.core.events import Bar
 from qfkit.core.indicators import SMA, BollingerBands, RateOfChange
+from qfkit.core.schedule import Schedule
 from qfkit.core.strategy import Param, Strategy
 from qfkit.errors import ParameterError
 
-__all__ = ["BollingerReversion", "MomentumRebalance", "MovingAverageCrossover", "RealTimeMovingAverageCrossover"]
+__all__ = [
+    "BollingerReversion",
+    "MomentumRebalance",
+    "MovingAverageCrossover",
+    "PortfolioRebalance",
+    "RealTimeMovingAverageCrossover",
+]
 
 
 class MovingAverageCrossover(Strategy):
@@ -86,3 +94,85 @@ class MomentumRebalance(Strategy):
         best = sorted(rise, key=lambda symbol: -rise[symbol])[: self.hold]
         weights = dict.fromkeys(best, self.weight / self.hold)
         self.rebalance(weights, reason=f"the {self.hold} strongest over {self.lookback} bars")
+
+
+class PortfolioRebalance(Strategy):
+    """Hold all symbols by a rule, and come back to it on a schedule and where the weights drifted off.
+
+    For weights of your own inherit from it and define ``weights``. The two variance rules need the extra
+    ``portfolio``: ``pip install "qfkit[portfolio]"``.
+    """
+
+    rule = Param("equal", choices=("equal", "inverse_volatility", "minimum_variance", "mean_variance"))
+    every = Param("1M", help='"1d", "1w", "1M", or a number of bars as "20"; "never" for drift only')
+    drift = Param(1.0, low=0.0, high=1.0, help="also when a weight is off by more than this fraction of equity")
+    band = Param(0.0, low=0.0, high=0.5, help="what is no further off is left alone")
+    lookback = Param(60, low=3, high=999, help="bars of returns that the rule looks at")
+    invested = Param(1.0, low=0.0, high=1.0, help="fraction of equity to hold in all")
+
+    def setup(self) -> None:
+        self.schedule = None if self.every == "never" or self.every.isdecimal() else Schedule(self.every)
+        if self.every.isdecimal() and int(self.every) < 1:
+            raise ParameterError(f"every={self.every!r}: a number of bars is 1 or more")
+
+    def on_start(self) -> None:
+        self.due_ns = 0
+        self.rounds = 0
+        self.round_ns = 0
+        self.heard: set[str] = set()
+        self.targets: dict[str, float] = {}
+
+    def weights(self) -> dict[str, float]:
+        """The weights by the rule, adding up to 1; {} while there is too little to go by."""
+        if self.rule == "equal":
+            return weights.equal(dict.fromkeys(self.symbols))
+        returns = weights.returns_of({symbol: self.bars(symbol, self.lookback + 1) for symbol in self.symbols})
+        if any(len(own) < self.lookback for own in returns.values()):
+            return {}
+        weigh = getattr(weights, self.rule)
+        found: dict[str, float] = weigh(returns)
+        return found
+
+    def on_bar(self, bar: Bar) -> None:
+        if bar.close_ns != self.round_ns:
+            if self.heard:
+                # A symbol in which nothing traded had no bar: do not wait for it any longer.
+                self.look()
+            self.round_ns = bar.close_ns
+        self.heard.add(bar.symbol)
+        if len(self.heard) == len(self.symbols):
+            self.look()
+
+    def look(self) -> None:
+        self.heard.clear()
+        self.rounds += 1
+        if self.is_due():
+            targets = {symbol: weight * self.invested for symbol, weight in self.weights().items()}
+            if not targets:
+                return
+            self.targets = targets
+            self.rebalance(targets, band=self.band, reason=f"{self.rule}, every {self.every}")
+            if self.schedule is not None:
+                self.due_ns = self.schedule.after(self.round_ns)
+        elif self.targets and self.furthest_off() > self.drift and not self.orders:
+            self.rebalance(self.targets, band=self.band, reason=f"a weight is off by more than {self.drift:g}")
+
+    def is_due(self) -> bool:
+        if not self.targets:
+            return True
+        if self.schedule is None:
+            return self.every != "never" and (self.rounds - 1) % int(self.every) == 0
+        return self.round_ns >= self.due_ns
+
+    def furthest_off(self) -> float:
+        """How far the weight that is furthest off is from its target, as a fraction of equity."""
+        equity = self.portfolio.equity
+        return max(
+            abs(self.position(symbol).market_value / equity - target) if equity > 0.0 else 0.0
+            for symbol, target in self.targets.items()
+        )
+
+    def on_transfer(self, amount: float, owed: float) -> None:
+        if self.targets:
+            kept = max(0.0, 1.0 - owed / self.portfolio.equity)
+            self.rebalance({symbol: target * kept for symbol, target in self.targets.items()}, reason="capital moved")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar
-from qfkit.core.orders import Fill, Order, Signal, Trade
+from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
 
 if TYPE_CHECKING:
     import pandas
@@ -33,6 +33,7 @@ __all__ = [
     "orders_frame",
     "signals_frame",
     "trades_frame",
+    "transfers_frame",
 ]
 
 Getter: TypeAlias = Callable[[Any], object]
@@ -185,6 +186,11 @@ def equity_frame(
     return pandas.DataFrame(values, index=_index(columns.times_ns), columns=names, dtype=_NUMBER, copy=True)
 
 
+def transfers_frame(transfers: Sequence[Transfer]) -> "pandas.DataFrame":
+    """Cash moved between strategies: who gave (``source``), who got it (``target``), how much."""
+    return _frame(transfers, "time_ns", _TRANSFERS)
+
+
 def bars_frame(bars: Iterable[Bar] | Mapping[str, BarColumns]) -> "pandas.DataFrame":
     """Closed bars, indexed by their open time; the last column is when they close.
 
@@ -255,6 +261,11 @@ _ASSESSMENTS = {
     name: (name, _TEXT if name in ("level", "reasons", "largest_symbol") else _ID if name == "returns" else _NUMBER)
     for name in RiskAssessment.__struct_fields__
     if name != "time_ns"
+}
+_TRANSFERS = {
+    "source": ("source", _TEXT),
+    "target": ("target", _TEXT),
+    "amount": ("amount", _NUMBER),
 }
 
 _TRADES = {

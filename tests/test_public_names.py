@@ -12,15 +12,15 @@ import qfkit
 from qfkit import errors
 
 PINNED = """
-ADX ATR AlphaVantageFeed AlphaVantageWebSocket Bar BinanceFeed BinanceWebSocket BollingerBands
-BollingerReversion Commission CorporateAction Costs Depth DonchianChannel EMA Engine FailoverFeed Fill Flatten
-Gap Heartbeat Hours Indicator Instrument LogNormalLatency MACD MomentumRebalance MovingAverageCrossover
-OnBalanceVolume Order OrderStatus OrderType Param Pause Price QfkitError Quote RSI RateOfChange
-RealTimeMovingAverageCrossover ReplayFeed Result Resume RiskAssessment RiskBands RiskLimits RiskReport SMA
-Session SetParameters Side Signal Snapshot SquareRootImpact StandardDeviation Stochastic Stop Strategy
-StressTest SwapStrategy SyntheticFeed Tick TimeInForce Trade UniformLatency VWAP WMA YahooFeed
-YahooFinanceWebSocket ZScore allow_nested_loops backtest errors feeds history paper resume run sample sessions
-signal sizing stress
+ADX ATR Allocation AllocationContext AlphaVantageFeed AlphaVantageWebSocket Bar BinanceFeed BinanceWebSocket
+BollingerBands BollingerReversion Commission CorporateAction Costs Depth DonchianChannel EMA Engine
+FailoverFeed Fill Flatten Gap Heartbeat Hours Indicator Instrument LogNormalLatency MACD MomentumRebalance
+MovingAverageCrossover OnBalanceVolume Order OrderStatus OrderType Param Pause PortfolioRebalance Price
+QfkitError Quote RSI RateOfChange RealTimeMovingAverageCrossover Rebalance RebalancePlan ReplayFeed Result
+Resume RiskAssessment RiskBands RiskLimits RiskReport SMA Session SetParameters Side Signal Snapshot
+SquareRootImpact StandardDeviation Stochastic Stop Strategy StressTest SwapStrategy SyntheticFeed Tick
+TimeInForce Trade UniformLatency VWAP WMA YahooFeed YahooFinanceWebSocket ZScore allow_nested_loops backtest
+errors feeds history paper resume run sample sessions signal sizing stress weights
 """.split()  # noqa: SIM905
 
 HEAVY = ("pandas", "ipywidgets", "bqplot", "yfinance", "pyarrow", "httpx", "picows", "rich", "IPython", "bokeh")

@@ -224,15 +224,18 @@ def test_momentum_holds_the_strongest_in_equal_parts():
 def test_momentum_changes_over_only_every_few_bars():
     # Bars 2 and 3 decide as rounds 0 and 1: only 0 and 3 (bar 5) count with every=3. At bar 5 A has fallen over
     # two bars (20 to 10) and C has risen (9 to 18): A goes, C comes.
-    closes = {"A": [10.0, 10.0, 20.0, 20.0, 10.0, 10.0, 10.0], "C": [10.0, 10.0, 9.0, 9.0, 18.0, 18.0, 18.0]}
+    closes = {
+        "A": [10.0, 10.0, 20.0, 20.0, 10.0, 10.0, 10.0, 10.0],
+        "C": [10.0, 10.0, 9.0, 9.0, 18.0, 18.0, 18.0, 18.0],
+    }
     bars = interleaved(closes)
     engine = run(MomentumRebalance(lookback=2, every=3, hold=1, weight=1.0), bars, cash=1_000.0, symbols=("A", "C"))
-    # 1,000 buy 50 of A at 20, worth 500 at 10, which buy 27.8 of C at 18.
+    # 1,000 buy 50 of A at 20, worth 500 at 10, which buy 27.8 of C at 18 once A is sold: a bar later.
     got = [(fill.symbol, str(fill.side), fill.price, fill.quantity, fill.time_ns) for fill in engine.records.fills]
     assert got == [
         ("A", "buy", 20.0, pytest.approx(50.0), START + 3 * MINUTE),
         ("A", "sell", 10.0, pytest.approx(50.0), START + 6 * MINUTE),
-        ("C", "buy", 18.0, pytest.approx(500 / 18), START + 6 * MINUTE),
+        ("C", "buy", 18.0, pytest.approx(500 / 18), START + 7 * MINUTE),
     ]
 
 

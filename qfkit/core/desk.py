@@ -19,6 +19,8 @@ from qfkit.core.orders import (
     TimeInForce,
 )
 from qfkit.core.portfolio import Book, Position
+from qfkit.core.rebalancing import Rebalancing, end, rebalance
+from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sized
 from qfkit.core.steps import stepped_price, whole_steps
 from qfkit.core.timeframes import timeframe_ns
@@ -42,13 +44,27 @@ class Desk:
     ``state`` is "running", "paused", "failed" or "stopped".
     """
 
-    __slots__ = ("book", "engine", "error", "follows", "name", "named_sets", "sets", "state", "strategy")
+    __slots__ = (
+        "book",
+        "engine",
+        "error",
+        "follows",
+        "name",
+        "named_sets",
+        "rebalancing",
+        "risk",
+        "sets",
+        "state",
+        "strategy",
+    )
 
-    def __init__(self, engine: "Engine", name: str, strategy: "Strategy", book: Book) -> None:
+    def __init__(self, engine: "Engine", name: str, strategy: "Strategy", book: Book, risk: RiskLimits) -> None:
         self.engine = engine
         self.name = name
         self.strategy = strategy
         self.book = book
+        self.risk = risk
+        self.rebalancing: Rebalancing | None = None
         self.state = "running"
         self.error = ""
         self.sets: list[IndicatorSet[Any]] = []
@@ -214,6 +230,7 @@ class Desk:
             target = sized.quantity
         else:
             target = self._size(market, quantity, notional, weight)
+        end(self, symbol)
         if market.working:
             for working in [one for one in market.working if one.owner is self]:
                 if working.order.type is MARKET:
@@ -228,27 +245,9 @@ class Desk:
         sent = send(self, action, market, change, market.price, reason=reason, sized=sized)
         return None if sent is None else sent.order.order_id
 
-    def rebalance(self, weights: Mapping[str, float], *, reason: str) -> list[int]:
-        """Targets for a whole book: sells first, so that they make room for the buys."""
-        goals = dict.fromkeys(self.book.open, 0.0)
-        for symbol, weight in weights.items():
-            self.market(symbol)
-            if not -inf < weight < inf:
-                raise OrderError(f"rebalance: the weight {weight!r} of {symbol} is no finite number")
-            goals[symbol] = weight
-        equity = self.book.equity
-
-        def change(symbol: str) -> float:
-            position = self.book.positions.get(symbol)
-            return goals[symbol] * equity - (0.0 if position is None else position.market_value)
-
-        sent = []
-        for symbol in sorted(goals, key=change):
-            quantity = goals[symbol] * equity / self.market(symbol).price if goals[symbol] else 0.0
-            order_id = self.order_target(symbol, quantity=quantity, reason=reason, action="rebalance")
-            if order_id is not None:
-                sent.append(order_id)
-        return sent
+    def rebalance(self, weights: Mapping[str, float], **options: Any) -> Any:
+        """Targets for a whole book; see :mod:`qfkit.core.rebalancing`."""
+        return rebalance(self, weights, **options)
 
     def close(self, symbol: str, *, reason: str) -> int | None:
         """Cancel everything of this strategy in a symbol and go flat."""
@@ -272,6 +271,7 @@ class Desk:
             self.engine.broker.cancel(working, reason, self.clock_ns)
 
     def cancel_all(self, reason: str, symbol: str | None = None) -> None:
+        end(self, symbol)
         for working in list(self.engine.broker.open.values()):
             if working.owner is self and symbol in (None, working.order.symbol):
                 self.engine.broker.cancel(working, reason, self.clock_ns)

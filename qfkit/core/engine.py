@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 
+from qfkit.core.allocation import Allocation, Allocator
 from qfkit.core.assessment import Assessor, RiskBands
 from qfkit.core.broker import Broker
 from qfkit.core.corporate import apply_action
@@ -29,6 +30,7 @@ from qfkit.core.events import (
     Instrument,
     Pause,
     Quote,
+    Rebalance,
     Resume,
     SetParameters,
     Stop,
@@ -41,8 +43,10 @@ from qfkit.core.ladder import see_depth
 from qfkit.core.lanes import Series, Track
 from qfkit.core.market import see_bar, see_price
 from qfkit.core.notices import see_stale, take_hours, take_instrument
+from qfkit.core.opening import open_desks, own_limits
 from qfkit.core.orders import Fill
-from qfkit.core.portfolio import Book, cash_shares
+from qfkit.core.portfolio import cash_shares
+from qfkit.core.rebalancing import go_on
 from qfkit.core.records import Fault, Records
 from qfkit.core.returns_window import ReturnsWindow
 from qfkit.core.risk import RiskLimits
@@ -67,7 +71,8 @@ class Engine:
     """Runs strategies over events.
 
     ``strategies`` maps a name to a fresh :class:`Strategy`; ``shares`` maps the same names to
-    fractions of ``cash`` (equal by default). ``timeframe`` is that of ``on_bar``: None takes the
+    fractions of ``cash`` (equal by default), which ``allocation`` restores or changes on a schedule; ``risk`` is
+    one set of limits or a mapping of them by name. ``timeframe`` is that of ``on_bar``: None takes the
     incoming bars' own, or "1m" for ticks. ``resolve`` finds the class that a ``SwapStrategy``
     event names. The owner drains :attr:`records`. ``has_running_metrics`` False leaves the drawdown and
     the curve out of snapshots, for a run that is measured at its end. ``assess_every_s`` has a
@@ -81,10 +86,11 @@ class Engine:
         cash: float,
         shares: Mapping[str, float] | None = None,
         costs: Costs | None = None,
-        risk: RiskLimits | None = None,
+        risk: RiskLimits | Mapping[str, RiskLimits] | None = None,
         sizer: Sizer | None = None,
         timeframe: str | None = None,
         symbols: Sequence[str] = (),
+        allocation: Allocation | None = None,
         resolve: Callable[[str], type[Strategy]] | None = None,
         has_running_metrics: bool = True,
         assess_every_s: float | None = None,
@@ -99,7 +105,7 @@ class Engine:
                 'a strategy cannot be named "account", which is the sum of them all: choose another name'
             )
         self.costs = Costs() if costs is None else costs
-        self.risk = RiskLimits() if risk is None else risk
+        self.own_risk, self.risk = own_limits(risk, strategies)
         self.sizer: Sizer = FractionOfEquity() if sizer is None else sizer
         self.has_own_sizer = sizer is not None
         self.timeframe = timeframe
@@ -129,6 +135,8 @@ class Engine:
         self.last_fills: deque[Fill] = deque(maxlen=_SHOWN_FILLS)
         self.steering = Steering(self, resolve)
         self._pending = self.steering.pending
+        # The desks of which a rebalance is under way.
+        self.rebalancing: list[Desk] = []
         self._handlers: dict[type, Callable[..., None]] = {
             Tick: self._on_tick,
             Quote: self._on_quote,
@@ -145,11 +153,14 @@ class Engine:
             Pause: self.steering.pause,
             Resume: self.steering.resume,
             Flatten: self.steering.flatten,
+            Rebalance: self.steering.rebalance,
             Stop: self._on_stop,
         }
         self.returns: ReturnsWindow | None = None
         self.assessor = None if assess_every_s is None else Assessor(self, assess_every_s, risk_bands)
-        self.desks = self._open_desks(strategies, cash_shares(strategies, shares), cash)
+        capital = cash_shares(strategies, shares)
+        self.allocator = None if allocation is None else Allocator(self, allocation, capital)
+        self.desks = open_desks(self, strategies, capital, cash)
         self.scorecard = Scorecard(cash, {name: desk.book.starting_cash for name, desk in self.desks.items()})
         self.metrics = self.scorecard.account.curve
         self.equity_curve = self.scorecard.recent
@@ -157,17 +168,6 @@ class Engine:
         if timeframe is not None:
             for symbol in self._declared:
                 self._open_track(symbol, timeframe)
-
-    def _open_desks(
-        self, strategies: Mapping[str, Strategy], shares: Mapping[str, float], cash: float
-    ) -> dict[str, Desk]:
-        desks = {}
-        for name, strategy in strategies.items():
-            desk = desks[name] = Desk(self, name, strategy, Book(cash * shares[name]))
-            strategy._desk = desk
-            strategy.setup()
-            desk.name_sets()
-        return desks
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -342,6 +342,8 @@ class Engine:
         """A base bar closed: higher bars, indicators, then the strategies."""
         if self._pending:
             self.steering.apply()
+        for desk in self.rebalancing[:] if self.rebalancing else ():
+            go_on(desk)
         self._keep_bar(bar)
         base = track.base
         base.kept.append(bar)
@@ -425,6 +427,8 @@ class Engine:
                 equity += value
             row = (mark_ns, equity, *each)
         self._keep_equity(row)
+        if self.allocator is not None:
+            self.allocator.look(mark_ns)
         if self._has_running_metrics:
             self.scorecard.note_point(row)
 
@@ -459,6 +463,8 @@ class Engine:
                 desk.strategy.on_fill(fill)
             except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
                 self._fail(desk, error, fill)
+        if desk.rebalancing is not None:
+            go_on(desk)
 
     def call(self, desk: Desk, hook: Callable[[], None], event: object) -> None:
         try:

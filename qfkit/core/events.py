@@ -27,6 +27,7 @@ __all__ = [
     "MarketEvent",
     "Pause",
     "Quote",
+    "Rebalance",
     "Resume",
     "SetParameters",
     "Stop",
@@ -221,6 +222,13 @@ class Flatten(_Command, frozen=True, array_like=True, tag="flatten"):
     """Cancel the working orders, close the positions at the market and pause."""
 
 
+class Rebalance(_Command, frozen=True, array_like=True, tag="rebalance", kw_only=True):
+    """Take a strategy's book to these weights, paused or not; ``band`` as in ``Strategy.rebalance``."""
+
+    weights: dict[str, float]
+    band: float = 0.0
+
+
 class Stop(_Command, frozen=True, array_like=True, tag="stop"):
     """The end of the session: ``on_stop`` runs and working orders are cancelled."""
 
@@ -237,7 +245,7 @@ class WarmUp(_Command, frozen=True, array_like=True, tag="warmup", kw_only=True)
 
 
 MarketEvent: TypeAlias = Tick | Quote | Depth | Bar | Heartbeat | Gap | Instrument | Hours | CorporateAction
-Command: TypeAlias = SetParameters | SwapStrategy | Pause | Resume | Flatten | Stop | WarmUp
+Command: TypeAlias = SetParameters | SwapStrategy | Pause | Resume | Flatten | Rebalance | Stop | WarmUp
 Event: TypeAlias = MarketEvent | Command
 
 _EARLIEST_NS = 0

@@ -132,7 +132,7 @@ def send(
         allowed, refusal = 0.0, "there is no price yet"
     else:
         allowed, checks = gate(
-            engine.risk,
+            desk.risk,
             signed,
             expected,
             market.price,

@@ -34,6 +34,7 @@ __all__ = [
     "Signal",
     "TimeInForce",
     "Trade",
+    "Transfer",
 ]
 
 
@@ -214,3 +215,12 @@ class Trade(msgspec.Struct, frozen=True, gc=False, array_like=True):
     def holding_ns(self) -> int:
         """How long it was open, from the first entry to the last exit."""
         return self.exit_time_ns - self.entry_time_ns
+
+
+class Transfer(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Cash that went from one strategy's book into another's, right after the equity point of ``time_ns``."""
+
+    time_ns: int
+    source: str
+    target: str
+    amount: float

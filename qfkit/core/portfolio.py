@@ -1,6 +1,6 @@
 """Cash, positions, profit and loss: one book a strategy, and the account over them.
 
-At every event, for each book: cash + positions at market = starting cash + realised +
+At every event, for each book: cash + positions at market = starting cash + transferred + realised +
 unrealised - fees.
 """
 
@@ -204,6 +204,7 @@ class Book:
         "realised",
         "starting_cash",
         "trades_count",
+        "transferred",
         "winning_trades",
         "won_return",
     )
@@ -213,6 +214,8 @@ class Book:
         self.cash = starting_cash
         self.realised = 0.0
         self.fees = 0.0
+        # What other strategies' books gave, less what was given to them.
+        self.transferred = 0.0
         self.trades_count = 0
         self.winning_trades = 0
         # The returns of the trades that won and lost, added up, and how many lost in a row just now.
@@ -255,6 +258,16 @@ class Book:
                 self.lost_return -= trade.return_
                 self.losing_streak += 1
         return trade
+
+    def transfer(self, amount: float) -> None:
+        """Take cash from another strategy's book, or give it (negative); it is no profit."""
+        self.cash += amount
+        self.transferred += amount
+
+    @property
+    def pnl(self) -> float:
+        """Profit and loss since the start after fees, transfers left out."""
+        return self.equity - self.starting_cash - self.transferred
 
     def pay_dividend(self, symbol: str, per_share: float) -> None:
         """Book a dividend on the open position in a symbol, if there is one."""

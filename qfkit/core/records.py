@@ -4,7 +4,7 @@ import msgspec
 
 from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar
-from qfkit.core.orders import Fill, Order, Signal, Trade
+from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
 
 __all__ = ["Fault", "Records"]
 
@@ -28,7 +28,7 @@ class Records:
     ``(time_ns, account)`` and, with several strategies, each strategy's equity after that.
     """
 
-    __slots__ = ("assessments", "bars", "equity", "faults", "fills", "orders", "signals", "trades")
+    __slots__ = ("assessments", "bars", "equity", "faults", "fills", "orders", "signals", "trades", "transfers")
 
     def __init__(self) -> None:
         self.orders: list[Order] = []
@@ -39,6 +39,7 @@ class Records:
         self.equity: list[tuple[float, ...]] = []
         self.faults: list[Fault] = []
         self.assessments: list[RiskAssessment] = []
+        self.transfers: list[Transfer] = []
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__slots__)

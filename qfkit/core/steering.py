@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qfkit.core.desk import Desk
-from qfkit.core.events import Command, Flatten, Pause, Resume, SetParameters, Stop, SwapStrategy
+from qfkit.core.events import Command, Flatten, Pause, Rebalance, Resume, SetParameters, Stop, SwapStrategy
 from qfkit.core.seats import Seat
 from qfkit.core.strategy import Strategy
 from qfkit.errors import StrategyError, did_you_mean
@@ -93,6 +93,11 @@ class Steering:
             desk.close_all("flattened by the user")
             if desk.state == "running":
                 desk.state = "paused"
+
+    def rebalance(self, event: Rebalance) -> None:
+        self._engine.advance(event.received_ns)
+        for desk in self._addressed(event):
+            desk.rebalance(event.weights, band=event.band, reason="rebalanced by the user", forced=True)
 
     def stop(self, event: Stop) -> None:
         """Have strategies end and cancel their orders; positions stay as they are."""

@@ -1,7 +1,7 @@
 """Strategy and Param: what a user writes."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, overload
 
 from qfkit.core.events import Bar, Depth, Quote, Tick
 from qfkit.core.orders import Fill, Order, TimeInForce
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from qfkit.core.indicators import Indicator
     from qfkit.core.lanes import IndicatorSet
     from qfkit.core.portfolio import Book, Position
+    from qfkit.core.rebalance_plan import RebalancePlan
 
 __all__ = ["Param", "Strategy", "as_strategy", "named_strategies"]
 
@@ -164,6 +165,10 @@ class Strategy:
     def on_fill(self, fill: Fill) -> None:
         """One of this strategy's orders was filled, wholly or in part."""
 
+    def on_transfer(self, amount: float, owed: float) -> None:
+        """Cash came (or went, negative) by ``allocation=``. ``owed`` is what the book should still give and
+        cannot: it goes as soon as positions are made smaller."""
+
     def on_stop(self) -> None:
         """The run ends. Orders sent here are not filled any more."""
 
@@ -295,9 +300,32 @@ class Strategy:
         """
         return self._at.order_target(symbol, quantity=quantity, notional=notional, weight=weight, reason=reason)
 
-    def rebalance(self, weights: Mapping[str, float], *, reason: str = "rebalance") -> list[int]:
-        """Trade to these fractions of equity, sells before buys; a symbol not named goes to zero."""
-        return self._at.rebalance(weights, reason=reason)
+    @overload
+    def rebalance(
+        self, weights: Mapping[str, float], *, band: float = 0.0, preview: Literal[False] = False, reason: str = ...
+    ) -> list[int]: ...
+    @overload
+    def rebalance(
+        self, weights: Mapping[str, float], *, band: float = 0.0, preview: Literal[True], reason: str = ...
+    ) -> "RebalancePlan": ...
+    def rebalance(
+        self,
+        weights: Mapping[str, float],
+        *,
+        band: float = 0.0,
+        preview: bool = False,
+        reason: str = "rebalance",
+    ) -> "list[int] | RebalancePlan":
+        """Trade to these fractions of equity (negative is short); a symbol not named goes to zero.
+
+        Sales go out at once, purchases as soon as what they free has come in; so the book never holds more
+        than the weights say. Returns the ids of the orders sent at once. ``band`` leaves positions alone that
+        are no further than this fraction of equity from their weight. ``preview=True`` sends nothing and
+        returns the :class:`~qfkit.RebalancePlan`, with turnover and cost. A later call takes the place of an
+        earlier one; the rules stand in :mod:`qfkit.core.rebalancing`.
+        """
+        done: list[int] | RebalancePlan = self._at.rebalance(weights, band=band, preview=preview, reason=reason)
+        return done
 
     def close(self, symbol: str, *, reason: str = "close") -> int | None:
         """Cancel this strategy's orders in a symbol and close its position at the market."""

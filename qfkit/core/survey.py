@@ -67,7 +67,11 @@ def _figures_view(scorecard: Scorecard) -> FiguresView:
 
 def assumptions(engine: "Engine") -> tuple[str, ...]:
     """What a run assumed beyond its costs, a line each."""
-    lines = [f"positions of at most {engine.risk.max_gross_exposure:g} times the equity"]
+    if engine.own_risk:
+        most = ", ".join(f"{name} {desk.risk.max_gross_exposure:g}" for name, desk in engine.desks.items())
+        lines = [f"positions of at most so many times a strategy's equity: {most}"]
+    else:
+        lines = [f"positions of at most {engine.risk.max_gross_exposure:g} times the equity"]
     if engine.hours:
         calendars = sorted({hours.calendar for hours in engine.hours.values() if hours.calendar})
         named = f" ({', '.join(calendars)})" if calendars else ""
@@ -115,7 +119,7 @@ def _strategy_view(desk: "Desk", engine: "Engine") -> StrategyView:
         name=desk.name,
         state=desk.state,
         equity=desk.book.equity,
-        pnl=desk.book.equity - desk.book.starting_cash,
+        pnl=desk.book.pnl,
         parameters=desk.strategy.parameters,
         indicators={symbol: desk.indicator_values(symbol) for symbol in engine.tracks},
         fault=desk.error,

@@ -13,7 +13,7 @@ import msgspec
 
 from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar, Event
-from qfkit.core.orders import Fill, Order, Signal, Trade
+from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
 from qfkit.core.records import Fault
 from qfkit.errors import JournalError, JournalFormatError
 from qfkit.journal.schema import (
@@ -29,6 +29,7 @@ from qfkit.journal.schema import (
     ORDERS,
     SIGNALS,
     TRADES,
+    TRANSFERS,
     BadEvent,
     LogEntry,
     Table,
@@ -213,6 +214,9 @@ class JournalReader:
 
     def assessments(self) -> list[RiskAssessment]:
         return self.records(ASSESSMENTS)
+
+    def transfers(self) -> list[Transfer]:
+        return self.records(TRANSFERS)
 
     def log(self) -> list[LogEntry]:
         return self.records(LOG)

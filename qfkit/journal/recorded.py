@@ -44,6 +44,10 @@ class Recorded:
         return self._read("equity")
 
     @cached_property
+    def transfers(self) -> Any:
+        return self._read("transfers")
+
+    @cached_property
     def faults(self) -> Any:
         return self._read("faults")
 

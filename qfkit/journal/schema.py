@@ -4,7 +4,7 @@ A column bears the name of the record's field; NaN is NULL, and what is no numbe
 JSON. Whoever changes a record changes the format: raise ``FORMAT`` then. New fields go to the end of
 a record and have a default: a journal keeps the columns that it was made with, and what it lacks is NULL.
 
-Format 2 has the numbers of a sizing and the excursions of a trade.
+Format 2 has the numbers of a sizing, format 3 the excursions of a trade, assessments and transfers.
 """
 
 import json
@@ -17,7 +17,7 @@ import msgspec
 
 from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar, Event
-from qfkit.core.orders import Fill, Order, Signal, Trade
+from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
 from qfkit.core.records import Fault
 from qfkit.errors import BadEventError
 
@@ -36,6 +36,7 @@ __all__ = [
     "SCHEMA",
     "SIGNALS",
     "TRADES",
+    "TRANSFERS",
     "BadEvent",
     "LogEntry",
     "Table",
@@ -48,7 +49,7 @@ ACCOUNT = ""
 """The ``strategy`` of the account's own rows in the table ``equity``."""
 
 APPLICATION_ID = 0x71666B74
-FORMAT = 2
+FORMAT = 3
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -175,10 +176,10 @@ TRADES = Table("trades", Trade)
 BARS = Table("bars", Bar)
 FAULTS = Table("faults", Fault)
 ASSESSMENTS = Table("assessments", RiskAssessment)
-"""The first format has no such table."""
+TRANSFERS = Table("transfers", Transfer)
 LOG = Table("log", LogEntry)
 BAD_EVENTS = Table("bad_events", BadEvent)
-RECORD_TABLES: tuple[Table[Any], ...] = (ORDERS, FILLS, SIGNALS, TRADES, BARS, FAULTS, ASSESSMENTS)
+RECORD_TABLES: tuple[Table[Any], ...] = (ORDERS, FILLS, SIGNALS, TRADES, BARS, FAULTS, ASSESSMENTS, TRANSFERS)
 
 SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT)",

@@ -76,6 +76,13 @@ class JournalWriter:
         writer = cls._open(path)
         try:
             with JournalReader(path) as reader:
+                # The journal may be older than some tables.
+                missing = [table for table in RECORD_TABLES if not reader.width(table)]
+            if missing:
+                with writer._transaction() as connection:
+                    for table in missing:
+                        connection.execute(table.create)
+            with JournalReader(path) as reader:
                 writer.next_seq, writer.feed_events = reader.event_count, reader.feed_events
                 writer._widths = {table.name: reader.width(table) for table in RECORD_TABLES}
         except JournalError:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qfkit.comparison import BUY_AND_HOLD, Comparison
 from qfkit.core.engine import Engine
+from qfkit.core.risk_report import RiskReport
 from qfkit.core.snapshot import Snapshot
 from qfkit.core.windows import window_of
 from qfkit.errors import SessionError
@@ -87,6 +88,51 @@ class SessionFigures:
     def trade_statistics(self) -> "pandas.DataFrame":
         """Wins, streaks, holding times and excursions of the round trips so far, by side."""
         return self.result.trade_statistics
+
+    @property
+    def risk(self) -> RiskReport:
+        """The risk of the account as it stands; ``session.result.measure_risk(...)`` takes a benchmark, a level and so on."""
+        return self.result.risk
+
+    @property
+    def assessments(self) -> "pandas.DataFrame":
+        """The risk assessments so far; the newest is also ``session.snapshot.assessment``."""
+        return self.result.assessments
+
+    @property
+    def fills(self) -> "pandas.DataFrame":
+        """Every (partial) fill so far."""
+        return self.result.fills
+
+    @property
+    def orders(self) -> "pandas.DataFrame":
+        """Every order as it stands."""
+        return self.result.orders
+
+    @property
+    def signals(self) -> "pandas.DataFrame":
+        """What the strategies wanted and what became of it."""
+        return self.result.signals
+
+    @property
+    def trades(self) -> "pandas.DataFrame":
+        """Round trips so far."""
+        return self.result.trades
+
+    @property
+    def transfers(self) -> "pandas.DataFrame":
+        """Cash that ``allocation=`` moved between the strategies so far."""
+        return self.result.transfers
+
+    @property
+    def equity(self) -> "pandas.DataFrame":
+        """Equity of the account and each strategy, one row a bar of time."""
+        return self.result.equity
+
+    @property
+    def bars(self) -> "pandas.DataFrame":
+        """The closed bars so far."""
+        return self.result.bars
 
     def serve_metrics(self, port: int = 9108, host: str = "127.0.0.1") -> "MetricsServer":
         """Serve the running figures to Prometheus at ``http://host:port/metrics``, until the session ends.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
+from qfkit.core.allocation import Allocation
 from qfkit.core.assessment import RiskBands
 from qfkit.core.costs import Costs
 from qfkit.core.risk import RiskLimits
@@ -35,8 +36,9 @@ def paper(
     timeframe: str | None = None,
     warmup: object = 0,
     costs: Costs | None = None,
-    risk: RiskLimits | None = None,
+    risk: RiskLimits | Mapping[str, RiskLimits] | None = None,
     sizer: Sizer | None = None,
+    allocation: Allocation | None = None,
     shares: Mapping[str, float] | None = None,
     name: str | None = None,
     journal: Path | str | None = None,
@@ -54,7 +56,7 @@ def paper(
       way of live bars, but nothing is ordered on them. Where they cannot be had the session warns and
       goes on without. On a feed of trades the bar that is open at the start is taken over too: its
       volume may hold the trades of the moment of the start twice. Symbols subscribed to later have no warm-up.
-    - ``costs`` None is the sober ``qf.Costs()``; ``risk``, ``sizer`` as in ``qf.backtest``.
+    - ``costs`` None is the sober ``qf.Costs()``; ``risk``, ``sizer``, ``allocation`` as in ``qf.backtest``.
     - ``name`` is by default made of the strategies' names. Starting a second session of a name
       stops the first.
     - ``journal`` is a folder or file for the journal, instead of the user's data folder.
@@ -77,6 +79,7 @@ def paper(
         costs=Costs() if costs is None else costs,
         risk=RiskLimits() if risk is None else risk,
         sizer=sizer,
+        allocation=allocation,
         timeframe=timeframe,
         symbols=feed.symbols,
         assess_every_s=_assess_every_s(feed, timeframe) if assess_every_s == "auto" else assess_every_s,
@@ -96,8 +99,9 @@ def resume(
     feed: Feed | None = None,
     strategies: object = None,
     costs: Costs | None = None,
-    risk: RiskLimits | None = None,
+    risk: RiskLimits | Mapping[str, RiskLimits] | None = None,
     sizer: Sizer | None = None,
+    allocation: Allocation | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Session:
     """Continue a session whose process ended or was killed; ``start()`` goes on with it.
@@ -105,7 +109,7 @@ def resume(
     Its journal is replayed, so positions, working orders and indicators are those it had; a
     recording goes on where it stood, a live feed with a :class:`Gap` over the time between.
     ``strategies`` (classes) are needed only where the classes cannot be found by their names;
-    ``feed``, ``costs``, ``risk`` and ``sizer`` where the journal could not hold the original.
+    ``feed``, ``costs``, ``risk``, ``sizer`` and ``allocation`` where the journal could not hold the original.
 
     Raises :class:`SessionError` where there is nothing to resume, and :class:`JournalError` for a
     journal that is damaged, or whose replay does not equal what was recorded.
@@ -117,7 +121,9 @@ def resume(
             raise SessionError(f"the session of {path} ended as it should: start a new one with qf.paper(...).start()")
         if session_record(path).state in ("running", "paused"):
             raise SessionError(f"the session of {path} is still running: stop that one first")
-        plan, warnings = SessionPlan.from_meta(meta, strategies=strategies, costs=costs, risk=risk, sizer=sizer)
+        plan, warnings = SessionPlan.from_meta(
+            meta, strategies=strategies, costs=costs, risk=risk, sizer=sizer, allocation=allocation
+        )
         verdict, engine = replay(reader, plan.engine, on_progress)
         if not verdict:
             raise SessionError(

@@ -6,10 +6,12 @@ from typing import Any, Self
 
 import msgspec
 
+from qfkit.core import allocation as allocation_module
 from qfkit.core import assessment as assessment_module
 from qfkit.core import costs as costs_module
 from qfkit.core import risk as risk_module
 from qfkit.core import sizing as sizing_module
+from qfkit.core.allocation import Allocation
 from qfkit.core.assessment import RiskBands
 from qfkit.core.costs import Commission, Costs
 from qfkit.core.engine import Engine
@@ -45,8 +47,9 @@ class SessionPlan:
         cash: float,
         shares: Mapping[str, float] | None,
         costs: Costs,
-        risk: RiskLimits,
+        risk: RiskLimits | Mapping[str, RiskLimits],
         sizer: Sizer | None,
+        allocation: Allocation | None = None,
         timeframe: str | None,
         symbols: Sequence[str],
         assess_every_s: float | None = None,
@@ -60,6 +63,7 @@ class SessionPlan:
         self.costs = costs
         self.risk = risk
         self.sizer = sizer
+        self.allocation = allocation
         self.timeframe = timeframe
         self.symbols = tuple(symbols)
         self.assess_every_s = assess_every_s
@@ -93,6 +97,7 @@ class SessionPlan:
             costs=self.costs,
             risk=self.risk,
             sizer=self.sizer,
+            allocation=self.allocation,
             timeframe=self.timeframe,
             symbols=self.symbols,
             resolve=self.classes.resolve,
@@ -111,8 +116,9 @@ class SessionPlan:
             "cash": self.cash,
             "shares": None if self.shares is None else dict(self.shares),
             "costs": _costs_meta(self.costs),
-            "risk": _part_meta(self.risk),
+            "risk": _risk_meta(self.risk),
             "sizer": _part_meta(self.sizer),
+            "allocation": _part_meta(self.allocation),
             "timeframe": self.timeframe,
             "symbols": list(self.symbols),
             "assess_every_s": self.assess_every_s,
@@ -126,8 +132,9 @@ class SessionPlan:
         *,
         strategies: object = None,
         costs: Costs | None = None,
-        risk: RiskLimits | None = None,
+        risk: RiskLimits | Mapping[str, RiskLimits] | None = None,
         sizer: Sizer | None = None,
+        allocation: Allocation | None = None,
     ) -> tuple[Self, list[str]]:
         """The plan of a journal, and what is worth a warning. What is passed stands in for what it holds."""
         try:
@@ -140,8 +147,11 @@ class SessionPlan:
                 cash=meta["cash"],
                 shares=meta["shares"],
                 costs=_costs_of(meta["costs"]) if costs is None else costs,
-                risk=_part_of(meta["risk"], "risk", risk_module) if risk is None else risk,
+                risk=_risk_of(meta["risk"]) if risk is None else risk,
                 sizer=_part_of(meta["sizer"], "sizer", sizing_module) if sizer is None else sizer,
+                allocation=_part_of(meta.get("allocation"), "allocation", allocation_module)
+                if allocation is None
+                else allocation,
                 timeframe=meta["timeframe"],
                 symbols=meta["symbols"],
                 # A journal of format 1 has none.
@@ -219,11 +229,27 @@ def _costs_of(meta: Mapping[str, Any]) -> Costs:
     return Costs(**fields)
 
 
+def _risk_meta(risk: RiskLimits | Mapping[str, RiskLimits]) -> dict[str, Any] | None:
+    """The limits of all, or those of each strategy by name."""
+    if isinstance(risk, Mapping):
+        return {"each": {name: _part_meta(limits) for name, limits in risk.items()}}
+    return _part_meta(risk)
+
+
+def _risk_of(meta: Mapping[str, Any]) -> Any:
+    if "each" in meta:
+        return {name: _part_of(limits, "risk", risk_module) for name, limits in meta["each"].items()}
+    return _part_of(meta, "risk", risk_module)
+
+
 def _part_meta(part: object) -> dict[str, Any] | None:
     """A risk or sizing record by its class name and fields; of a function only the name."""
     if part is None:
         return None
     if isinstance(part, msgspec.Struct) and type(part).__module__.startswith("qfkit.core."):
+        for value in msgspec.structs.astuple(part):
+            if callable(value) and not isinstance(value, msgspec.Struct):
+                return _callable_meta(value)
         return {"class": type(part).__name__, "fields": msgspec.to_builtins(part)}
     return _callable_meta(part)
 
@@ -238,4 +264,5 @@ def _part_of(meta: Mapping[str, Any] | None, argument: str, module: object) -> A
             f"the session's {argument} was {name}, which a journal cannot hold: pass it again, "
             f"as in qf.resume(..., {argument}={name})"
         )
-    return msgspec.convert(meta["fields"], kind)
+    # A field that may be a callable has no type that can be read; the record checks itself.
+    return Allocation(**meta["fields"]) if kind is Allocation else msgspec.convert(meta["fields"], kind)

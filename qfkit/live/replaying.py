@@ -9,11 +9,22 @@ from qfkit.core.engine import Engine
 from qfkit.core.events import Event
 from qfkit.core.records import Records
 from qfkit.journal.reader import JournalReader
-from qfkit.journal.schema import ASSESSMENTS, BARS, FAULTS, FILLS, ORDERS, SIGNALS, TRADES, Table, equity_rows
+from qfkit.journal.schema import (
+    ASSESSMENTS,
+    BARS,
+    FAULTS,
+    FILLS,
+    ORDERS,
+    SIGNALS,
+    TRADES,
+    TRANSFERS,
+    Table,
+    equity_rows,
+)
 
 __all__ = ["Verdict", "replay"]
 
-_STREAMS: tuple[Table[Any], ...] = (SIGNALS, FILLS, TRADES, BARS, FAULTS, ASSESSMENTS)
+_STREAMS: tuple[Table[Any], ...] = (SIGNALS, FILLS, TRADES, BARS, FAULTS, ASSESSMENTS, TRANSFERS)
 _EQUITY_COLUMNS = ("time_ns", "strategy", "equity")
 # A traceback names files and lines and an error's text may name addresses: neither is the engine's.
 _FAULT_COLUMNS = 2

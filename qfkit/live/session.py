@@ -5,42 +5,34 @@ import concurrent.futures
 import logging
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qfkit.core.engine import Engine
 from qfkit.core.events import (
-    Command,
-    Flatten,
     Gap,
     MarketEvent,
-    Pause,
-    Resume,
-    SetParameters,
     Stop,
-    SwapStrategy,
     WarmUp,
 )
 from qfkit.core.holdings import Holdings
-from qfkit.core.risk_report import RiskReport
 from qfkit.core.snapshot import Snapshot
-from qfkit.core.strategy import Strategy
-from qfkit.errors import ParameterError, QfkitError, SessionError, did_you_mean
+from qfkit.errors import QfkitError, SessionError
 from qfkit.feeds.base import Feed
 from qfkit.feeds.health import health_frame
 from qfkit.journal.reader import JournalReader
 from qfkit.journal.recorded import Recorded
 from qfkit.journal.schema import BadEvent
 from qfkit.journal.writer import JournalWriter
+from qfkit.live.commands import SessionCommands
 from qfkit.live.figures import SessionFigures
 from qfkit.live.pipeline import Pipeline
-from qfkit.live.plan import SessionPlan, check_storable
+from qfkit.live.plan import SessionPlan
 from qfkit.live.registry import new_journal_path, running, start_lock
 from qfkit.live.replaying import Verdict, replay
-from qfkit.live.runner import keep_interrupt_working, run, runner
-from qfkit.live.sources import as_strategy
+from qfkit.live.runner import keep_interrupt_working, runner
 from qfkit.live.warmup import Past, PastBars, after_past
 from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, Result
 
@@ -56,7 +48,7 @@ _LOOK_S = 0.1
 _STOP_S = 30.0
 
 
-class Session(SessionFigures):
+class Session(SessionCommands, SessionFigures):
     """Strategies that trade on paper on a feed, on a thread of their own. Made by :func:`paper`.
 
     ``state`` is created, running, paused, stopped (ended), failed (see ``error``) or interrupted
@@ -243,8 +235,13 @@ class Session(SessionFigures):
             future.result()
         return self
 
-    def stop(self) -> "Session":
-        """Stop: ``on_stop`` runs, working orders are cancelled, positions stay as they are. Waits until it is done."""
+    def stop(self, strategy: str | None = None) -> "Session":
+        """Stop: ``on_stop`` runs, working orders are cancelled, positions stay as they are. Waits until it is done.
+
+        With the name of one ``strategy`` only that one ends, for good; the others and the session go on.
+        """
+        if strategy is not None:
+            return self._command(lambda now_ns: Stop(now_ns, self._strategy(strategy)))
         if self._future is None:
             raise SessionError(f"the session {self.name!r} was not started")
         self._end()
@@ -267,95 +264,6 @@ class Session(SessionFigures):
         if not self._future.done():
             self._future.cancel()
             raise SessionError(f"the session {self.name!r} did not stop within {_STOP_S:g} s and was cancelled")
-
-    # -- steering ----------------------------------------------------------------------------
-
-    def pause(self, strategy: str | None = None) -> "Session":
-        """No new orders from a strategy (all without a name); its indicators and working orders go on."""
-        return self._command(lambda now_ns: Pause(now_ns, self._strategy(strategy)))
-
-    def resume(self, strategy: str | None = None) -> "Session":
-        """End a pause."""
-        return self._command(lambda now_ns: Resume(now_ns, self._strategy(strategy)))
-
-    def flatten(self, strategy: str | None = None) -> "Session":
-        """Cancel the orders, close the positions at the market and pause."""
-        return self._command(lambda now_ns: Flatten(now_ns, self._strategy(strategy)))
-
-    def set(self, strategy: str | None = None, **parameters: Any) -> "Session":
-        """Change parameters from the next bar on; of one ``strategy``, or of all that have them.
-
-        Raises :class:`ParameterError` for one that no strategy has or that is out of bounds.
-        """
-        desks = self._pipeline.engine.desks
-        name = self._strategy(strategy)
-        addressed = list(desks.values()) if name is None else [desks[name]]
-        if not parameters:
-            raise ParameterError("nothing to set: give parameters by name, as in session.set(fast=8)")
-        kinds = [type(desk.strategy) for desk in addressed]
-        for parameter, value in parameters.items():
-            owners = [kind for kind in kinds if parameter in kind.parameters_of_class]
-            for kind in owners or kinds[:1]:
-                kind.check_parameters({parameter: value})
-        for desk, kind in zip(addressed, kinds, strict=True):
-            mine = {key: value for key, value in parameters.items() if key in kind.parameters_of_class}
-            self._try_out(kind, {**desk.strategy.parameters, **mine})
-        return self._command(
-            lambda now_ns: SetParameters(received_ns=now_ns, strategy=strategy, parameters=dict(parameters))
-        )
-
-    def swap(self, new: object, strategy: str | None = None) -> "Session":
-        """Replace a strategy's code from the next bar on: same book, indicators warmed from the kept bars.
-
-        ``new`` is a class (with its default parameters) or an instance. With several strategies
-        say which one is replaced.
-        """
-        instance: Strategy = as_strategy(new)
-        check_storable(instance)
-        desks = self._pipeline.engine.desks
-        if strategy is None and len(desks) > 1:
-            raise SessionError(f"say which strategy is swapped: strategy= one of {', '.join(desks)}")
-        name = self._strategy(strategy) or next(iter(desks))
-        self._try_out(type(instance), instance.parameters)
-        classes = self._plan.classes
-        key = classes.add(type(instance))
-        return self._command(
-            lambda now_ns: SwapStrategy(
-                received_ns=now_ns,
-                strategy=name,
-                to=key,
-                parameters=instance.parameters,
-                source_hash=classes.hash_of(key),
-            ),
-            meta={"classes": classes.as_meta()},
-        )
-
-    def _try_out(self, kind: type[Strategy], parameters: Mapping[str, Any]) -> None:
-        """Have ``setup`` refuse what does not go together here, and not on the next bar."""
-        Engine({self.name: kind(**parameters)}, cash=self._plan.cash, timeframe=self._plan.timeframe)
-
-    def _strategy(self, name: str | None) -> str | None:
-        desks = self._pipeline.engine.desks
-        if name is not None and name not in desks:
-            raise SessionError(f"no strategy {name!r} in this session.{did_you_mean(name, desks)}")
-        return name
-
-    def _now_ns(self) -> int:
-        return max(self._pipeline.engine.clock_ns, self.feed.now_ns())
-
-    def _command(self, make: Callable[[int], Command], meta: Mapping[str, Any] | None = None) -> "Session":
-        if self._future is None or self._future.done():
-            raise SessionError(f"the session {self.name!r} is {self.state}: only a running one can be steered")
-        make(0)
-
-        async def apply() -> None:
-            # Between two batches, for a batch is taken without giving the loop away.
-            if self._pipeline.writer is None:
-                raise SessionError(f"the session {self.name!r} has ended")
-            self._pipeline.command(make(self._now_ns()), meta)
-
-        run(apply())
-        return self
 
     # -- what it is and did --------------------------------------------------------------------
 
@@ -392,46 +300,6 @@ class Session(SessionFigures):
             strategy_cash=self._plan.strategy_cash,
             holdings=Holdings.of_snapshot(self.snapshot),
         )
-
-    @property
-    def risk(self) -> RiskReport:
-        """The risk of the account as it stands; ``session.result.measure_risk(...)`` takes a benchmark, a level and so on."""
-        return self.result.risk
-
-    @property
-    def assessments(self) -> "pandas.DataFrame":
-        """The risk assessments so far; the newest is also ``session.snapshot.assessment``."""
-        return self.result.assessments
-
-    @property
-    def fills(self) -> "pandas.DataFrame":
-        """Every (partial) fill so far."""
-        return self.result.fills
-
-    @property
-    def orders(self) -> "pandas.DataFrame":
-        """Every order as it stands."""
-        return self.result.orders
-
-    @property
-    def signals(self) -> "pandas.DataFrame":
-        """What the strategies wanted and what became of it."""
-        return self.result.signals
-
-    @property
-    def trades(self) -> "pandas.DataFrame":
-        """Round trips so far."""
-        return self.result.trades
-
-    @property
-    def equity(self) -> "pandas.DataFrame":
-        """Equity of the account and each strategy, one row a bar of time."""
-        return self.result.equity
-
-    @property
-    def bars(self) -> "pandas.DataFrame":
-        """The closed bars so far."""
-        return self.result.bars
 
     def verify(self, on_progress: Callable[[int, int], None] | None = None) -> Verdict:
         """Replay the journal with a fresh engine: equal to the last bit, or the first event that differs."""

@@ -5,6 +5,7 @@ from itertools import pairwise
 from operator import attrgetter
 from typing import Any
 
+from qfkit.core.allocation import Allocation
 from qfkit.core.assessment import RiskBands
 from qfkit.core.costs import Costs
 from qfkit.core.engine import Engine
@@ -20,7 +21,8 @@ from qfkit.frames import bar_batches, columns_by_symbol, is_frame, is_tick_frame
 from qfkit.research.fast_signal import fast_run
 from qfkit.research.progress import RunProgress
 from qfkit.research.signal import SignalStrategy, targets_of
-from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, RecordLists, Result
+from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, Result
+from qfkit.result_figures import RecordLists
 from qfkit.tables import BarColumns, EquityColumns, FillColumns, Floats, bar_columns
 
 __all__ = ["backtest"]
@@ -36,8 +38,9 @@ def backtest(
     cash: float = 100_000.0,
     timeframe: str | None = None,
     costs: Costs | None = None,
-    risk: RiskLimits | None = None,
+    risk: RiskLimits | Mapping[str, RiskLimits] | None = None,
     sizer: Sizer | None = None,
+    allocation: Allocation | None = None,
     shares: Mapping[str, float] | None = None,
     symbols: str | Sequence[str] | None = None,
     calendar: str | None = None,
@@ -54,7 +57,9 @@ def backtest(
       symbol, the path of a Parquet file, a capture or a session's journal, or an iterable of events.
     - ``timeframe``: of the bars that ``on_bar`` gets; None takes the data's own, or "1m" for ticks.
     - ``costs``, ``risk``, ``sizer``: the defaults are ``Costs()``, ``RiskLimits()`` (no borrowing)
-      and a tenth of the equity for an order that names no size.
+      and a tenth of the equity for an order that names no size. ``risk`` may be a dict by strategy.
+    - ``allocation``: how capital moves between several strategies, see :class:`~qfkit.Allocation`; None leaves
+      each what it earns.
     - ``symbols``: only these of the data's.
     - ``calendar``: the market's hours, which an order outside them waits for or is refused by:
       "auto" by the symbol, or a name as "XNYS"; None lets every market be open whenever there are data.
@@ -68,6 +73,7 @@ def backtest(
     named = named_strategies(strategies)
     settings: dict[str, Any] = {"cash": cash, "costs": costs, "risk": risk, "sizer": sizer, "shares": shares}
     settings |= {"timeframe": timeframe, "assess_every_s": assess_every_s, "risk_bands": risk_bands}
+    settings["allocation"] = allocation
     if calendar is None and _holds_bars(data):
         columns = _chosen(_columns(data, timeframe), symbols)
         return _on_columns(named, columns, _label(data), progress, settings)

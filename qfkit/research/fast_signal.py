@@ -20,7 +20,7 @@ from qfkit.core.costs import Commission, Costs
 from qfkit.core.engine import Engine
 from qfkit.core.events import Bar
 from qfkit.core.market import Market, see_price
-from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side, Signal, Trade
+from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side, Signal, Trade, Transfer
 from qfkit.core.portfolio import Book
 from qfkit.core.records import Fault
 from qfkit.core.risk import Exposure, RiskLimits, gate
@@ -254,6 +254,7 @@ class FastRecords:
         (self._name,) = engine.desks
         self.faults: list[Fault] = []
         self.assessments: list[RiskAssessment] = []
+        self.transfers: list[Transfer] = []
 
     def equity_columns(self) -> EquityColumns:
         """Equity at each close; between two fills cash and position stand still."""

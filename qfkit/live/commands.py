@@ -1,0 +1,165 @@
+"""How a session is steered while it runs: each command is an event in the journal."""
+
+import concurrent.futures
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Self, overload
+
+from qfkit.core.engine import Engine
+from qfkit.core.events import Command, Flatten, Pause, Rebalance, Resume, SetParameters, SwapStrategy
+from qfkit.core.rebalance_plan import RebalancePlan
+from qfkit.core.rebalancing import plan_for
+from qfkit.core.strategy import Strategy
+from qfkit.errors import ParameterError, SessionError, did_you_mean
+from qfkit.feeds.base import Feed
+from qfkit.live.pipeline import Pipeline
+from qfkit.live.plan import SessionPlan, check_storable
+from qfkit.live.runner import run
+from qfkit.live.sources import as_strategy
+
+__all__ = ["SessionCommands"]
+
+
+class SessionCommands:
+    """The part of a :class:`~qfkit.Session` that steers it. Each method returns when the engine has the command."""
+
+    name: str
+    feed: Feed
+    _pipeline: Pipeline
+    _plan: SessionPlan
+    _future: "concurrent.futures.Future[None] | None"
+
+    @property
+    def state(self) -> str:
+        """created, running, paused, stopped, failed or interrupted."""
+        raise NotImplementedError
+
+    def pause(self, strategy: str | None = None) -> Self:
+        """No new orders from a strategy (all without a name); its indicators and working orders go on."""
+        return self._command(lambda now_ns: Pause(now_ns, self._strategy(strategy)))
+
+    def resume(self, strategy: str | None = None) -> Self:
+        """End a pause."""
+        return self._command(lambda now_ns: Resume(now_ns, self._strategy(strategy)))
+
+    def flatten(self, strategy: str | None = None) -> Self:
+        """Cancel the orders, close the positions at the market and pause."""
+        return self._command(lambda now_ns: Flatten(now_ns, self._strategy(strategy)))
+
+    @overload
+    def rebalance(
+        self,
+        weights: Mapping[str, float],
+        strategy: str | None = None,
+        *,
+        band: float = 0.0,
+        preview: Literal[False] = False,
+    ) -> Self: ...
+    @overload
+    def rebalance(
+        self, weights: Mapping[str, float], strategy: str | None = None, *, band: float = 0.0, preview: Literal[True]
+    ) -> RebalancePlan: ...
+    def rebalance(
+        self,
+        weights: Mapping[str, float],
+        strategy: str | None = None,
+        *,
+        band: float = 0.0,
+        preview: bool = False,
+    ) -> "Self | RebalancePlan":
+        """Take a strategy's book to these fractions of its equity; symbols not named go to zero.
+
+        As ``Strategy.rebalance``, and a paused or stopped strategy's book too. ``preview=True`` sends nothing and
+        returns the :class:`~qfkit.RebalancePlan` with turnover and cost. Raises :class:`OrderError` for weights
+        that make no sense. With several strategies say whose book it is.
+        """
+        desks = self._pipeline.engine.desks
+        if strategy is None and len(desks) > 1:
+            raise SessionError(f"say whose book is rebalanced: strategy= one of {', '.join(desks)}")
+        name = self._strategy(strategy) or next(iter(desks))
+        wanted = {str(symbol): float(weight) for symbol, weight in weights.items()}
+
+        async def plan() -> RebalancePlan:
+            return plan_for(desks[name], wanted, band=band)
+
+        # What makes no sense is refused in the cell, not by the engine.
+        planned = run(plan())
+        if preview:
+            return planned
+        return self._command(
+            lambda now_ns: Rebalance(received_ns=now_ns, strategy=name, weights=wanted, band=float(band))
+        )
+
+    def set(self, strategy: str | None = None, **parameters: Any) -> Self:
+        """Change parameters from the next bar on; of one ``strategy``, or of all that have them.
+
+        Raises :class:`ParameterError` for one that no strategy has or that is out of bounds.
+        """
+        desks = self._pipeline.engine.desks
+        name = self._strategy(strategy)
+        addressed = list(desks.values()) if name is None else [desks[name]]
+        if not parameters:
+            raise ParameterError("nothing to set: give parameters by name, as in session.set(fast=8)")
+        kinds = [type(desk.strategy) for desk in addressed]
+        for parameter, value in parameters.items():
+            owners = [kind for kind in kinds if parameter in kind.parameters_of_class]
+            for kind in owners or kinds[:1]:
+                kind.check_parameters({parameter: value})
+        for desk, kind in zip(addressed, kinds, strict=True):
+            mine = {key: value for key, value in parameters.items() if key in kind.parameters_of_class}
+            self._try_out(kind, {**desk.strategy.parameters, **mine})
+        return self._command(
+            lambda now_ns: SetParameters(received_ns=now_ns, strategy=strategy, parameters=dict(parameters))
+        )
+
+    def swap(self, new: object, strategy: str | None = None) -> Self:
+        """Replace a strategy's code from the next bar on: same book, indicators warmed from the kept bars.
+
+        ``new`` is a class (with its default parameters) or an instance. With several strategies
+        say which one is replaced.
+        """
+        instance: Strategy = as_strategy(new)
+        check_storable(instance)
+        desks = self._pipeline.engine.desks
+        if strategy is None and len(desks) > 1:
+            raise SessionError(f"say which strategy is swapped: strategy= one of {', '.join(desks)}")
+        name = self._strategy(strategy) or next(iter(desks))
+        self._try_out(type(instance), instance.parameters)
+        classes = self._plan.classes
+        key = classes.add(type(instance))
+        return self._command(
+            lambda now_ns: SwapStrategy(
+                received_ns=now_ns,
+                strategy=name,
+                to=key,
+                parameters=instance.parameters,
+                source_hash=classes.hash_of(key),
+            ),
+            meta={"classes": classes.as_meta()},
+        )
+
+    def _try_out(self, kind: type[Strategy], parameters: Mapping[str, Any]) -> None:
+        """Have ``setup`` refuse what does not go together here, and not on the next bar."""
+        Engine({self.name: kind(**parameters)}, cash=self._plan.cash, timeframe=self._plan.timeframe)
+
+    def _strategy(self, name: str | None) -> str | None:
+        desks = self._pipeline.engine.desks
+        if name is not None and name not in desks:
+            raise SessionError(f"no strategy {name!r} in this session.{did_you_mean(name, desks)}")
+        return name
+
+    def _now_ns(self) -> int:
+        return max(self._pipeline.engine.clock_ns, self.feed.now_ns())
+
+    def _command(self, make: Callable[[int], Command], meta: Mapping[str, Any] | None = None) -> Self:
+        if self._future is None or self._future.done():
+            raise SessionError(f"the session {self.name!r} is {self.state}: only a running one can be steered")
+        make(0)
+
+        async def apply() -> None:
+            # Between two batches, for a batch is taken without giving the loop away.
+            if self._pipeline.writer is None:
+                raise SessionError(f"the session {self.name!r} has ended")
+            self._pipeline.command(make(self._now_ns()), meta)
+
+        run(apply())
+        return self
