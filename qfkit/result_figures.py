@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from qfkit.comparison import BUY_AND_HOLD, Comparison, benchmark_of, benchmark_of_returns, compare
 from qfkit.core.allocation import growth
 from qfkit.core.annualisation import Annualisation, infer_annualisation
@@ -92,8 +94,14 @@ class ResultFigures:
         raise NotImplementedError
 
     def _equity_of(self, column: int) -> Floats:
-        """The equity of the account (0) or of a strategy; a run of one strategy has the account's column only."""
+        """The equity of the account (0) or of a strategy, transfers left out: see :attr:`growth`.
+
+        A run of one strategy has the account's column only.
+        """
         values = self._equity.values  # noqa: PD011 - the array of EquityColumns, not of a frame
+        if column and self.records.transfers:
+            name = self.strategy_names[column - 1]
+            return np.asarray(self.growth[name], dtype=np.float64) * float(values[0, column])
         return values[:, min(column, values.shape[1] - 1)]
 
     @cached_property
@@ -126,7 +134,8 @@ class ResultFigures:
         Columns by strategy: all of :class:`Metrics`, of the trade statistics, and ``rolling_…`` of the last
         ``window``, as in :meth:`rolling`. By symbol: the trade statistics, ``fills``, ``fees``, ``traded``
         (notional) and ``turnover_total`` (that over the mean equity of who traded); the rows of the
-        strategy ``account`` are of all strategies together.
+        strategy ``account`` are of all strategies together. What ``allocation=`` moved is left out: a strategy's
+        equity counts as its starting money grown by its own returns.
         """
         check_by(by)
         fills, trades = self.records.fills, self.records.trades

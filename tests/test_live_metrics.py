@@ -95,6 +95,24 @@ def test_the_running_figures_are_those_of_the_finished_run(session) -> None:
     same(session.metrics_by("symbol").sort_index(), result.metrics_by("symbol").sort_index())
 
 
+def test_what_is_moved_between_strategies_is_no_profit(tmp_path) -> None:
+    prices = {name: qf.sample(name) for name in ("AAPL", "GOOG")}
+    one = qf.paper(
+        {"flip": Flipper(), "trend": qf.MovingAverageCrossover(fast=5, slow=15)},
+        qf.ReplayFeed(prices, speed=None),
+        allocation=qf.Allocation("equal", every="1w"),
+        journal=tmp_path / "moved.sqlite",
+    )
+    result = one.start().wait(120.0).result
+    assert len(result.transfers) > 20
+    running = one.metrics
+    same(running, result.metrics_by())
+    for name in ("flip", "trend"):
+        # GIPS: the product of each period's return, which no transfer is part of.
+        assert running.loc[name, "total_return"] == pytest.approx(result.growth[name].iloc[-1] - 1.0, rel=1e-9)
+        assert abs(result.equity[name].iloc[-1] / 50_000.0 - result.growth[name].iloc[-1]) > 0.01
+
+
 def test_the_figures_by_symbol_are_sums_of_the_frames(session) -> None:
     rows, fills, trades = session.metrics_by("symbol"), session.fills, session.trades
     for (strategy, symbol), row in rows.iterrows():

@@ -93,8 +93,8 @@ class Allocator:
         self._owed: dict[str, float] = {}
         self._missing: dict[str, float] = {}
 
-    def look(self, time_ns: int) -> None:
-        """An equity point was taken at ``time_ns``: note the returns, and move what is to move."""
+    def look(self, time_ns: int) -> dict[str, float]:
+        """An equity point was taken at ``time_ns``: note the returns, and move what is to move; what was moved, by name."""
         desks = [desk for desk in self._engine.desks.values() if desk.state in ("running", "paused")]
         for desk in desks:
             equity, base = desk.book.equity, self._bases.get(desk.name, desk.book.starting_cash)
@@ -110,6 +110,7 @@ class Allocator:
             moved = dict.fromkeys(self._owed, 0.0)
         if self._owed:
             self._move(time_ns, desks, moved)
+        return moved
 
     def _reckon(self, desks: "Sequence[Desk]", time_ns: int) -> None:
         self._owed.clear()

@@ -427,10 +427,12 @@ class Engine:
                 equity += value
             row = (mark_ns, equity, *each)
         self._keep_equity(row)
-        if self.allocator is not None:
-            self.allocator.look(mark_ns)
         if self._has_running_metrics:
             self.scorecard.note_point(row)
+        if self.allocator is not None:
+            moved = self.allocator.look(mark_ns)
+            if moved:
+                self.scorecard.note_transfers(row, moved)
 
     def start(self) -> None:
         """Have the strategies begin, once."""

@@ -146,7 +146,7 @@ def plan_rebalance(
     *,
     equity: float,
     band: float = 0.0,
-    cost_at: CostAt | None = None,
+    cost_at: "CostAt | None" = None,
     time_ns: int = 0,
 ) -> RebalancePlan:
     """The plan that takes ``holdings`` to these fractions of ``equity``; a symbol without a weight goes to zero.
@@ -300,7 +300,7 @@ def gross_of(holdings: Mapping[str, Holding]) -> float:
     return total(abs(held.quantity) * held.value for held in holdings.values() if held.quantity)
 
 
-def cost_of(change: float, held: Holding, cost_at: CostAt | None) -> float:
+def cost_of(change: float, held: Holding, cost_at: "CostAt | None") -> float:
     """What a change is expected to cost, in the currency of the account."""
     if not change or cost_at is None:
         return 0.0
@@ -311,7 +311,7 @@ def after_costs(
     equity: float,
     changes: Callable[[float], tuple[dict[str, float], dict[str, float]]],
     holdings: Mapping[str, Holding],
-    cost_at: CostAt | None,
+    cost_at: "CostAt | None",
     owed: float = 0.0,
 ) -> tuple[dict[str, float], dict[str, float], float]:
     """Changes sized by the equity that they themselves leave: the fixed point of costs and size."""

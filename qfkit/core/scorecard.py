@@ -124,7 +124,8 @@ class Scorecard:
     """Follows a run. ``starting`` is each strategy's starting money, ``cash`` the account's.
 
     Of a run of one strategy an equity row has the account's column only. What is noted counts from the next
-    :meth:`settle` on; ``recent`` are the last equity rows.
+    :meth:`settle` on; ``recent`` are the last equity rows. A strategy's curve leaves transfers out: it is its
+    starting money as it would have grown by the strategy's own returns (time-weighted).
     """
 
     def __init__(self, cash: float, starting: Mapping[str, float]) -> None:
@@ -145,9 +146,24 @@ class Scorecard:
         self._happenings: list[Happening] = []
         self._year = self._times.annualisation()
         self._year_points = 0
+        self._columns = {name: column for column, name in enumerate(starting, 2)}
+        # What its own returns would have made of a strategy's starting money, over what it has.
+        self._scales: dict[int, float] = {}
+
+    def note_transfers(self, equity: Row, moved: Mapping[str, float]) -> None:
+        """Have the curves leave out what was moved right after an equity point: signed amounts by strategy."""
+        for name, amount in moved.items():
+            column = self._columns[name]
+            before = equity[column]
+            after = before + amount
+            scale = self._scales.get(column, 1.0)
+            self._scales[column] = scale * before / after if after > 0.0 else nan
 
     def note_point(self, row: Row) -> None:
         """Keep an equity point for the next :meth:`settle`, which comes by itself in time."""
+        if self._scales:
+            scales = self._scales
+            row = (*row[:2], *[value * scales.get(column, 1.0) for column, value in enumerate(row[2:], 2)])
         self._points.append(row)
         if len(self._points) >= _BATCH:
             self.settle()
