@@ -315,7 +315,8 @@ class Broker:
         if self._slippage is not None and working.type is MARKET:
             slipped = self._slippage(order.side, quantity, market_price)
             price = self.costs.checked_price(order.side, market_price, slipped)
-        fee = 0.0 if self._commission is None else self._commission(quantity, price)
+        rate = working.market.rate
+        fee = 0.0 if self._commission is None else self._commission(quantity, price) * rate
         filled = order.filled + quantity
         before = working.remaining
         working.remaining = before - quantity
@@ -351,6 +352,7 @@ class Broker:
             market_price,
             order.strategy,
             order.reason,
+            rate,
         )
         self._records.fills.append(fill)
         if working.group:

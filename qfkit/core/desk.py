@@ -1,11 +1,12 @@
 """A strategy's desk: turns its wishes into signals, and those that pass the risk gate into orders."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from qfkit.core.events import Bar
 from qfkit.core.lanes import IndicatorSet
+from qfkit.core.margin import hold_to_margin
 from qfkit.core.market import Market
 from qfkit.core.orders import (
     BUY,
@@ -49,10 +50,11 @@ _PRICES = ("limit_price", "stop_price", "trail", "trail_fraction", "stop_loss", 
 class Desk:
     """One strategy in the engine: its code, its book, its indicators and its orders.
 
-    ``state`` is "running", "paused", "failed" or "stopped".
+    ``state`` is "running", "paused", "failed", "stopped" or "wiped out". ``forced`` are the orders that a
+    margin call sent.
     """
 
-    __slots__ = ("_engine", "book", "error", "follows", "name", "named_sets", "sets", "state", "strategy")
+    __slots__ = ("_engine", "book", "error", "follows", "forced", "name", "named_sets", "sets", "state", "strategy")
 
     def __init__(self, engine: "Engine", name: str, strategy: "Strategy", book: Book) -> None:
         self._engine = engine
@@ -64,6 +66,7 @@ class Desk:
         self.sets: list[IndicatorSet[Any]] = []
         self.named_sets: list[tuple[str, IndicatorSet[Any]]] = []
         self.follows: set[str] = set()
+        self.forced: list[WorkingOrder] = []
 
     # -- what the strategy sees ------------------------------------------------------------
 
@@ -213,6 +216,8 @@ class Desk:
                     self._engine.broker.cancel(working, "replaced by a new target", self.clock_ns)
         position = self.book.positions.get(symbol)
         held = 0.0 if position is None else position.quantity
+        if self.forced:
+            held += self.pending_forced(symbol)
         change = target - held
         if abs(change) <= _NEAR * max(abs(target), abs(held)):
             return None
@@ -235,7 +240,7 @@ class Desk:
 
         sent = []
         for symbol in sorted(goals, key=change):
-            quantity = goals[symbol] * equity / self.market(symbol).price if goals[symbol] else 0.0
+            quantity = goals[symbol] * equity / (self.market(symbol).price * self.market(symbol).rate) if goals[symbol] else 0.0
             order_id = self.order_target(symbol, quantity=quantity, reason=reason, action="rebalance")
             if order_id is not None:
                 sent.append(order_id)
@@ -244,7 +249,7 @@ class Desk:
     def close(self, symbol: str, *, reason: str) -> int | None:
         """Cancel everything of this strategy in a symbol and go flat."""
         self.cancel_all(f"closing the position: {reason}", symbol)
-        held = self.position(symbol).quantity
+        held = self.position(symbol).quantity + self.pending_forced(symbol)
         if held == 0.0:
             return None
         sent = self._send("close", self.market(symbol), -held, self.market(symbol).price, reason=reason)
@@ -254,23 +259,39 @@ class Desk:
         """Cancel all orders and close all positions at the market, paused or not."""
         self.cancel_all(reason)
         for symbol, position in list(self.book.open.items()):
-            market = self.market(symbol)
-            self._send("flatten", market, -position.quantity, market.price, reason=reason, forced=True)
+            market, held = self.market(symbol), position.quantity + self.pending_forced(symbol)
+            if held:
+                self._send("flatten", market, -held, market.price, reason=reason, forced=True)
 
     def cancel(self, order_id: int, *, reason: str) -> None:
         working = self._engine.broker.open.get(order_id)
-        if working is not None and working.owner is self:
+        if working is not None and working.owner is self and not working.is_forced:
             self._engine.broker.cancel(working, reason, self.clock_ns)
 
-    def cancel_all(self, reason: str, symbol: str | None = None) -> None:
+    def cancel_all(self, reason: str, symbol: str | None = None, *, forced: bool = False) -> None:
+        """Cancel the working orders; those of a margin call only where ``forced``."""
         for working in list(self._engine.broker.open.values()):
-            if working.owner is self and symbol in (None, working.order.symbol):
+            if working.owner is self and symbol in (None, working.order.symbol) and forced >= working.is_forced:
                 self._engine.broker.cancel(working, reason, self.clock_ns)
+
+    def pending_forced(self, symbol: str) -> float:
+        """What the closing orders of a margin call have yet to change of a position, signed."""
+        change = 0.0
+        for working in self.forced:
+            if working.is_open and working.order.symbol == symbol:
+                change += working.remaining if working.is_buy else -working.remaining
+        return change
+
+    @property
+    def buying_power(self) -> float:
+        return self._engine.accounts.buying_power(self)
 
     def _mine(self, order_id: int) -> WorkingOrder:
         working = self._engine.broker.open.get(order_id)
         if working is None or working.owner is not self:
             raise OrderError(f"order {order_id!r} is not an open order of {self.name}; open are those in self.orders")
+        if working.is_forced:
+            raise OrderError(f"order {order_id!r} is a margin call's: it cannot be changed")
         return working
 
     def modify(
@@ -303,12 +324,12 @@ class Desk:
         if quantity is not None:
             size = quantity
         elif notional is not None:
-            size = notional / market.price
+            size = notional / (market.price * market.rate)
         elif weight is not None:
-            size = weight * self.book.equity / market.price
+            size = weight * self.book.equity / (market.price * market.rate)
         else:
             size = self.sized(market)
-        if not -inf < size < inf:
+        if not -inf < size < inf and market.rate == market.rate:
             if market.price != market.price:
                 raise OrderError(f"{market.symbol}: there is no price yet to size an order by")
             raise OrderError(f"{market.symbol}: the size {size!r} is no finite number")
@@ -316,7 +337,7 @@ class Desk:
 
     def sized(self, market: Market) -> float:
         """What the run's sizer says for a symbol."""
-        context = SizingContext(market.symbol, market.price, self.book.equity, self.book.cash)
+        context = SizingContext(market.symbol, market.price * market.rate, self.book.equity, self.book.cash)
         return self._engine.sizer(context)
 
     def _exposure(self, market: Market) -> Exposure:
@@ -326,7 +347,7 @@ class Desk:
         if not broker.open:
             for held_elsewhere in book.open.values():
                 if held_elsewhere.market is not market:
-                    gross += abs(held_elsewhere.quantity) * held_elsewhere.market.price
+                    gross += abs(held_elsewhere.market_value)
             held_here = book.positions.get(market.symbol)
             return Exposure(book.equity, 0.0 if held_here is None else held_here.quantity, gross)
         quantities = {symbol: position.quantity for symbol, position in book.open.items()}
@@ -340,7 +361,8 @@ class Desk:
                 quantities[symbol] = held + signed
         position = quantities.pop(market.symbol, 0.0)
         for symbol, quantity in quantities.items():
-            gross += abs(quantity) * self._engine.tracks[symbol].market.price
+            elsewhere = self._engine.tracks[symbol].market
+            gross += abs(quantity) * elsewhere.price * elsewhere.rate
         return Exposure(book.equity, position, gross)
 
     def _send(
@@ -369,10 +391,18 @@ class Desk:
             allowed, refusal = 0.0, "warming up on history: orders are off"
         elif market.price != market.price:
             allowed, refusal = 0.0, "there is no price yet"
+        elif market.rate != market.rate:
+            assert engine.accounts.rates is not None
+            allowed, refusal = 0.0, engine.accounts.rates.missing(market.currency)
         else:
+            rate, cost = market.rate, engine.cost_at(expected, signed)
+            if rate != 1.0:
+                cost = _converted(cost, rate)
             allowed, checks = gate(
-                engine.risk, signed, expected, market.price, self._exposure(market), engine.cost_at(expected, signed)
+                engine.risk, signed, expected * rate, market.price * rate, self._exposure(market), cost
             )
+            if engine.margin.initial is not None and not forced:
+                allowed = hold_to_margin(engine, self, market, signed, expected * rate, cost, allowed, checks)
             refusal = "" if allowed == wanted else _refusal(checks)
             if market.rules is not None and allowed > 0.0:
                 allowed, refusal = self._fitted(market, signed, allowed, expected, refusal)
@@ -469,6 +499,10 @@ class Desk:
             updated_ns=engine.clock_ns,
         )
         engine.broker.submit_leg(leg, entry)
+
+
+def _converted(cost: Callable[[float], float], rate: float) -> Callable[[float], float]:
+    return lambda quantity: cost(quantity) * rate
 
 
 def _time_in_force(given: str, action: str, symbol: str) -> TimeInForce:

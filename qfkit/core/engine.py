@@ -12,9 +12,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 
+from qfkit.core.accounts import Accounts
 from qfkit.core.broker import Broker
 from qfkit.core.corporate import apply_action
 from qfkit.core.costs import Costs
+from qfkit.core.currencies import Currencies
 from qfkit.core.desk import Desk
 from qfkit.core.events import (
     Bar,
@@ -36,6 +38,7 @@ from qfkit.core.events import (
 )
 from qfkit.core.hours import MarketHours
 from qfkit.core.lanes import Series, Track
+from qfkit.core.margin import Margin
 from qfkit.core.metrics import RunningMetrics
 from qfkit.core.notices import see_stale, take_hours, take_instrument
 from qfkit.core.orders import Fill
@@ -66,7 +69,8 @@ class Engine:
     fractions of ``cash`` (equal by default). ``timeframe`` is that of ``on_bar``: None takes the
     incoming bars' own, or "1m" for ticks. ``resolve`` finds the class that a ``SwapStrategy``
     event names. The owner drains :attr:`records`. ``has_running_metrics`` False leaves the drawdown and
-    the curve out of snapshots, for a run that is measured at its end.
+    the curve out of snapshots, for a run that is measured at its end. ``margin`` None is ``Margin.cash()``;
+    ``currency`` None takes all prices for the account's own currency.
     """
 
     def __init__(
@@ -78,6 +82,8 @@ class Engine:
         costs: Costs | None = None,
         risk: RiskLimits | None = None,
         sizer: Sizer | None = None,
+        margin: Margin | None = None,
+        currency: Currencies | str | None = None,
         timeframe: str | None = None,
         symbols: Sequence[str] = (),
         resolve: Callable[[str], type[Strategy]] | None = None,
@@ -92,7 +98,8 @@ class Engine:
                 'a strategy cannot be named "account", which is the sum of them all: choose another name'
             )
         self.costs = Costs() if costs is None else costs
-        self.risk = RiskLimits() if risk is None else risk
+        self.margin = Margin.cash() if margin is None else margin
+        self.risk = self.margin.default_limits() if risk is None else risk
         self.sizer: Sizer = FractionOfEquity() if sizer is None else sizer
         self.has_own_sizer = sizer is not None
         self.timeframe = timeframe
@@ -123,6 +130,7 @@ class Engine:
         self._has_running_metrics = has_running_metrics
         self._unmeasured: list[tuple[float, ...]] = []
         self.last_fills: deque[Fill] = deque(maxlen=_SHOWN_FILLS)
+        self.accounts = Accounts(self, Currencies.of(currency))
         self.steering = Steering(self, resolve)
         self._pending = self.steering.pending
         self._handlers: dict[type, Callable[..., None]] = {
@@ -196,6 +204,8 @@ class Engine:
         if clock_ns > self._mark_ns:
             self._mark(self._mark_ns)
             self._mark_ns = clock_ns
+            if bar.open_ns >= self.accounts.next_night_ns:
+                self.accounts.charge(bar.open_ns)
         if clock_ns > self.clock_ns:
             self.clock_ns = clock_ns
         market = track.market
@@ -209,6 +219,8 @@ class Engine:
                 market.first_price = bar.open
                 market.has_trades = True
         market.time_ns = clock_ns
+        if not market.floor <= price <= market.ceiling:
+            self.accounts.look_at(market)
         if clock_ns >= self.broker.next_expiry_ns:
             self.broker.expire(clock_ns)
         if track.is_direct:
@@ -262,6 +274,8 @@ class Engine:
         market.time_ns = time_ns
         if market.working:
             self.broker.match_tick(market, tick)
+        if not market.floor <= price <= market.ceiling:
+            self.accounts.look_at(market)
         if clock_ns >= self.broker.next_expiry_ns:
             self.broker.expire(clock_ns)
         if time_ns >= builder.close_ns:
@@ -299,6 +313,8 @@ class Engine:
                     market.first_price = middle
         if market.working:
             self.broker.match_quote(market, quote)
+        if not market.floor <= market.price <= market.ceiling:
+            self.accounts.look_at(market)
         for seat in track.quote_seats:
             if seat.on_quote is not None:
                 try:
@@ -326,6 +342,8 @@ class Engine:
         if clock_ns >= self._mark_ns:
             self._mark(self._mark_ns)
             self._mark_ns = (clock_ns // self._step_ns + 1) * self._step_ns
+            if clock_ns >= self.accounts.next_night_ns:
+                self.accounts.charge(clock_ns)
 
     def advance(self, clock_ns: int) -> None:
         """Move the clock; whoever's time is over by then goes."""
@@ -394,8 +412,9 @@ class Engine:
         track = self.tracks[symbol] = Track(symbol, timeframe)
         track.market.rules = self.instruments.get(symbol)
         track.market.hours = self.hours.get(symbol)
+        self.accounts.news_of(track)
         for desk in self.desks.values():
-            if desk.state in ("running", "paused"):
+            if desk.state in ("running", "paused") and not track.is_rate:
                 track.put(Seat(desk, track))
         return track
 
@@ -406,11 +425,13 @@ class Engine:
         if not self._started:
             self.start()
             return
+        if mark_ns >= self.accounts.next_night_ns:
+            self.accounts.charge(mark_ns)
         book = self._only_book
         if book is not None:
             equity = book.cash
             for position in book.open.values():
-                equity += position.quantity * position.market.price
+                equity += position.quantity * position.market.price * position.market.rate
             row: tuple[float, ...] = (mark_ns, equity)
         else:
             each = [desk.book.equity for desk in self.desks.values()]
@@ -418,6 +439,8 @@ class Engine:
             for value in each:
                 equity += value
             row = (mark_ns, equity, *each)
+            if equity <= 0.0:
+                self.accounts.end_all()
         self._keep_equity(row)
         if self._has_running_metrics:
             unmeasured = self._unmeasured
@@ -447,7 +470,10 @@ class Engine:
     def _on_fill(self, working: WorkingOrder, fill: Fill) -> None:
         desk = working.owner
         assert isinstance(desk, Desk)
+        if fill.time_ns > self.accounts.next_night_ns:
+            self.accounts.charge(fill.time_ns - 1)
         trade = desk.book.apply(fill, working.market)
+        self.accounts.after_fill(desk, working.market)
         self.last_fills.append(fill)
         if trade is not None:
             self.records.trades.append(trade)

@@ -1,6 +1,6 @@
 """What the engine knows of one symbol's market at this moment."""
 
-from math import nan
+from math import inf, nan
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ class Market:
     ``price`` marks positions: the last trade, or the middle of the quote where no trade was
     ever seen. ``taken_bid`` and ``taken_ask`` are what our fills took from the present levels.
     ``rules`` and ``hours`` are None where nothing was said of them: any quantity, always open.
+    ``rate`` is what a unit of the price's ``currency`` is worth in the account's, NaN while unknown. A
+    price below ``floor`` or above ``ceiling`` has the books looked at (see :mod:`qfkit.core.accounts`).
     """
 
     __slots__ = (
@@ -24,11 +26,15 @@ class Market:
         "ask_size",
         "bid",
         "bid_size",
+        "ceiling",
+        "currency",
         "first_price",
+        "floor",
         "has_trades",
         "hours",
         "previous_price",
         "price",
+        "rate",
         "rules",
         "symbol",
         "taken_ask",
@@ -51,6 +57,10 @@ class Market:
         self.taken_bid = 0.0
         self.taken_ask = 0.0
         self.working: list[WorkingOrder] = []
+        self.currency = ""
+        self.rate = 1.0
+        self.floor = -inf
+        self.ceiling = inf
         self.rules: Instrument | None = None
         self.hours: MarketHours | None = None
 

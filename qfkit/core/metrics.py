@@ -223,7 +223,7 @@ def measure(
     if span_ns >= _SHORTEST_FOR_CAGR_NS and end_equity > 0.0:
         cagr = float((end_equity / starting_equity) ** (_YEAR_NS / span_ns) - 1.0)
     at_risk, shortfall = _tail(returns)
-    traded = fsum(fill.quantity * fill.price for fill in fills)
+    traded = fsum(fill.quantity * fill.price * fill.rate for fill in fills)
     mean_equity = float(np.mean(equity)) if len(equity) else starting_equity
     turnover = traded / mean_equity if mean_equity > 0.0 else nan
     results = np.array([trade.pnl for trade in trades], dtype=np.float64)

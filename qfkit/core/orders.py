@@ -156,7 +156,8 @@ class Order(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 class Fill(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A (partial) fill. ``time_ns`` is the market's time: a bar's open for a fill at the open,
-    its close for one inside the bar. ``market_price`` is the price before slippage."""
+    its close for one inside the bar. ``market_price`` is the price before slippage. Prices are in the
+    symbol's currency; the fee is in the account's, which ``rate`` converts to."""
 
     fill_id: int
     order_id: int
@@ -170,6 +171,7 @@ class Fill(msgspec.Struct, frozen=True, gc=False, array_like=True):
     market_price: float
     strategy: str
     reason: str
+    rate: float = 1.0
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -3,6 +3,7 @@
 import msgspec
 
 from qfkit.core.events import Bar
+from qfkit.core.margin import Financing, MarginCall
 from qfkit.core.orders import Fill, Order, Signal, Trade
 
 __all__ = ["Fault", "Records"]
@@ -27,7 +28,7 @@ class Records:
     ``(time_ns, account)`` and, with several strategies, each strategy's equity after that.
     """
 
-    __slots__ = ("bars", "equity", "faults", "fills", "orders", "signals", "trades")
+    __slots__ = ("bars", "equity", "faults", "fills", "financing", "margin_calls", "orders", "signals", "trades")
 
     def __init__(self) -> None:
         self.orders: list[Order] = []
@@ -37,6 +38,8 @@ class Records:
         self.bars: list[Bar] = []
         self.equity: list[tuple[float, ...]] = []
         self.faults: list[Fault] = []
+        self.margin_calls: list[MarginCall] = []
+        self.financing: list[Financing] = []
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__slots__)

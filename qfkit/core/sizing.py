@@ -11,7 +11,7 @@ __all__ = ["Fixed", "FractionOfEquity", "Sizer", "SizingContext"]
 
 
 class SizingContext(msgspec.Struct, frozen=True, gc=False):
-    """What a sizer may look at. ``price`` is the last price, money is the strategy's own book."""
+    """What a sizer may look at. ``price`` is the last price in the account's currency, money is the strategy's own book."""
 
     symbol: str
     price: float

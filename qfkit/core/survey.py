@@ -40,6 +40,9 @@ def take_snapshot(engine: "Engine") -> Snapshot:
         working_orders=tuple(working.order for working in engine.broker.open.values()),
         fills=tuple(engine.last_fills),
         strategies=tuple(_strategy_view(desk, engine) for desk in desks),
+        interest=account.interest,
+        borrow=account.borrow,
+        margins=engine.accounts.views(),
         equity_curve=tuple([(int(row[0]), row[1]) for row in engine.equity_curve]),
     )
 
@@ -47,6 +50,10 @@ def take_snapshot(engine: "Engine") -> Snapshot:
 def assumptions(engine: "Engine") -> tuple[str, ...]:
     """What a run assumed beyond its costs, a line each."""
     lines = [f"positions of at most {engine.risk.max_gross_exposure:g} times the equity"]
+    if margin := engine.margin.describe():
+        lines.append(margin)
+    if engine.accounts.rates is not None:
+        lines.append(engine.accounts.rates.currencies.describe())
     if engine.hours:
         calendars = sorted({hours.calendar for hours in engine.hours.values() if hours.calendar})
         named = f" ({', '.join(calendars)})" if calendars else ""
@@ -82,6 +89,8 @@ def _position_views(desk: "Desk") -> list[PositionView]:
             market_value=position.market_value,
             unrealised=position.unrealised,
             realised=position.realised,
+            currency=position.market.currency,
+            rate=position.market.rate,
         )
         for position in desk.book.open.values()
     ]

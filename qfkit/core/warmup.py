@@ -33,6 +33,7 @@ def warm_up(engine: "Engine", event: WarmUp) -> None:
             builder.add_bar(bar)
             track.market.see(bar.close, bar.open, event.received_ns)
     engine.advance(event.received_ns)
+    engine.accounts.prices_known()
     engine.begin_equity()
 
 

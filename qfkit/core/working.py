@@ -15,6 +15,7 @@ class WorkingOrder:
     ``remaining`` is unfilled, ``seen`` whether an event had the chance to fill it, ``extreme``
     the best price a trailing stop saw. A leg belongs to a ``parent``, its entry, and becomes
     active when that fills; the flags ``..._inside`` hold within the bar in which it happened.
+    What ``is_forced`` the strategy cannot take back.
     """
 
     __slots__ = (
@@ -25,6 +26,7 @@ class WorkingOrder:
         "fired_inside",
         "group",
         "is_buy",
+        "is_forced",
         "is_leg",
         "is_open",
         "legs",
@@ -55,6 +57,7 @@ class WorkingOrder:
         self.extreme = nan
         self.seen = False
         self.is_leg = False
+        self.is_forced = False
         self.is_open = True
         self.activated_inside = False
         self.fired_inside = False
