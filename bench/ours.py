@@ -131,7 +131,9 @@ def signal(folder: str, save_to: str | None = None) -> dict[str, Any]:
     frame = _frame(folder)
 
     def work() -> tuple[qf.Result, np.ndarray]:
-        result = qf.backtest(trend, frame, cash=CASH, costs=IDEAL, sizer=qf.Fixed(SHARES), progress=False)
+        result = qf.backtest(
+            trend, frame, cash=CASH, costs=IDEAL, sizer=qf.sizing.FixedQuantity(SHARES), progress=False
+        )
         _ = result.fills
         return result, result.equity.to_numpy()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qfkit import errors, feeds
+    from qfkit.core import sizing
     from qfkit.core.costs import Commission, Costs
     from qfkit.core.engine import Engine
     from qfkit.core.events import (
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     )
     from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side, Signal, TimeInForce, Trade
     from qfkit.core.risk import RiskLimits
-    from qfkit.core.sizing import Fixed, FractionOfEquity
     from qfkit.core.snapshot import Snapshot
     from qfkit.core.strategy import Param, Strategy
     from qfkit.errors import QfkitError
@@ -97,9 +97,7 @@ __all__ = [
     "Engine",
     "FailoverFeed",
     "Fill",
-    "Fixed",
     "Flatten",
-    "FractionOfEquity",
     "Gap",
     "Heartbeat",
     "Hours",
@@ -150,6 +148,7 @@ __all__ = [
     "sample",
     "sessions",
     "signal",
+    "sizing",
 ]
 
 _NAMES = {
@@ -192,7 +191,6 @@ _NAMES = {
     ),
     "qfkit.core.orders": ("Fill", "Order", "OrderStatus", "OrderType", "Side", "Signal", "TimeInForce", "Trade"),
     "qfkit.core.risk": ("RiskLimits",),
-    "qfkit.core.sizing": ("Fixed", "FractionOfEquity"),
     "qfkit.core.snapshot": ("Snapshot",),
     "qfkit.core.strategy": ("Param", "Strategy"),
     "qfkit.errors": ("QfkitError",),
@@ -218,12 +216,13 @@ _NAMES = {
         "RealTimeMovingAverageCrossover",
     ),
 }
+_MODULES = {"errors": "qfkit.errors", "feeds": "qfkit.feeds", "sizing": "qfkit.core.sizing"}
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("errors", "feeds"):
-        return import_module(f"qfkit.{name}")
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'qfkit' has no attribute {name!r}", name=name, obj=import_module("qfkit"))
     value = getattr(import_module(_HOMES[name]), name)

@@ -134,7 +134,9 @@ def test_shorts_weights_and_what_is_kept():
 
 def test_a_sizer_gives_the_quantity_of_a_full_target():
     data = frame([10.0] * 6)
-    result = qf.backtest(given([1, 0.5, -1, -1, 0, 0]), data, sizer=qf.Fixed(100), costs=qf.Costs.ideal())
+    result = qf.backtest(
+        given([1, 0.5, -1, -1, 0, 0]), data, sizer=qf.sizing.FixedQuantity(100), costs=qf.Costs.ideal()
+    )
     assert result.fills["side"].tolist() == ["buy", "sell", "sell", "buy"]
     assert result.fills["quantity"].tolist() == [100.0, 50.0, 150.0, 100.0]
 
@@ -166,7 +168,7 @@ COSTS = {
 
 @pytest.mark.parametrize("symbol", SAMPLE_SYMBOLS)
 @pytest.mark.parametrize("costs", ["ideal", "sober"])
-@pytest.mark.parametrize("sizer", [None, qf.Fixed(100)])
+@pytest.mark.parametrize("sizer", [None, qf.sizing.FixedQuantity(100)])
 def test_on_real_bars_it_equals_the_strategy(symbol, costs, sizer, engine_only):
     class Trend(qf.Strategy):
         def setup(self):
@@ -207,7 +209,13 @@ KINDS = {
     "near": lambda chance, rows: chance.choice([0.5, 0.5 + 1e-12, 0.5 + 1e-10, 0.5 + 1e-8, 0.0], rows),
     "whole": lambda chance, rows: chance.choice([-1.0, -0.5, 0.25, 1.0], rows),
 }
-SIZERS = [None, qf.Fixed(10), qf.Fixed(1_000), qf.Fixed(0.3), qf.FractionOfEquity(0.5)]
+SIZERS = [
+    None,
+    qf.sizing.FixedQuantity(10),
+    qf.sizing.FixedQuantity(1_000),
+    qf.sizing.FixedQuantity(0.3),
+    qf.sizing.FractionOfEquity(0.5),
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -225,7 +233,7 @@ def test_on_random_targets_it_equals_the_engine_and_the_strategy(kind, costs, en
         quick_runs += is_fast(quick)
         assert len(quick.fills) > 5
         assert_same(quick, engine_only({"run": given(targets)}, data, **settings))
-        if not isinstance(sizer, qf.FractionOfEquity):
+        if not isinstance(sizer, qf.sizing.FractionOfEquity):
             quantity = None if sizer is None else sizer.quantity
             assert_same(quick, qf.backtest({"run": written_out(targets, quantity)}, data, **settings))
     assert quick_runs == len(SIZERS)
@@ -234,7 +242,7 @@ def test_on_random_targets_it_equals_the_engine_and_the_strategy(kind, costs, en
 def test_where_limits_bind_orders_are_cut_or_refused_alike(engine_only):
     data = random_frame(seed=9)
     targets = np.random.default_rng(9).choice([-1.0, 0.0, 1.0], 400)
-    for sizer in (qf.Fixed(100), qf.Fixed(150)):
+    for sizer in (qf.sizing.FixedQuantity(100), qf.sizing.FixedQuantity(150)):
         settings = {"costs": qf.Costs(participation=None, commission=0.02), "sizer": sizer, "cash": 10_000.0}
         quick = qf.backtest({"run": given(targets)}, data, **settings)
         assert is_fast(quick)
@@ -244,7 +252,7 @@ def test_where_limits_bind_orders_are_cut_or_refused_alike(engine_only):
 
 def test_a_short_that_ruins_the_book_opens_nothing_more(engine_only):
     data, rule = frame([10.0, 10, 10, 40, 40, 40, 40]), given([0.0, -1.0, -1.0, 1.0, 0.0, -1.0, 0.0])
-    settings = {"sizer": qf.Fixed(1), "cash": 11.0, "costs": qf.Costs.ideal()}
+    settings = {"sizer": qf.sizing.FixedQuantity(1), "cash": 11.0, "costs": qf.Costs.ideal()}
     ruined = qf.backtest({"run": rule}, data, **settings)
     assert is_fast(ruined)
     assert ruined.equity["account"].iloc[-1] < 0.0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from qfkit.core.currencies import Currencies, Rates
 from qfkit.core.margin import DAYS_A_YEAR, Financing, MarginCall, initial_required
+from qfkit.core.order_entry import send
 from qfkit.core.portfolio import Position
 from qfkit.core.snapshot import MarginView
 from qfkit.core.steps import fit_quantity, whole_steps
@@ -65,6 +66,10 @@ class Accounts:
         for desk in self._engine.desks.values():
             if desk in self._watched or any(symbol in desk.book.open for symbol in symbols):
                 self.look(desk)
+
+    def missing_rate(self, market: "Market") -> str:
+        """Why there is no order in a market whose currency has no rate."""
+        return "" if self.rates is None else self.rates.missing(market.currency)
 
     def prices_known(self) -> None:
         """Prices came by another way than market events, so rates may be known now."""
@@ -220,7 +225,7 @@ class Accounts:
         )
 
     def _close(self, desk: "Desk", market: "Market", signed: float, action: str, why: str) -> int | None:
-        working = desk._send(action, market, signed, market.price, reason=why, forced=True)
+        working = send(desk, action, market, signed, market.price, reason=why, forced=True)
         if working is None:
             return None
         working.is_forced = True

@@ -1,38 +1,27 @@
 """A strategy's desk: turns its wishes into signals, and those that pass the risk gate into orders."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from qfkit.core.events import Bar
 from qfkit.core.lanes import IndicatorSet
-from qfkit.core.margin import hold_to_margin
 from qfkit.core.market import Market
+from qfkit.core.order_entry import ask_sizer, attach, send
 from qfkit.core.orders import (
-    BUY,
-    FOK,
-    GTC,
     GTD,
-    HELD,
-    IOC,
     LIMIT,
     MARKET,
-    SELL,
     STOP,
     STOP_LIMIT,
     TRAILING_STOP,
-    Check,
     Order,
-    OrderType,
-    Signal,
     TimeInForce,
 )
 from qfkit.core.portfolio import Book, Position
-from qfkit.core.risk import Exposure, gate
-from qfkit.core.sizing import SizingContext
-from qfkit.core.steps import fit_quantity, stepped_price, whole_steps
+from qfkit.core.sizing import Sized
+from qfkit.core.steps import stepped_price, whole_steps
 from qfkit.core.timeframes import timeframe_ns
-from qfkit.core.wording import utc_time
 from qfkit.core.working import WorkingOrder
 from qfkit.errors import OrderError, did_you_mean
 
@@ -54,10 +43,10 @@ class Desk:
     margin call sent.
     """
 
-    __slots__ = ("_engine", "book", "error", "follows", "forced", "name", "named_sets", "sets", "state", "strategy")
+    __slots__ = ("book", "engine", "error", "follows", "forced", "name", "named_sets", "sets", "state", "strategy")
 
     def __init__(self, engine: "Engine", name: str, strategy: "Strategy", book: Book) -> None:
-        self._engine = engine
+        self.engine = engine
         self.name = name
         self.strategy = strategy
         self.book = book
@@ -72,15 +61,15 @@ class Desk:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        return self._engine.symbols
+        return self.engine.symbols
 
     @property
     def clock_ns(self) -> int:
-        return self._engine.clock_ns
+        return self.engine.clock_ns
 
     def market(self, symbol: str) -> Market:
         """The market of a symbol, or an error that says which there are."""
-        track = self._engine.tracks.get(symbol)
+        track = self.engine.tracks.get(symbol)
         if track is None:
             raise OrderError(f"nothing was received for the symbol {symbol!r}.{did_you_mean(symbol, self.symbols)}")
         return track.market
@@ -94,11 +83,16 @@ class Desk:
 
     def bars(self, symbol: str, count: int) -> list[Bar]:
         self.market(symbol)
-        kept = self._engine.tracks[symbol].base.kept
+        return self.kept_bars(symbol, count)
+
+    def kept_bars(self, symbol: str, count: int) -> list[Bar]:
+        """The latest closed bars, oldest first; none of a symbol that nothing was received for."""
+        track = self.engine.tracks.get(symbol)
+        kept = () if track is None else track.base.kept
         return [kept[index] for index in range(max(0, len(kept) - count), len(kept))]
 
     def open_orders(self) -> list[Order]:
-        return [working.order for working in self._engine.broker.open.values() if working.owner is self]
+        return [working.order for working in self.engine.broker.open.values() if working.owner is self]
 
     def indicator_values(self, symbol: str) -> dict[str, float]:
         """The present value of each named indicator of a symbol."""
@@ -145,9 +139,6 @@ class Desk:
     ) -> int | None:
         """A buy or sell of any type."""
         market = self.market(symbol)
-        size = self._size(market, quantity, notional, weight)
-        if size <= 0.0:
-            raise OrderError(f"{action} {symbol}: a size of {size!r} is not above zero")
         buy = action == "buy"
         for place, price in enumerate((limit_price, stop_price, trail, trail_fraction, stop_loss, take_profit)):
             if price is not None and not 0.0 < price < inf:
@@ -169,11 +160,20 @@ class Desk:
         elif limit_price is not None:
             kind = LIMIT
         expected = limit_price if limit_price is not None else stop_price if stop_price is not None else market.price
+        sized = None
+        if quantity is None and notional is None and weight is None:
+            sized = ask_sizer(self, market, 1.0 if buy else -1.0, entry_price=expected, stop_price=stop_loss)
+            size = sized.quantity
+        else:
+            size = self._size(market, quantity, notional, weight)
+            if size <= 0.0:
+                raise OrderError(f"{action} {symbol}: a size of {size!r} is not above zero")
         for name, level, above in (("stop_loss", stop_loss, not buy), ("take_profit", take_profit, buy)):
             if level is not None and (level <= expected if above else level >= expected):
                 side = "above" if above else "below"
                 raise OrderError(f"{action} {symbol}: {name}={level!r} must be {side} the entry at {expected!r}")
-        working = self._send(
+        working = send(
+            self,
             action,
             market,
             size if buy else -size,
@@ -186,13 +186,14 @@ class Desk:
             time_in_force=in_force,
             expires_ns=expires_ns,
             reason=reason,
+            sized=sized,
         )
         if working is None:
             return None
         if stop_loss is not None:
-            self._attach(working, STOP, stop_loss, "stop-loss")
+            attach(self, working, STOP, stop_loss, "stop-loss")
         if take_profit is not None:
-            self._attach(working, LIMIT, take_profit, "take-profit")
+            attach(self, working, LIMIT, take_profit, "take-profit")
         return working.order.order_id
 
     def order_target(
@@ -204,24 +205,31 @@ class Desk:
         weight: float | None = None,
         reason: str,
         action: str = "target",
+        sized: Sized | None = None,
     ) -> int | None:
         """A market order to a signed target; replaces a market order that still works."""
         market = self.market(symbol)
         if market.price != market.price:
             raise OrderError(f"order_target {symbol}: there is no price yet")
-        target = self._size(market, quantity, notional, weight)
+        if quantity is None and notional is None and weight is None:
+            sized = ask_sizer(self, market, 1.0)
+            target = sized.quantity
+        else:
+            target = self._size(market, quantity, notional, weight)
         if market.working:
             for working in [one for one in market.working if one.owner is self]:
-                if working.order.type is MARKET:
-                    self._engine.broker.cancel(working, "replaced by a new target", self.clock_ns)
+                if working.order.type is MARKET and not working.is_forced:
+                    self.engine.broker.cancel(working, "replaced by a new target", self.clock_ns)
         position = self.book.positions.get(symbol)
         held = 0.0 if position is None else position.quantity
         if self.forced:
             held += self.pending_forced(symbol)
         change = target - held
         if abs(change) <= _NEAR * max(abs(target), abs(held)):
+            if sized is not None and sized.reason:
+                send(self, action, market, 0.0, market.price, reason=reason, sized=sized)
             return None
-        sent = self._send(action, market, change, market.price, reason=reason)
+        sent = send(self, action, market, change, market.price, reason=reason, sized=sized)
         return None if sent is None else sent.order.order_id
 
     def rebalance(self, weights: Mapping[str, float], *, reason: str) -> list[int]:
@@ -252,7 +260,7 @@ class Desk:
         held = self.position(symbol).quantity + self.pending_forced(symbol)
         if held == 0.0:
             return None
-        sent = self._send("close", self.market(symbol), -held, self.market(symbol).price, reason=reason)
+        sent = send(self, "close", self.market(symbol), -held, self.market(symbol).price, reason=reason)
         return None if sent is None else sent.order.order_id
 
     def close_all(self, reason: str) -> None:
@@ -261,18 +269,18 @@ class Desk:
         for symbol, position in list(self.book.open.items()):
             market, held = self.market(symbol), position.quantity + self.pending_forced(symbol)
             if held:
-                self._send("flatten", market, -held, market.price, reason=reason, forced=True)
+                send(self, "flatten", market, -held, market.price, reason=reason, forced=True)
 
     def cancel(self, order_id: int, *, reason: str) -> None:
-        working = self._engine.broker.open.get(order_id)
+        working = self.engine.broker.open.get(order_id)
         if working is not None and working.owner is self and not working.is_forced:
-            self._engine.broker.cancel(working, reason, self.clock_ns)
+            self.engine.broker.cancel(working, reason, self.clock_ns)
 
     def cancel_all(self, reason: str, symbol: str | None = None, *, forced: bool = False) -> None:
         """Cancel the working orders; those of a margin call only where ``forced``."""
-        for working in list(self._engine.broker.open.values()):
+        for working in list(self.engine.broker.open.values()):
             if working.owner is self and symbol in (None, working.order.symbol) and forced >= working.is_forced:
-                self._engine.broker.cancel(working, reason, self.clock_ns)
+                self.engine.broker.cancel(working, reason, self.clock_ns)
 
     def pending_forced(self, symbol: str) -> float:
         """What the closing orders of a margin call have yet to change of a position, signed."""
@@ -284,10 +292,10 @@ class Desk:
 
     @property
     def buying_power(self) -> float:
-        return self._engine.accounts.buying_power(self)
+        return self.engine.accounts.buying_power(self)
 
     def _mine(self, order_id: int) -> WorkingOrder:
-        working = self._engine.broker.open.get(order_id)
+        working = self.engine.broker.open.get(order_id)
         if working is None or working.owner is not self:
             raise OrderError(f"order {order_id!r} is not an open order of {self.name}; open are those in self.orders")
         if working.is_forced:
@@ -304,7 +312,7 @@ class Desk:
         rules = working.market.rules
         if quantity is not None and rules is not None and rules.quantity_step is not None:
             quantity = whole_steps(quantity, rules.quantity_step)
-        self._engine.broker.modify(
+        self.engine.broker.modify(
             working,
             quantity=quantity,
             limit_price=stepped_price(limit_price, rules, is_down=working.is_buy),
@@ -313,9 +321,7 @@ class Desk:
         )
 
     def one_cancels_other(self, order_ids: Iterable[int | None]) -> None:
-        self._engine.broker.link([self._mine(order_id) for order_id in order_ids if order_id is not None])
-
-    # -- sizing, risk, order ---------------------------------------------------------------
+        self.engine.broker.link([self._mine(order_id) for order_id in order_ids if order_id is not None])
 
     def _size(self, market: Market, quantity: float | None, notional: float | None, weight: float | None) -> float:
         given = (quantity is not None) + (notional is not None) + (weight is not None)
@@ -325,184 +331,15 @@ class Desk:
             size = quantity
         elif notional is not None:
             size = notional / (market.price * market.rate)
-        elif weight is not None:
-            size = weight * self.book.equity / (market.price * market.rate)
         else:
-            size = self.sized(market)
+            assert weight is not None
+            size = weight * self.book.equity / (market.price * market.rate)
+        # Without a rate the wish is kept, with an unknown size, and rejected.
         if not -inf < size < inf and market.rate == market.rate:
             if market.price != market.price:
                 raise OrderError(f"{market.symbol}: there is no price yet to size an order by")
             raise OrderError(f"{market.symbol}: the size {size!r} is no finite number")
         return size
-
-    def sized(self, market: Market) -> float:
-        """What the run's sizer says for a symbol."""
-        context = SizingContext(market.symbol, market.price * market.rate, self.book.equity, self.book.cash)
-        return self._engine.sizer(context)
-
-    def _exposure(self, market: Market) -> Exposure:
-        """The book with its working orders filled; orders that may never fill count only where they add."""
-        book, broker = self.book, self._engine.broker
-        gross = 0.0
-        if not broker.open:
-            for held_elsewhere in book.open.values():
-                if held_elsewhere.market is not market:
-                    gross += abs(held_elsewhere.market_value)
-            held_here = book.positions.get(market.symbol)
-            return Exposure(book.equity, 0.0 if held_here is None else held_here.quantity, gross)
-        quantities = {symbol: position.quantity for symbol, position in book.open.items()}
-        for working in broker.open.values():
-            if working.owner is not self or working.is_leg:
-                continue
-            symbol = working.order.symbol
-            held = quantities.get(symbol, 0.0)
-            signed = working.remaining if working.is_buy else -working.remaining
-            if working.type is MARKET or held * signed >= 0.0:
-                quantities[symbol] = held + signed
-        position = quantities.pop(market.symbol, 0.0)
-        for symbol, quantity in quantities.items():
-            elsewhere = self._engine.tracks[symbol].market
-            gross += abs(quantity) * elsewhere.price * elsewhere.rate
-        return Exposure(book.equity, position, gross)
-
-    def _send(
-        self,
-        action: str,
-        market: Market,
-        signed: float,
-        expected: float,
-        *,
-        kind: OrderType = MARKET,
-        limit_price: float | None = None,
-        stop_price: float | None = None,
-        trail: float | None = None,
-        trail_is_fraction: bool = False,
-        time_in_force: TimeInForce = GTC,
-        expires_ns: int | None = None,
-        reason: str,
-        forced: bool = False,
-    ) -> WorkingOrder | None:
-        engine = self._engine
-        wanted = abs(signed)
-        checks: list[Check] = []
-        if self.state != "running" and not forced:
-            allowed, refusal = 0.0, f"the strategy is {self.state}"
-        elif engine.is_warming:
-            allowed, refusal = 0.0, "warming up on history: orders are off"
-        elif market.price != market.price:
-            allowed, refusal = 0.0, "there is no price yet"
-        elif market.rate != market.rate:
-            assert engine.accounts.rates is not None
-            allowed, refusal = 0.0, engine.accounts.rates.missing(market.currency)
-        else:
-            rate, cost = market.rate, engine.cost_at(expected, signed)
-            if rate != 1.0:
-                cost = _converted(cost, rate)
-            allowed, checks = gate(
-                engine.risk, signed, expected * rate, market.price * rate, self._exposure(market), cost
-            )
-            if engine.margin.initial is not None and not forced:
-                allowed = hold_to_margin(engine, self, market, signed, expected * rate, cost, allowed, checks)
-            refusal = "" if allowed == wanted else _refusal(checks)
-            if market.rules is not None and allowed > 0.0:
-                allowed, refusal = self._fitted(market, signed, allowed, expected, refusal)
-        waits = ""
-        if market.hours is not None and not market.hours.is_open(engine.clock_ns) and allowed > 0.0:
-            opens_ns = market.hours.next_open_ns(engine.clock_ns)
-            when = "its hours are known again" if opens_ns == inf else f"{utc_time(int(opens_ns))} UTC"
-            if time_in_force in (IOC, FOK):
-                allowed, refusal = 0.0, f"the market is closed until {when}"
-            waits = f"the market is closed: waits until {when}"
-        engine.signals_count += 1
-        signal_id = engine.signals_count
-        order_id = None
-        if allowed > 0.0:
-            engine.orders_count += 1
-            order_id = engine.orders_count
-        decision = "rejected" if order_id is None else "sent" if allowed == wanted else "resized"
-        engine.records.signals.append(
-            Signal(
-                signal_id,
-                engine.clock_ns,
-                market.symbol,
-                action,
-                signed,
-                decision,
-                refusal,
-                order_id,
-                self.name,
-                reason,
-                tuple(checks),
-                self.indicator_values(market.symbol),
-            )
-        )
-        if order_id is None:
-            return None
-        order = Order(
-            order_id,
-            market.symbol,
-            BUY if signed > 0.0 else SELL,
-            kind,
-            allowed,
-            self.name,
-            reason,
-            engine.clock_ns,
-            engine.clock_ns + engine.latency_ns,
-            market.price,
-            stepped_price(limit_price, market.rules, is_down=signed > 0.0),
-            stepped_price(stop_price, market.rules, is_down=signed < 0.0),
-            trail,
-            trail_is_fraction,
-            time_in_force,
-            expires_ns,
-            signal_id=signal_id,
-            status_reason=waits,
-            updated_ns=engine.clock_ns,
-        )
-        return engine.broker.submit(order, self, self.book, market)
-
-    def _fitted(
-        self, market: Market, signed: float, allowed: float, expected: float, refusal: str
-    ) -> tuple[float, str]:
-        """The quantity in the symbol's steps, and why it changed; the close of a whole position is left as it is."""
-        assert market.rules is not None
-        position = self.book.positions.get(market.symbol)
-        if position is not None and position.quantity == -signed and allowed == abs(signed):
-            return allowed, refusal
-        fitting, too_small = fit_quantity(allowed, expected, market.rules)
-        if too_small:
-            return 0.0, too_small
-        # Rounding to a step is not worth a word of its own; what the limits changed is.
-        return fitting, refusal or ("" if fitting == allowed else "rounded to the symbol's step")
-
-    def _attach(self, entry: WorkingOrder, kind: OrderType, price: float, role: str) -> None:
-        engine = self._engine
-        engine.orders_count += 1
-        parent, rules = entry.order, entry.market.rules
-        leg = Order(
-            engine.orders_count,
-            parent.symbol,
-            SELL if entry.is_buy else BUY,
-            kind,
-            parent.quantity,
-            self.name,
-            f"{role} of order {parent.order_id}",
-            engine.clock_ns,
-            parent.sent_ns,
-            parent.decision_price,
-            # The target of a long position is a sale, and so is its stop.
-            limit_price=stepped_price(price, rules, is_down=not entry.is_buy) if kind is LIMIT else None,
-            stop_price=stepped_price(price, rules, is_down=entry.is_buy) if kind is STOP else None,
-            status=HELD,
-            parent_id=parent.order_id,
-            signal_id=parent.signal_id,
-            updated_ns=engine.clock_ns,
-        )
-        engine.broker.submit_leg(leg, entry)
-
-
-def _converted(cost: Callable[[float], float], rate: float) -> Callable[[float], float]:
-    return lambda quantity: cost(quantity) * rate
 
 
 def _time_in_force(given: str, action: str, symbol: str) -> TimeInForce:
@@ -511,8 +348,3 @@ def _time_in_force(given: str, action: str, symbol: str) -> TimeInForce:
     except ValueError:
         known = ", ".join(TimeInForce)
         raise OrderError(f"{action} {symbol}: time_in_force={given!r} is none of {known}") from None
-
-
-def _refusal(checks: Iterable[Check]) -> str:
-    """The checks that were not passed, in words."""
-    return "; ".join(f"{check.name} {check.value:.6g} over {check.limit:.6g}" for check in checks if not check.passed)

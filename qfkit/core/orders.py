@@ -100,7 +100,7 @@ class Check(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class Signal(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A strategy's wish and what became of it. ``wanted`` is a signed quantity.
+    """A strategy's wish and what became of it. ``wanted`` is a signed quantity, ``sizing`` what it came from.
 
     ``decision`` is "sent", "resized", "rejected" or "nothing to do".
     """
@@ -117,6 +117,7 @@ class Signal(msgspec.Struct, frozen=True, gc=False, array_like=True):
     reason: str
     checks: tuple[Check, ...] = ()
     indicators: dict[str, float] = {}
+    sizing: dict[str, float] = {}
 
 
 class Order(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -178,12 +178,15 @@ class Book:
         "cash",
         "fees",
         "interest",
+        "losing_streak",
+        "lost_return",
         "open",
         "positions",
         "realised",
         "starting_cash",
         "trades_count",
         "winning_trades",
+        "won_return",
     )
 
     def __init__(self, starting_cash: float) -> None:
@@ -195,6 +198,9 @@ class Book:
         self.borrow = 0.0
         self.trades_count = 0
         self.winning_trades = 0
+        # The returns of the trades that won and lost, added up, and how many lost in a row just now.
+        self.won_return = self.lost_return = 0.0
+        self.losing_streak = 0
         self.positions: dict[str, Position] = {}
         self.open: dict[str, Position] = {}
 
@@ -222,6 +228,11 @@ class Book:
             self.trades_count += 1
             if trade.pnl > 0.0:
                 self.winning_trades += 1
+                self.won_return += trade.return_
+                self.losing_streak = 0
+            else:
+                self.lost_return -= trade.return_
+                self.losing_streak += 1
         return trade
 
     def pay_dividend(self, symbol: str, per_share: float) -> None:

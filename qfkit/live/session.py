@@ -5,7 +5,7 @@ import concurrent.futures
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,10 +141,12 @@ class Session:
             if self._is_resumed and self.feed.is_live:
                 away = self._time_away()
                 pipeline.take(away, len(away))
-            async for batch in self._batches():
-                pipeline.take(self.feed.checked(batch), len(batch), self._rejected())
-                if self._is_stopping:
-                    break
+            # Closed before the last word of the feed's ledger, also where the loop is left early.
+            async with aclosing(self._batches()) as batches:
+                async for batch in batches:
+                    pipeline.take(self.feed.checked(batch), len(batch), self._rejected())
+                    if self._is_stopping:
+                        break
             if self._tending_error is not None:
                 raise self._tending_error
             if left_over := self._rejected():
@@ -171,7 +173,7 @@ class Session:
             if error:
                 _logger.error("the session %s failed: %s", self.name, error)
 
-    async def _batches(self) -> AsyncIterator[list[MarketEvent]]:
+    async def _batches(self) -> AsyncGenerator[list[MarketEvent], None]:
         events = self.feed.events(skip=self._skip)
         try:
             warmed = events

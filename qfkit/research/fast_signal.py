@@ -5,6 +5,7 @@ equity equal the engine's to the last bit; a test holds it to that. Where anythi
 case could come up it declines, and the engine runs. Records are made when they are asked for.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 from math import isfinite, nan
 from typing import TypeAlias
@@ -22,7 +23,7 @@ from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side, Signal,
 from qfkit.core.portfolio import Book
 from qfkit.core.records import Fault
 from qfkit.core.risk import Exposure, RiskLimits, gate
-from qfkit.core.sizing import Fixed, FractionOfEquity, SizingContext
+from qfkit.core.sizing import FixedQuantity, FractionOfEquity
 from qfkit.frames import bars_of
 from qfkit.research.signal import changes, why
 from qfkit.tables import BarColumns, EquityColumns, FillColumns, Floats
@@ -63,7 +64,7 @@ class _Terms(msgspec.Struct, frozen=True):
 def fast_run(engine: Engine, columns: BarColumns, targets: Floats) -> "FastRecords | None":
     """The run of the engine's one strategy over these targets; None where it takes the engine to know."""
     terms = _terms(engine.costs, engine.risk)
-    if engine.has_own_sizer and type(engine.sizer) not in (Fixed, FractionOfEquity):
+    if engine.has_own_sizer and type(engine.sizer) not in (FixedQuantity, FractionOfEquity):
         return None
     if terms is None or engine.latency_ns > int((columns.close_ns - columns.open_ns).min()):
         return None
@@ -71,7 +72,7 @@ def fast_run(engine: Engine, columns: BarColumns, targets: Floats) -> "FastRecor
     (desk,) = engine.desks.values()
     cash = desk.book.cash
     steps = None
-    if isinstance(engine.sizer, Fixed):
+    if isinstance(engine.sizer, FixedQuantity):
         steps = _all_at_once(rows, weights, engine.sizer.quantity, cash, columns, terms)
     if steps is None:
         steps = _one_by_one(rows, weights, engine, cash, columns, terms)
@@ -83,6 +84,19 @@ def fast_run(engine: Engine, columns: BarColumns, targets: Floats) -> "FastRecor
     if len(steps.cash) and not isfinite(float(steps.cash[-1])):
         return None
     return FastRecords(engine, columns, steps, terms, cash)
+
+
+def _size_of(engine: Engine) -> Callable[[float, float], float] | None:
+    """The quantity of the run's own sizer, which is one of the two plain ones, from equity and price."""
+    sizer = engine.sizer
+    if not engine.has_own_sizer:
+        return None
+    if isinstance(sizer, FixedQuantity):
+        fixed = sizer.quantity
+        return lambda *_: fixed
+    assert isinstance(sizer, FractionOfEquity)
+    fraction = sizer.fraction
+    return lambda equity, price: fraction * equity / price
 
 
 def _terms(costs: Costs, risk: RiskLimits) -> _Terms | None:
@@ -111,7 +125,7 @@ def _one_by_one(rows: Rows, weights: Floats, engine: Engine, cash: float, column
     """Each change in turn: the size depends on the equity, and that on the fills before."""
     buy_factor, sell_factor, most = terms.buy_factor, terms.sell_factor, terms.most
     rate, per_share, minimum = terms.rate, terms.per_share, terms.minimum
-    own_sizer, sizer, symbol = engine.has_own_sizer, engine.sizer, columns.symbol
+    size = _size_of(engine)
     last = len(columns) - 1
     opens = columns.open[np.minimum(rows + 1, last)].tolist()
     closes = columns.close[rows].tolist()
@@ -125,7 +139,7 @@ def _one_by_one(rows: Rows, weights: Floats, engine: Engine, cash: float, column
     for row, weight, price, opened in zip(rows.tolist(), weights.tolist(), closes, opens, strict=True):
         number += 1
         equity = cash + held * price
-        target = weight * sizer(SizingContext(symbol, price, equity, cash)) if own_sizer else weight * equity / price
+        target = weight * equity / price if size is None else weight * size(equity, price)
         change = target - held
         wanted = change if change > 0.0 else -change
         larger = target if target > 0.0 else -target
@@ -282,16 +296,14 @@ class FastRecords:
         engine, columns, steps = self._engine, self._columns, self._steps
         market = Market(columns.symbol)
         signals = []
+        size = _size_of(engine)
         orders = 0
         cash, held = self._cash, 0.0
         rows = zip(steps.rows.tolist(), steps.weights.tolist(), steps.cash.tolist(), steps.held.tolist(), strict=True)
         for number, (row, weight, next_cash, next_held) in enumerate(rows, 1):
             price = market.price = float(columns.close[row])
             equity = cash + held * price
-            if engine.has_own_sizer:
-                target = weight * engine.sizer(SizingContext(columns.symbol, price, equity, cash))
-            else:
-                target = weight * equity / price
+            target = weight * equity / price if size is None else weight * size(equity, price)
             change = target - held
             allowed, checks = gate(
                 engine.risk, change, price, price, Exposure(equity, held, 0.0), engine.cost_at(price, change)

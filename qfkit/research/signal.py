@@ -13,6 +13,7 @@ import numpy as np
 
 from qfkit.core.events import Bar
 from qfkit.core.lanes import KEPT_BARS
+from qfkit.core.order_entry import ask_sizer
 from qfkit.core.strategy import Param, Strategy
 from qfkit.errors import ParameterError, StrategyError, did_you_mean
 from qfkit.tables import BarColumns, Floats
@@ -117,9 +118,9 @@ class SignalStrategy(Strategy):
         if target == target and target != self._last.get(symbol):
             self._last[symbol] = target
             desk = self._at
-            if desk._engine.has_own_sizer:
-                quantity = target * desk.sized(desk.market(symbol))
-                self.order_target(symbol, quantity=quantity, reason=why(target))
+            if desk.engine.has_own_sizer:
+                sized = ask_sizer(desk, desk.market(symbol), 1.0 if target >= 0.0 else -1.0)
+                desk.order_target(symbol, quantity=target * sized.quantity, reason=why(target), sized=sized)
             else:
                 self.order_target(symbol, weight=target, reason=why(target))
 

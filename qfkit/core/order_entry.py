@@ -1,0 +1,257 @@
+"""Order entry: from a wish to an order, by way of the sizer, the risk gate and the symbol's steps.
+
+Whatever becomes of it, a :class:`~qfkit.core.orders.Signal` keeps the wish, the decision and its numbers.
+"""
+
+from collections.abc import Callable, Iterable
+from math import inf
+from typing import TYPE_CHECKING
+
+from qfkit.core.margin import hold_to_margin
+from qfkit.core.market import Market
+from qfkit.core.orders import (
+    BUY,
+    FOK,
+    GTC,
+    HELD,
+    IOC,
+    LIMIT,
+    MARKET,
+    SELL,
+    STOP,
+    Check,
+    Order,
+    OrderType,
+    Signal,
+    TimeInForce,
+)
+from qfkit.core.risk import Exposure, gate
+from qfkit.core.sizing import ClosedTrades, Sized, SizingContext
+from qfkit.core.steps import fit_quantity, stepped_price
+from qfkit.core.wording import utc_time
+from qfkit.core.working import WorkingOrder
+from qfkit.errors import OrderError
+
+if TYPE_CHECKING:
+    from qfkit.core.desk import Desk
+
+__all__ = ["ask_sizer", "attach", "exposure_of", "send"]
+
+
+def ask_sizer(
+    desk: "Desk", market: Market, side: float, *, entry_price: float | None = None, stop_price: float | None = None
+) -> Sized:
+    """What the run's sizer says for a symbol."""
+    price, book = market.price, desk.book
+    if price != price:
+        raise OrderError(f"{market.symbol}: there is no price yet to size an order by")
+    rate = market.rate
+    if rate != rate:
+        return Sized(0.0, {}, desk.engine.accounts.missing_rate(market))
+    won, lost = book.winning_trades, book.trades_count - book.winning_trades
+    context = SizingContext(
+        symbol=market.symbol,
+        side=side,
+        price=price,
+        entry_price=price if entry_price is None else entry_price,
+        stop_price=stop_price,
+        equity=book.equity / rate,
+        cash=book.cash / rate,
+        symbols=desk.symbols,
+        trades=ClosedTrades(
+            book.trades_count,
+            won,
+            book.won_return / won if won else 0.0,
+            book.lost_return / lost if lost else 0.0,
+        ),
+        bars=desk.kept_bars,
+        rate=rate,
+    )
+    answer = desk.engine.sizer(context)
+    sized = answer if isinstance(answer, Sized) else Sized(answer)
+    if not 0.0 <= sized.quantity < inf:
+        raise OrderError(
+            f"{market.symbol}: the sizer gave {sized.quantity!r}: it must give a finite quantity, zero or more"
+        )
+    return sized
+
+
+def exposure_of(desk: "Desk", market: Market) -> Exposure:
+    """The book with its working orders filled; orders that may never fill count only where they add."""
+    book, broker = desk.book, desk.engine.broker
+    gross = 0.0
+    if not broker.open:
+        for held_elsewhere in book.open.values():
+            if held_elsewhere.market is not market:
+                gross += abs(held_elsewhere.market_value)
+        held_here = book.positions.get(market.symbol)
+        return Exposure(book.equity, 0.0 if held_here is None else held_here.quantity, gross)
+    quantities = {symbol: position.quantity for symbol, position in book.open.items()}
+    for working in broker.open.values():
+        if working.owner is not desk or working.is_leg:
+            continue
+        symbol = working.order.symbol
+        held = quantities.get(symbol, 0.0)
+        signed = working.remaining if working.is_buy else -working.remaining
+        if working.type is MARKET or held * signed >= 0.0:
+            quantities[symbol] = held + signed
+    position = quantities.pop(market.symbol, 0.0)
+    for symbol, quantity in quantities.items():
+        elsewhere = desk.engine.tracks[symbol].market
+        gross += abs(quantity) * elsewhere.price * elsewhere.rate
+    return Exposure(book.equity, position, gross)
+
+
+def send(
+    desk: "Desk",
+    action: str,
+    market: Market,
+    signed: float,
+    expected: float,
+    *,
+    kind: OrderType = MARKET,
+    limit_price: float | None = None,
+    stop_price: float | None = None,
+    trail: float | None = None,
+    trail_is_fraction: bool = False,
+    time_in_force: TimeInForce = GTC,
+    expires_ns: int | None = None,
+    reason: str,
+    forced: bool = False,
+    sized: Sized | None = None,
+) -> WorkingOrder | None:
+    """Decide on a wish: keep the signal, and put what is left of it to work; None where nothing is.
+
+    ``signed`` is below zero for a sale, ``expected`` the price it is likely to trade at. ``forced`` is
+    the user's or the engine's own wish, which a strategy's state does not stop.
+    """
+    engine = desk.engine
+    wanted = abs(signed)
+    checks: list[Check] = []
+    if wanted == 0.0:
+        allowed, refusal = 0.0, (sized.reason if sized is not None else "") or "the sizer gave nothing"
+    elif desk.state != "running" and not forced:
+        allowed, refusal = 0.0, f"the strategy is {desk.state}"
+    elif engine.is_warming:
+        allowed, refusal = 0.0, "warming up on history: orders are off"
+    elif market.price != market.price:
+        allowed, refusal = 0.0, "there is no price yet"
+    elif market.rate != market.rate:
+        allowed, refusal = 0.0, engine.accounts.missing_rate(market)
+    else:
+        rate, cost = market.rate, engine.cost_at(expected, signed)
+        if rate != 1.0:
+            cost = _converted(cost, rate)
+        allowed, checks = gate(
+            engine.risk, signed, expected * rate, market.price * rate, exposure_of(desk, market), cost
+        )
+        if engine.margin.initial is not None and not forced:
+            allowed = hold_to_margin(engine, desk, market, signed, expected * rate, cost, allowed, checks)
+        refusal = "" if allowed == wanted else _refusal(checks)
+        if market.rules is not None and allowed > 0.0:
+            allowed, refusal = _fitted(desk, market, signed, allowed, expected, refusal)
+    waits = ""
+    if market.hours is not None and not market.hours.is_open(engine.clock_ns) and allowed > 0.0:
+        opens_ns = market.hours.next_open_ns(engine.clock_ns)
+        when = "its hours are known again" if opens_ns == inf else f"{utc_time(int(opens_ns))} UTC"
+        if time_in_force in (IOC, FOK):
+            allowed, refusal = 0.0, f"the market is closed until {when}"
+        waits = f"the market is closed: waits until {when}"
+    engine.signals_count += 1
+    signal_id = engine.signals_count
+    order_id = None
+    if allowed > 0.0:
+        engine.orders_count += 1
+        order_id = engine.orders_count
+    decision = "rejected" if order_id is None else "sent" if allowed == wanted else "resized"
+    engine.records.signals.append(
+        Signal(
+            signal_id,
+            engine.clock_ns,
+            market.symbol,
+            action,
+            signed,
+            decision,
+            refusal,
+            order_id,
+            desk.name,
+            reason,
+            tuple(checks),
+            desk.indicator_values(market.symbol),
+            {} if sized is None else sized.numbers,
+        )
+    )
+    if order_id is None:
+        return None
+    order = Order(
+        order_id,
+        market.symbol,
+        BUY if signed > 0.0 else SELL,
+        kind,
+        allowed,
+        desk.name,
+        reason,
+        engine.clock_ns,
+        engine.clock_ns + engine.latency_ns,
+        market.price,
+        stepped_price(limit_price, market.rules, is_down=signed > 0.0),
+        stepped_price(stop_price, market.rules, is_down=signed < 0.0),
+        trail,
+        trail_is_fraction,
+        time_in_force,
+        expires_ns,
+        signal_id=signal_id,
+        status_reason=waits,
+        updated_ns=engine.clock_ns,
+    )
+    return engine.broker.submit(order, desk, desk.book, market)
+
+
+def _converted(cost: Callable[[float], float], rate: float) -> Callable[[float], float]:
+    return lambda quantity: cost(quantity) * rate
+
+
+def _fitted(
+    desk: "Desk", market: Market, signed: float, allowed: float, expected: float, refusal: str
+) -> tuple[float, str]:
+    """The quantity in the symbol's steps, and why it changed; the close of a whole position is left as it is."""
+    assert market.rules is not None
+    position = desk.book.positions.get(market.symbol)
+    if position is not None and position.quantity == -signed and allowed == abs(signed):
+        return allowed, refusal
+    fitting, too_small = fit_quantity(allowed, expected, market.rules)
+    if too_small:
+        return 0.0, too_small
+    # Rounding to a step is not worth a word of its own; what the limits changed is.
+    return fitting, refusal or ("" if fitting == allowed else "rounded to the symbol's step")
+
+
+def attach(desk: "Desk", entry: WorkingOrder, kind: OrderType, price: float, role: str) -> None:
+    engine = desk.engine
+    engine.orders_count += 1
+    parent, rules = entry.order, entry.market.rules
+    leg = Order(
+        engine.orders_count,
+        parent.symbol,
+        SELL if entry.is_buy else BUY,
+        kind,
+        parent.quantity,
+        desk.name,
+        f"{role} of order {parent.order_id}",
+        engine.clock_ns,
+        parent.sent_ns,
+        parent.decision_price,
+        # The target of a long position is a sale, and so is its stop.
+        limit_price=stepped_price(price, rules, is_down=not entry.is_buy) if kind is LIMIT else None,
+        stop_price=stepped_price(price, rules, is_down=entry.is_buy) if kind is STOP else None,
+        status=HELD,
+        parent_id=parent.order_id,
+        signal_id=parent.signal_id,
+        updated_ns=engine.clock_ns,
+    )
+    engine.broker.submit_leg(leg, entry)
+
+
+def _refusal(checks: Iterable[Check]) -> str:
+    """The checks that were not passed, in words."""
+    return "; ".join(f"{check.name} {check.value:.6g} over {check.limit:.6g}" for check in checks if not check.passed)
