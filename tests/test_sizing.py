@@ -212,7 +212,7 @@ def test_the_numbers_are_kept_with_the_signal_and_in_the_journal() -> None:
     )
     session.start().wait(20)
     with JournalReader(session.journal_path) as reader:
-        first, meta = reader.signals()[0], reader.meta()
+        first, meta = reader.signals()[0], reader.meta
     assert first.sizing == {"equity": 100_000.0, "fraction": 0.001, "distance to the stop": pytest.approx(10.0)}
     assert first.wanted == pytest.approx(10.0)
     assert session.verify()
