@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from qfkit import errors, feeds
     from qfkit.core import sizing
     from qfkit.core.costs import Commission, Costs
+    from qfkit.core.currencies import Currencies
     from qfkit.core.engine import Engine
     from qfkit.core.events import (
         Bar,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         Stochastic,
         ZScore,
     )
+    from qfkit.core.margin import Margin
     from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side, Signal, TimeInForce, Trade
     from qfkit.core.risk import RiskLimits
     from qfkit.core.snapshot import Snapshot
@@ -93,6 +95,7 @@ __all__ = [
     "Commission",
     "CorporateAction",
     "Costs",
+    "Currencies",
     "DonchianChannel",
     "Engine",
     "FailoverFeed",
@@ -103,6 +106,7 @@ __all__ = [
     "Hours",
     "Indicator",
     "Instrument",
+    "Margin",
     "MomentumRebalance",
     "MovingAverageCrossover",
     "OnBalanceVolume",
@@ -153,6 +157,7 @@ __all__ = [
 
 _NAMES = {
     "qfkit.core.costs": ("Commission", "Costs"),
+    "qfkit.core.currencies": ("Currencies",),
     "qfkit.core.engine": ("Engine",),
     "qfkit.core.events": (
         "Bar",
@@ -189,6 +194,7 @@ _NAMES = {
         "WMA",
         "ZScore",
     ),
+    "qfkit.core.margin": ("Margin",),
     "qfkit.core.orders": ("Fill", "Order", "OrderStatus", "OrderType", "Side", "Signal", "TimeInForce", "Trade"),
     "qfkit.core.risk": ("RiskLimits",),
     "qfkit.core.snapshot": ("Snapshot",),

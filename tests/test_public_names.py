@@ -12,8 +12,8 @@ import qfkit
 from qfkit import errors
 
 PINNED = """
-ADX ATR AlphaVantageFeed AlphaVantageWebSocket Bar BinanceFeed BinanceWebSocket BollingerBands BollingerReversion Commission CorporateAction Costs DonchianChannel EMA
-Engine FailoverFeed Fill Flatten Gap Heartbeat Hours Indicator Instrument MACD MomentumRebalance MovingAverageCrossover
+ADX ATR AlphaVantageFeed AlphaVantageWebSocket Bar BinanceFeed BinanceWebSocket BollingerBands BollingerReversion Commission CorporateAction Costs Currencies DonchianChannel EMA
+Engine FailoverFeed Fill Flatten Gap Heartbeat Hours Indicator Instrument MACD Margin MomentumRebalance MovingAverageCrossover
 OnBalanceVolume Order OrderStatus OrderType Param Pause Price QfkitError Quote RSI RateOfChange
 RealTimeMovingAverageCrossover ReplayFeed Result Resume RiskLimits SMA Session SetParameters Side Signal Snapshot
 StandardDeviation Stochastic Stop Strategy SwapStrategy SyntheticFeed Tick TimeInForce Trade VWAP WMA YahooFeed YahooFinanceWebSocket ZScore

@@ -219,9 +219,7 @@ class Accounts:
         owed = max(0.0, -equity)
         done.append("stopped for good")
         engine.records.margin_calls.append(
-            MarginCall(
-                engine.clock_ns, desk.name, WIPED_OUT, equity, required, owed, ", ".join(done), tuple(order_ids)
-            )
+            MarginCall(engine.clock_ns, desk.name, WIPED_OUT, equity, required, owed, ", ".join(done), tuple(order_ids))
         )
 
     def _close(self, desk: "Desk", market: "Market", signed: float, action: str, why: str) -> int | None:

@@ -44,7 +44,9 @@ class Currencies(msgspec.Struct, frozen=True):
             raise ParameterError('Currencies(base=""): name the account\'s currency, such as "USD"')
         for currency, rate in self.rates.items():
             if not isinstance(rate, str) and not 0.0 < rate < inf:
-                raise ParameterError(f"Currencies(rates={{{currency!r}: {rate!r}}}): above zero and finite, or a symbol")
+                raise ParameterError(
+                    f"Currencies(rates={{{currency!r}: {rate!r}}}): above zero and finite, or a symbol"
+                )
             if currency == self.base:
                 raise ParameterError(f"Currencies(rates={{{currency!r}: ...}}): that is the base, its rate is 1")
 

@@ -61,7 +61,8 @@ class Desk:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        return self.engine.symbols
+        symbols, rates = self.engine.symbols, self.engine.accounts.rate_symbols
+        return tuple(symbol for symbol in symbols if symbol not in rates) if rates else symbols
 
     @property
     def clock_ns(self) -> int:
@@ -248,7 +249,11 @@ class Desk:
 
         sent = []
         for symbol in sorted(goals, key=change):
-            quantity = goals[symbol] * equity / (self.market(symbol).price * self.market(symbol).rate) if goals[symbol] else 0.0
+            quantity = (
+                goals[symbol] * equity / (self.market(symbol).price * self.market(symbol).rate)
+                if goals[symbol]
+                else 0.0
+            )
             order_id = self.order_target(symbol, quantity=quantity, reason=reason, action="rebalance")
             if order_id is not None:
                 sent.append(order_id)

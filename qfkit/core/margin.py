@@ -8,6 +8,7 @@ import msgspec
 
 from qfkit.core.orders import Check
 from qfkit.core.risk import RiskLimits, affordable
+from qfkit.core.wording import money
 from qfkit.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -181,6 +182,15 @@ class MarginCall(msgspec.Struct, frozen=True, gc=False, array_like=True):
     owed: float
     done: str
     order_ids: tuple[int, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """One line for a person."""
+        owed = f", owed {money(self.owed)}" if self.owed else ""
+        return (
+            f"{self.strategy}: {self.kind}: equity {money(self.equity)}, "
+            f"maintenance margin {money(self.required)}{owed}: {self.done}"
+        )
 
 
 class Financing(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from qfkit.core.events import Bar, Event
+from qfkit.core.margin import Financing, MarginCall
 from qfkit.core.orders import Fill, Order, Signal, Trade
 from qfkit.core.records import Fault
 from qfkit.errors import JournalError, JournalFormatError
@@ -22,9 +23,12 @@ from qfkit.journal.schema import (
     BARS,
     FAULTS,
     FILLS,
+    FINANCING,
     FORMAT,
     LOG,
+    MARGIN_CALLS,
     ORDERS,
+    SHOW_FORMAT_1,
     SIGNALS,
     TRADES,
     BadEvent,
@@ -93,6 +97,9 @@ class JournalReader:
             )
         if has_meta is None:
             raise JournalFormatError(f"{self.path} has no table 'meta': it is damaged" + self._remedy())
+        if version == 1:
+            for statement in SHOW_FORMAT_1:
+                self._connection.execute(statement)
 
     def _remedy(self) -> str:
         return (
@@ -199,6 +206,12 @@ class JournalReader:
 
     def faults(self) -> list[Fault]:
         return self.records(FAULTS)
+
+    def margin_calls(self) -> list[MarginCall]:
+        return self.records(MARGIN_CALLS)
+
+    def financing(self) -> list[Financing]:
+        return self.records(FINANCING)
 
     def log(self) -> list[LogEntry]:
         return self.records(LOG)

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar, get_args
 import msgspec
 
 from qfkit.core.events import Bar, Event
+from qfkit.core.margin import Financing, MarginCall
 from qfkit.core.orders import Fill, Order, Signal, Trade
 from qfkit.core.records import Fault
 from qfkit.errors import BadEventError
@@ -24,13 +25,17 @@ __all__ = [
     "BARS",
     "FAULTS",
     "FILLS",
+    "FINANCING",
     "FORMAT",
     "LOG",
+    "MARGIN_CALLS",
     "ORDERS",
     "RECORD_TABLES",
     "SCHEMA",
     "SIGNALS",
     "TRADES",
+    "SHOW_FORMAT_1",
+    "UPGRADE_FORMAT_1",
     "BadEvent",
     "LogEntry",
     "Table",
@@ -43,7 +48,7 @@ ACCOUNT = ""
 """The ``strategy`` of the account's own rows in the table ``equity``."""
 
 APPLICATION_ID = 0x71666B74
-FORMAT = 1
+FORMAT = 2
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -161,9 +166,20 @@ SIGNALS = Table("signals", Signal)
 TRADES = Table("trades", Trade)
 BARS = Table("bars", Bar)
 FAULTS = Table("faults", Fault)
+MARGIN_CALLS = Table("margin_calls", MarginCall)
+FINANCING = Table("financing", Financing)
 LOG = Table("log", LogEntry)
 BAD_EVENTS = Table("bad_events", BadEvent)
-RECORD_TABLES: tuple[Table[Any], ...] = (ORDERS, FILLS, SIGNALS, TRADES, BARS, FAULTS)
+RECORD_TABLES: tuple[Table[Any], ...] = (
+    ORDERS,
+    FILLS,
+    SIGNALS,
+    TRADES,
+    BARS,
+    FAULTS,
+    MARGIN_CALLS,
+    FINANCING,
+)
 
 SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT)",
@@ -175,6 +191,17 @@ SCHEMA = (
     *(table.create for table in (*RECORD_TABLES, BAD_EVENTS, LOG)),
     "CREATE TABLE equity (time_ns INTEGER, strategy TEXT, equity REAL)",
 )
+
+
+_NEW_TABLES = (MARGIN_CALLS.create, FINANCING.create)
+UPGRADE_FORMAT_1 = (*_NEW_TABLES, "ALTER TABLE fills ADD COLUMN rate REAL DEFAULT 1.0")
+"""What a journal of format 1 lacks: margin calls, financing, and the rate of a fill."""
+
+SHOW_FORMAT_1 = (
+    *(create.replace("CREATE TABLE", "CREATE TEMP TABLE") for create in _NEW_TABLES),
+    "CREATE TEMP VIEW fills AS SELECT rowid, *, 1.0 AS rate FROM main.fills",
+)
+"""The same for a connection that may not write: beside the file, not in it."""
 
 
 def equity_rows(points: Iterable[Sequence[float]], names: Sequence[str]) -> list[tuple[float, str, float]]:

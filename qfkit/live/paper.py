@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from qfkit.core.costs import Costs
+from qfkit.core.currencies import Currencies
+from qfkit.core.margin import Margin
 from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sizer
 from qfkit.core.strategy import named_strategies
@@ -30,6 +32,8 @@ def paper(
     costs: Costs | None = None,
     risk: RiskLimits | None = None,
     sizer: Sizer | None = None,
+    margin: Margin | None = None,
+    currency: Currencies | str | None = None,
     shares: Mapping[str, float] | None = None,
     name: str | None = None,
     journal: Path | str | None = None,
@@ -45,7 +49,8 @@ def paper(
       way of live bars, but nothing is ordered on them. Where they cannot be had the session warns and
       goes on without. On a feed of trades the bar that is open at the start is taken over too: its
       volume may hold the trades of the moment of the start twice. Symbols subscribed to later have no warm-up.
-    - ``costs`` None is the sober ``qf.Costs()``; ``risk``, ``sizer`` as in ``qf.backtest``.
+    - ``costs`` None is the sober ``qf.Costs()``; ``risk``, ``sizer``, ``margin`` and ``currency``
+      as in ``qf.backtest``.
     - ``name`` is by default made of the strategies' names. Starting a second session of a name
       stops the first.
     - ``journal`` is a folder or file for the journal, instead of the user's data folder.
@@ -64,7 +69,9 @@ def paper(
         cash=cash,
         shares=shares,
         costs=Costs() if costs is None else costs,
-        risk=RiskLimits() if risk is None else risk,
+        risk=(margin or Margin.cash()).default_limits() if risk is None else risk,
+        margin=margin,
+        currency=Currencies.of(currency),
         sizer=sizer,
         timeframe=timeframe,
         symbols=feed.symbols,

@@ -6,10 +6,14 @@ from typing import Any, Self
 
 import msgspec
 
+from qfkit.core import currencies as currencies_module
+from qfkit.core import margin as margin_module
 from qfkit.core import risk as risk_module
 from qfkit.core import sizing as sizing_module
 from qfkit.core.costs import Commission, Costs
+from qfkit.core.currencies import Currencies
 from qfkit.core.engine import Engine
+from qfkit.core.margin import Margin
 from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sizer
 from qfkit.core.strategy import Strategy, as_strategy, named_strategies
@@ -45,6 +49,8 @@ class SessionPlan:
         sizer: Sizer | None,
         timeframe: str | None,
         symbols: Sequence[str],
+        margin: Margin | None = None,
+        currency: Currencies | None = None,
     ) -> None:
         self.name = name
         self.strategies = {name: (key, dict(parameters)) for name, (key, parameters) in strategies.items()}
@@ -56,6 +62,8 @@ class SessionPlan:
         self.sizer = sizer
         self.timeframe = timeframe
         self.symbols = tuple(symbols)
+        self.margin = margin
+        self.currency = currency
 
     @classmethod
     def of(cls, strategies: Mapping[str, Strategy], name: str | None = None, **settings: Any) -> Self:
@@ -81,6 +89,8 @@ class SessionPlan:
             sizer=self.sizer,
             timeframe=self.timeframe,
             symbols=self.symbols,
+            margin=self.margin,
+            currency=self.currency,
             resolve=self.classes.resolve,
         )
 
@@ -99,6 +109,8 @@ class SessionPlan:
             "sizer": _part_meta(self.sizer),
             "timeframe": self.timeframe,
             "symbols": list(self.symbols),
+            "margin": _part_meta(self.margin),
+            "currency": _part_meta(self.currency),
         }
 
     @classmethod
@@ -126,6 +138,8 @@ class SessionPlan:
                 sizer=_part_of(meta["sizer"], "sizer", sizing_module) if sizer is None else sizer,
                 timeframe=meta["timeframe"],
                 symbols=meta["symbols"],
+                margin=_part_of(meta.get("margin"), "margin", margin_module),
+                currency=_part_of(meta.get("currency"), "currency", currencies_module),
             )
         except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
             raise JournalFormatError(f"the journal's description of its session cannot be read: {error!r}") from error

@@ -9,11 +9,22 @@ from qfkit.core.engine import Engine
 from qfkit.core.events import Event
 from qfkit.core.records import Records
 from qfkit.journal.reader import JournalReader
-from qfkit.journal.schema import BARS, FAULTS, FILLS, ORDERS, SIGNALS, TRADES, Table, equity_rows
+from qfkit.journal.schema import (
+    BARS,
+    FAULTS,
+    FILLS,
+    FINANCING,
+    MARGIN_CALLS,
+    ORDERS,
+    SIGNALS,
+    TRADES,
+    Table,
+    equity_rows,
+)
 
 __all__ = ["Verdict", "replay"]
 
-_STREAMS: tuple[Table[Any], ...] = (SIGNALS, FILLS, TRADES, BARS, FAULTS)
+_STREAMS: tuple[Table[Any], ...] = (SIGNALS, FILLS, TRADES, BARS, FAULTS, MARGIN_CALLS, FINANCING)
 _EQUITY_COLUMNS = ("time_ns", "strategy", "equity")
 # A traceback names files and lines and an error's text may name addresses: neither is the engine's.
 _FAULT_COLUMNS = 2

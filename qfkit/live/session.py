@@ -10,6 +10,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qfkit.core.accounts import WIPED_OUT
 from qfkit.core.engine import Engine
 from qfkit.core.events import (
     Command,
@@ -310,6 +311,8 @@ class Session:
         if strategy is None and len(desks) > 1:
             raise SessionError(f"say which strategy is swapped: strategy= one of {', '.join(desks)}")
         name = self._strategy(strategy) or next(iter(desks))
+        if desks[name].state == WIPED_OUT:
+            raise SessionError(f"{name} was {desks[name].error}: it does not trade again, whatever its code")
         self._try_out(type(instance), instance.parameters)
         classes = self._plan.classes
         key = classes.add(type(instance))
@@ -409,6 +412,16 @@ class Session:
     def equity(self) -> "pandas.DataFrame":
         """Equity of the account and each strategy, one row a bar of time."""
         return self.result.equity
+
+    @property
+    def margin_calls(self) -> "pandas.DataFrame":
+        """Margin calls and wiped-out strategies so far, with the numbers."""
+        return self.result.margin_calls
+
+    @property
+    def financing(self) -> "pandas.DataFrame":
+        """What nights cost or earned: interest, and the borrowing of shares."""
+        return self.result.financing
 
     @property
     def bars(self) -> "pandas.DataFrame":

@@ -6,8 +6,10 @@ from operator import attrgetter
 from typing import Any
 
 from qfkit.core.costs import Costs
+from qfkit.core.currencies import Currencies
 from qfkit.core.engine import Engine
 from qfkit.core.events import Bar, Event, Quote, Stop, Tick, check_event
+from qfkit.core.margin import Margin
 from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sizer
 from qfkit.core.strategy import Strategy, named_strategies
@@ -36,6 +38,8 @@ def backtest(
     costs: Costs | None = None,
     risk: RiskLimits | None = None,
     sizer: Sizer | None = None,
+    margin: Margin | None = None,
+    currency: Currencies | str | None = None,
     shares: Mapping[str, float] | None = None,
     symbols: str | Sequence[str] | None = None,
     calendar: str | None = None,
@@ -51,6 +55,9 @@ def backtest(
     - ``timeframe``: of the bars that ``on_bar`` gets; None takes the data's own, or "1m" for ticks.
     - ``costs``, ``risk``, ``sizer``: the defaults are ``Costs()``, ``RiskLimits()`` (no borrowing)
       and a tenth of the equity for an order that names no size.
+    - ``margin``: what may be borrowed and what that costs, as ``Margin.regulation_t()``; without ``risk`` its
+      leverage is the bound. ``currency``: the account's, as "USD" or a :class:`~qfkit.Currencies`; None
+      takes all prices for the account's own.
     - ``symbols``: only these of the data's.
     - ``calendar``: the market's hours, which an order outside them waits for or is refused by:
       "auto" by the symbol, or a name as "XNYS"; None lets every market be open whenever there are data.
@@ -60,7 +67,16 @@ def backtest(
     caused it; data that cannot be traded on as :class:`DataError`, with the row and the fix.
     """
     named = named_strategies(strategies)
-    settings = {"cash": cash, "costs": costs, "risk": risk, "sizer": sizer, "shares": shares, "timeframe": timeframe}
+    settings = {
+        "cash": cash,
+        "costs": costs,
+        "risk": risk,
+        "sizer": sizer,
+        "margin": margin,
+        "currency": currency,
+        "shares": shares,
+        "timeframe": timeframe,
+    }
     if calendar is None and _holds_bars(data):
         columns = _chosen(_columns(data, timeframe), symbols)
         return _on_columns(named, columns, _label(data), progress, settings)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from qfkit.core.costs import Commission, Costs
 from qfkit.core.engine import Engine
 from qfkit.core.events import Bar
+from qfkit.core.margin import Margin
 from qfkit.core.market import Market
 from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side, Signal, Trade
 from qfkit.core.portfolio import Book
@@ -64,6 +65,8 @@ class _Terms(msgspec.Struct, frozen=True):
 def fast_run(engine: Engine, columns: BarColumns, targets: Floats) -> "FastRecords | None":
     """The run of the engine's one strategy over these targets; None where it takes the engine to know."""
     terms = _terms(engine.costs, engine.risk)
+    if engine.margin != Margin() or engine.accounts.rates is not None:
+        return None
     if engine.has_own_sizer and type(engine.sizer) not in (FixedQuantity, FractionOfEquity):
         return None
     if terms is None or engine.latency_ns > int((columns.close_ns - columns.open_ns).min()):
@@ -83,7 +86,12 @@ def fast_run(engine: Engine, columns: BarColumns, targets: Floats) -> "FastRecor
             return None
     if len(steps.cash) and not isfinite(float(steps.cash[-1])):
         return None
-    return FastRecords(engine, columns, steps, terms, cash)
+    records = FastRecords(engine, columns, steps, terms, cash)
+    # What owes something may lose all it has, and is stopped then.
+    if (steps.cash < 0.0).any() or (steps.held < 0.0).any():
+        if (records.equity_columns().account <= 0.0).any():
+            return None
+    return records
 
 
 def _size_of(engine: Engine) -> Callable[[float, float], float] | None:
