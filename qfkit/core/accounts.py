@@ -7,13 +7,13 @@ While all prices are within their bands the requirement holds; the price that le
 book looked at anew. A market that nobody watches has a band without ends.
 """
 
-from collections.abc import Iterable
 from math import inf
 from typing import TYPE_CHECKING
 
 from qfkit.core.currencies import Currencies, Rates
 from qfkit.core.margin import DAYS_A_YEAR, Financing, MarginCall, initial_required
 from qfkit.core.order_entry import send
+from qfkit.core.orders import Fill, Trade
 from qfkit.core.portfolio import Position
 from qfkit.core.snapshot import MarginView
 from qfkit.core.steps import fit_quantity, whole_steps
@@ -37,10 +37,14 @@ _ROUNDING = 1e-9
 
 
 class Accounts:
-    """The watch over an engine's books. ``next_night_ns`` is the next midnight to charge, infinity without rates."""
+    """The watch over an engine's books. ``next_night_ns`` is the next midnight to charge, infinity without rates.
 
-    def __init__(self, engine: "Engine", currencies: Currencies | None) -> None:
+    Only a run that names a margin is watched.
+    """
+
+    def __init__(self, engine: "Engine", currencies: Currencies | None, *, is_watching: bool) -> None:
         self._engine = engine
+        self.is_watching = is_watching
         self.rates = None if currencies is None else Rates(engine, currencies)
         self.rate_symbols = frozenset() if currencies is None else currencies.rate_symbols
         # The first event says where time begins.
@@ -50,11 +54,15 @@ class Accounts:
 
     # -- when to look ------------------------------------------------------------------------
 
-    def after_fill(self, desk: "Desk", market: "Market") -> None:
-        """Have a book looked at before the event that filled is over, if there is something to watch."""
-        if desk in self._watched or self._is_at_risk(desk):
+    def book(self, desk: "Desk", fill: Fill, market: "Market") -> Trade | None:
+        """Book a fill, after the nights before it; the book is looked at before the event that filled is over."""
+        if fill.time_ns > self.next_night_ns:
+            self.charge(fill.time_ns - 1)
+        trade = desk.book.apply(fill, market)
+        if self.is_watching and (desk in self._watched or self._is_at_risk(desk)):
             self._watched.setdefault(desk, [])
             market.floor = inf
+        return trade
 
     def look_at(self, market: "Market") -> None:
         """A price left its band, or a rate moved: look at all books that it touches."""
@@ -96,7 +104,7 @@ class Accounts:
 
     def look(self, desk: "Desk") -> None:
         """Compare a book's equity with what its positions require, act, and set the bands anew."""
-        if desk.state == WIPED_OUT or not self._is_at_risk(desk):
+        if not self.is_watching or desk.state == WIPED_OUT or not self._is_at_risk(desk):
             self._unwatch(desk)
             return
         equity = desk.book.equity
@@ -241,7 +249,7 @@ class Accounts:
     def end_all(self) -> None:
         """The account has nothing left: what one strategy owes is more than all others have."""
         for desk in self._engine.desks.values():
-            if desk.state != WIPED_OUT:
+            if self.is_watching and desk.state != WIPED_OUT:
                 why = f"the account's equity {money(self.equity)} is not above zero"
                 self._wipe_out(desk, desk.book.equity, why)
 
@@ -288,10 +296,7 @@ class Accounts:
 
     def views(self) -> tuple[MarginView, ...]:
         """A view of each strategy, where there is margin to see."""
-        engine = self._engine
-        plain = not engine.margin.describe()
-        desks: Iterable[Desk] = engine.desks.values()
-        return tuple(self._view(desk) for desk in desks if not plain or desk.state == WIPED_OUT)
+        return tuple(self._view(desk) for desk in self._engine.desks.values()) if self.is_watching else ()
 
     def _view(self, desk: "Desk") -> MarginView:
         book = desk.book

@@ -54,7 +54,7 @@ from qfkit.core.survey import take_snapshot
 from qfkit.core.timeframes import timeframe_ns
 from qfkit.core.warmup import warm_up
 from qfkit.core.working import WorkingOrder
-from qfkit.errors import ParameterError, TimeframeError
+from qfkit.errors import ParameterError
 
 __all__ = ["Engine"]
 
@@ -69,7 +69,7 @@ class Engine:
     fractions of ``cash`` (equal by default). ``timeframe`` is that of ``on_bar``: None takes the
     incoming bars' own, or "1m" for ticks. ``resolve`` finds the class that a ``SwapStrategy``
     event names. The owner drains :attr:`records`. ``has_running_metrics`` False leaves the drawdown and
-    the curve out of snapshots, for a run that is measured at its end. ``margin`` None is ``Margin.cash()``;
+    the curve out of snapshots, for a run that is measured at its end. ``margin`` None is ``Margin.cash()`` unwatched;
     ``currency`` None takes all prices for the account's own currency.
     """
 
@@ -130,7 +130,7 @@ class Engine:
         self._has_running_metrics = has_running_metrics
         self._unmeasured: list[tuple[float, ...]] = []
         self.last_fills: deque[Fill] = deque(maxlen=_SHOWN_FILLS)
-        self.accounts = Accounts(self, Currencies.of(currency))
+        self.accounts = Accounts(self, Currencies.of(currency), is_watching=margin is not None)
         self.steering = Steering(self, resolve)
         self._pending = self.steering.pending
         self._handlers: dict[type, Callable[..., None]] = {
@@ -195,17 +195,15 @@ class Engine:
         if track is None:
             track = self._open_track(bar.symbol, self.timeframe or bar.timeframe)
         if bar.timeframe != track.source_timeframe:
-            self._accept_bars(track, bar.timeframe)
+            track.accept_bars(bar.timeframe)
         clock_ns = bar.close_ns
         if bar.open_ns < track.closed_until_ns:
             self.late_events += 1
             self.advance(clock_ns)
             return
         if clock_ns > self._mark_ns:
-            self._mark(self._mark_ns)
+            self._mark(self._mark_ns, bar.open_ns)
             self._mark_ns = clock_ns
-            if bar.open_ns >= self.accounts.next_night_ns:
-                self.accounts.charge(bar.open_ns)
         if clock_ns > self.clock_ns:
             self.clock_ns = clock_ns
         market = track.market
@@ -228,22 +226,6 @@ class Engine:
         else:
             for built in track.raise_bar(track.base, bar):
                 self.close_bar(track, built)
-
-    def _accept_bars(self, track: Track, timeframe: str) -> None:
-        """The first bar of a symbol says what its bars are; another timeframe later is refused."""
-        if track.source_timeframe:
-            raise TimeframeError(
-                f"{track.symbol}: a bar of {timeframe} among bars of {track.source_timeframe}; "
-                "one run takes one timeframe a symbol and builds the higher ones itself"
-            )
-        step, base = timeframe_ns(timeframe), track.base.builder.step_ns
-        if step > base or base % step:
-            raise TimeframeError(
-                f"{track.symbol}: bars of {track.base.timeframe} cannot be built from bars of {timeframe}; "
-                f"ask for timeframe={timeframe!r} or a multiple of it"
-            )
-        track.source_timeframe = timeframe
-        track.is_direct = timeframe == track.base.timeframe
 
     def _on_tick(self, tick: Tick) -> None:
         track = self.tracks.get(tick.symbol)
@@ -340,10 +322,8 @@ class Engine:
     def _mark_grid(self, clock_ns: int) -> None:
         """Record the equity of the interval that is over, where no bars come in to say when."""
         if clock_ns >= self._mark_ns:
-            self._mark(self._mark_ns)
+            self._mark(self._mark_ns, clock_ns)
             self._mark_ns = (clock_ns // self._step_ns + 1) * self._step_ns
-            if clock_ns >= self.accounts.next_night_ns:
-                self.accounts.charge(clock_ns)
 
     def advance(self, clock_ns: int) -> None:
         """Move the clock; whoever's time is over by then goes."""
@@ -420,10 +400,11 @@ class Engine:
 
     # -- the equity point --------------------------------------------------------------------
 
-    def _mark(self, mark_ns: int) -> None:
-        """Record the equity as of the mark that is over; called before the next event counts."""
+    def _mark(self, mark_ns: int, next_ns: int) -> None:
+        """Record the equity as of the mark that is over; called before the next event, of ``next_ns``, counts."""
         if not self._started:
             self.start()
+            self.accounts.charge(next_ns)
             return
         if mark_ns >= self.accounts.next_night_ns:
             self.accounts.charge(mark_ns)
@@ -439,9 +420,11 @@ class Engine:
             for value in each:
                 equity += value
             row = (mark_ns, equity, *each)
-            if equity <= 0.0:
-                self.accounts.end_all()
         self._keep_equity(row)
+        if next_ns >= self.accounts.next_night_ns:
+            self.accounts.charge(next_ns)
+        if equity <= 0.0:
+            self.accounts.end_all()
         if self._has_running_metrics:
             unmeasured = self._unmeasured
             unmeasured.append(row)
@@ -470,10 +453,7 @@ class Engine:
     def _on_fill(self, working: WorkingOrder, fill: Fill) -> None:
         desk = working.owner
         assert isinstance(desk, Desk)
-        if fill.time_ns > self.accounts.next_night_ns:
-            self.accounts.charge(fill.time_ns - 1)
-        trade = desk.book.apply(fill, working.market)
-        self.accounts.after_fill(desk, working.market)
+        trade = self.accounts.book(desk, fill, working.market)
         self.last_fills.append(fill)
         if trade is not None:
             self.records.trades.append(trade)
@@ -505,7 +485,8 @@ class Engine:
         if event.received_ns > self.clock_ns:
             self.clock_ns = event.received_ns
         if event.strategy is None and self._started:
-            self._mark(min(self._mark_ns, self.clock_ns))
+            mark_ns = min(self._mark_ns, self.clock_ns)
+            self._mark(mark_ns, mark_ns)
             self._mark_ns = max(self._mark_ns, self.clock_ns + 1)
 
     # -- what a person wants to see ----------------------------------------------------------

@@ -160,6 +160,22 @@ class Track:
         self.tick_seats: list[Seat] = []
         self.quote_seats: list[Seat] = []
 
+    def accept_bars(self, timeframe: str) -> None:
+        """The first bar of a symbol says what its bars are; another timeframe later is refused."""
+        if self.source_timeframe:
+            raise TimeframeError(
+                f"{self.symbol}: a bar of {timeframe} among bars of {self.source_timeframe}; "
+                "one run takes one timeframe a symbol and builds the higher ones itself"
+            )
+        step, base = timeframe_ns(timeframe), self.base.builder.step_ns
+        if step > base or base % step:
+            raise TimeframeError(
+                f"{self.symbol}: bars of {self.base.timeframe} cannot be built from bars of {timeframe}; "
+                f"ask for timeframe={timeframe!r} or a multiple of it"
+            )
+        self.source_timeframe = timeframe
+        self.is_direct = timeframe == self.base.timeframe
+
     def put(self, seat: "Seat") -> None:
         """Give a strategy its seat at this symbol."""
         self.seats.append(seat)

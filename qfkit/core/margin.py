@@ -40,7 +40,8 @@ class Margin(msgspec.Struct, frozen=True):
       are the lender's security: they earn nothing and pay for nothing, so cash here is cash less the
       value of the shorts.
 
-    Equity at or below zero closes everything and stops the strategy for good, under any margin. The
+    Equity at or below zero closes everything and stops the strategy for good, under any margin that a run
+    names, ``Margin.cash()`` too; a run that names none is not watched. The
     check is made at each price that positions are marked at: with bars that is the close, and the
     forced close fills at the next open. What happens inside a bar it does not see.
 
@@ -88,7 +89,7 @@ class Margin(msgspec.Struct, frozen=True):
 
     @classmethod
     def cash(cls) -> "Margin":
-        """The default: no margin and no rates; only ``RiskLimits`` bounds (by default: no borrowing)."""
+        """No margin and no rates: only ``RiskLimits`` bounds (by default: no borrowing), and zero."""
         return cls()
 
     @classmethod
@@ -270,7 +271,8 @@ def buying_power(
     currency. What reduces the position, with all orders of the same side that already work, is free.
     """
     margin = engine.margin
-    assert margin.initial is not None and margin.initial_short is not None
+    assert margin.initial is not None
+    assert margin.initial_short is not None
     reaches = _reaches(engine, desk)
     here = reaches.pop(market.symbol, None) or _Reach(0.0, price)
     required = 0.0

@@ -87,10 +87,8 @@ def fast_run(engine: Engine, columns: BarColumns, targets: Floats) -> "FastRecor
     if len(steps.cash) and not isfinite(float(steps.cash[-1])):
         return None
     records = FastRecords(engine, columns, steps, terms, cash)
-    # What owes something may lose all it has, and is stopped then.
-    if (steps.cash < 0.0).any() or (steps.held < 0.0).any():
-        if (records.equity_columns().account <= 0.0).any():
-            return None
+    if engine.accounts.is_watching and (records.equity_columns().account <= 0.0).any():
+        return None
     return records
 
 
