@@ -20,7 +20,7 @@ from qfkit.errors import OrderError, SessionError
 from qfkit.journal.reader import JournalReader
 from tests.support import DAY, SECOND, START
 from tests.test_properties import AnyOrders, request
-from tests.test_session import HandFeed, bar, until
+from tests.test_session import START_NS, HandFeed, bar, until
 
 SYMBOLS = ("A", "B", "EURUSD")
 PRICES = {"A": 100.0, "B": 7.0, "EURUSD": 1.1}
@@ -216,7 +216,7 @@ class Shorts(qf.Strategy):
         self.seen += 1
         if self.seen == 3:
             with suppress(OrderError):
-                self.sell(bar.symbol, quantity=1e6, reason="short")
+                self.sell(bar.symbol, quantity=2_000.0, reason="short")
 
 
 MARGIN = Margin(0.5, 0.25, 0.5, 0.3, borrow_rate=0.1, borrow_rates={"A": 0.2}, cash_rate=0.03, loan_rate=0.07)
@@ -224,7 +224,7 @@ RISING = [100.0, 100.0, 100.0, 100.0, 110.0, 118.0, 121.0, 124.0, 150.0, 200.0, 
 
 
 def hourly(prices: list[float]) -> list[Bar]:
-    open_ns = START + 20 * 3_600 * SECOND
+    open_ns = START_NS + 20 * 3_600 * SECOND
     step = 3_600 * SECOND
     return [Bar("A", "1h", p, p, p, p, 1e9, open_ns + n * step, open_ns + (n + 1) * step) for n, p in enumerate(prices)]
 
@@ -271,10 +271,12 @@ def test_a_signal_function_on_margin_runs_as_in_the_engine() -> None:
     def short(bars):
         return -1.0 + 0.0 * bars.close
 
-    frame = pd.DataFrame({name: RISING for name in ("open", "high", "low", "close")}).assign(volume=1e9)
+    frame = pd.DataFrame(dict.fromkeys(("open", "high", "low", "close"), RISING)).assign(volume=1e9)
     frame.index = pd.date_range("2024-01-01", periods=len(frame), freq="1h", tz="UTC")
     result = qf.backtest(short, frame, margin=Margin.cash(), costs=Costs.ideal(), cash=1_000.0)
-    assert result.margin_calls["owed"].iloc[-1] > 0.0
+    # Ten short at 100: at 200 nothing is left, and the next open is 300.
+    assert list(result.margin_calls["equity"]) == [0.0]
+    assert result.equity["account"].iloc[-1] == -1_000.0
     assert len(result.fills) == 2
     assert "rejected" not in set(result.signals["decision"])
     # One that never comes near zero takes the short way, to the same end.

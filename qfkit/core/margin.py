@@ -271,6 +271,8 @@ def buying_power(
     currency. What reduces the position, with all orders of the same side that already work, is free.
     """
     margin = engine.margin
+    # What fills is marked at the market, and a limit beyond the market fills there.
+    price = max(price, market.price * market.rate)
     assert margin.initial is not None
     assert margin.initial_short is not None
     reaches = _reaches(engine, desk)
