@@ -255,8 +255,9 @@ def test_a_session_with_margin_resumes_wherever_it_was_left(at: int) -> None:
     left.suspend()
     feed = HandFeed()
     resumed = qf.resume(f"left-{at}", feed=feed, strategies=Shorts).start()
+    until(lambda: feed.state == "live")
     feed.give(*events[at:])
-    until(lambda: resumed.snapshot.time_ns == events[-1].close_ns)
+    until(lambda: resumed.snapshot.events == len(events))
     if resumed.snapshot.strategies[0].state == "wiped out":
         with pytest.raises(SessionError, match="does not trade again"):
             resumed.swap(Shorts)
@@ -305,6 +306,7 @@ def test_a_journal_from_before_margin_is_read_verified_and_continued() -> None:
         assert reader.fills()[0].rate == 1.0
     feed = HandFeed()
     resumed = qf.resume("old", feed=feed, strategies=Shorts).start()
+    until(lambda: feed.state == "live")
     feed.give(*(bar(index, 90.0) for index in range(7, 9)))
     until(lambda: resumed.snapshot.events >= 8)
     resumed.stop()
