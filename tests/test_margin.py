@@ -301,14 +301,20 @@ def test_without_a_margin_named_a_run_is_as_it_was() -> None:
 
 
 def test_nothing_revives_a_strategy_that_lost_all() -> None:
-    engine = run(ticks(100, 100, 250, 260), {0: sell(100.0)}, margin=REG_T)
+    strategy = TickScript()
+    strategy.actions = {0: sell(100.0)}
+    # The other has enough for the account to go on.
+    engine = Engine({"script": strategy, "other": qf.Strategy()}, cash=20_000.0, costs=Costs.ideal(), margin=REG_T)
+    engine.process_all(ticks(100, 100, 250, 120))
+    assert engine.snapshot().equity == 18_000.0
     desk, clock = engine.desks["script"], engine.clock_ns
     engine.steering._resolve = lambda name: TickScript
     engine.process(Resume(clock))
     engine.process(SwapStrategy(clock, "script", to="anything", parameters={}))
     engine.process(Flatten(clock))
-    engine.process_all([tick(5, 260.0), tick(70, 260.0), tick(140, 260.0)])
+    engine.process_all([tick(5, 120.0), tick(70, 120.0), tick(140, 120.0)])
     assert desk.state == "wiped out"
+    assert desk.strategy is strategy
     assert desk.order_target("A", quantity=1.0, reason="again") is None
     assert engine.records.signals[-1].decision_reason == "the strategy is wiped out"
     assert len(engine.records.fills) == 2

@@ -1,5 +1,6 @@
 """Margin under any market, orders, rates and currencies (hypothesis), and in sessions that verify and resume."""
 
+import random
 import sqlite3
 from contextlib import suppress
 
@@ -186,6 +187,63 @@ def test_a_split_into_any_batches_gives_the_same_to_the_last_bit(events, request
         other.process(event)
     for name in one.records.__slots__:
         assert repr(getattr(one.records, name)) == repr(getattr(other.records, name)), name
+
+
+def slow_market(seed: int, count: int, drift: float) -> list[Event]:
+    """Many small steps, as prices mostly go: the bands are crossed one after the other."""
+    chance = random.Random(seed)
+    prices, events = dict(PRICES), []
+    for index in range(count):
+        symbol = SYMBOLS[index % 3]
+        prices[symbol] *= 1.0 + drift + chance.uniform(-0.01, 0.01)
+        time_ns = START + index * 20 * SECOND
+        events.append(Tick(symbol, prices[symbol], 1e6, time_ns, time_ns))
+    return events
+
+
+class Holds(Strategy):
+    """Takes one drawn position in each symbol, and keeps it."""
+
+    wishes: dict[str, float] = {}
+
+    def on_start(self) -> None:
+        self.asked: set[str] = set()
+
+    def on_tick(self, tick: Tick) -> None:
+        if tick.symbol not in self.asked:
+            self.asked.add(tick.symbol)
+            with suppress(OrderError):
+                self.order_target(tick.symbol, weight=self.wishes[tick.symbol])
+
+
+@given(
+    st.tuples(st.integers(0, 10**6), st.integers(100, 600), st.sampled_from((-0.004, 0.0, 0.004))),
+    margins(),
+    any_currency,
+    st.lists(st.lists(st.floats(-3.0, 3.0), min_size=3, max_size=3), min_size=2, max_size=2),
+)
+@settings(max_examples=100, deadline=None)
+def test_looking_only_where_a_band_is_left_misses_nothing(market, margin, currency, weights):
+    events = slow_market(*market)
+    engines = []
+    for _ in range(2):
+        strategies = {name: Holds() for name in ("one", "two")}
+        for strategy, own in zip(strategies.values(), weights, strict=True):
+            strategy.wishes = dict(zip(SYMBOLS, own, strict=True))
+        engines.append(Engine(strategies, cash=100_000.0, costs=Costs.ideal(), margin=margin, currency=currency))
+    banded, always = engines
+    looks = []
+    look_at = banded.accounts.look_at
+    banded.accounts.look_at = lambda market: (looks.append(market), look_at(market))  # type: ignore[method-assign]
+    for event in events:
+        banded.process(event)
+        if event.symbol in always.tracks:
+            always.tracks[event.symbol].market.floor = float("inf")
+        always.process(event)
+    for name in banded.records.__slots__:
+        assert repr(getattr(banded.records, name)) == repr(getattr(always.records, name)), name
+    if currency is None and not banded.records.margin_calls:
+        assert len(looks) < len(events) / 2
 
 
 @given(markets(), st.lists(request, max_size=12), any_costs)

@@ -488,6 +488,9 @@ class Engine:
             mark_ns = min(self._mark_ns, self.clock_ns)
             self._mark(mark_ns, mark_ns)
             self._mark_ns = max(self._mark_ns, self.clock_ns + 1)
+            for desk in self.desks.values():
+                # The last night may have been one margin call more.
+                desk.cancel_all("the run ended", forced=True)
 
     # -- what a person wants to see ----------------------------------------------------------
 
