@@ -115,7 +115,7 @@ class Accounts:
             return
         desk.forced = [working for working in desk.forced if working.is_open]
         required = self._required(desk)
-        if equity < required:
+        if equity < required * (1.0 - _ROUNDING):
             self._call(desk, equity, required)
             required = self._required(desk)
         self._watch(desk, equity - required)
