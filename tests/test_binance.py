@@ -5,7 +5,7 @@ import gzip
 import json
 import logging
 import time
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import pytest
@@ -174,8 +174,9 @@ def feed_of(server: BinanceServer, *, symbols=("BTCUSDT",), **options) -> Binanc
 async def read(feed: BinanceFeed, until_id: int, *, timeout_s: float = 15.0) -> list:
     """All events up to a trade."""
     events = []
-    async with asyncio.timeout(timeout_s):
-        async for batch in feed.events():
+    # Closed here: what is left to the garbage collector may outlive the loop, and a socket with it.
+    async with asyncio.timeout(timeout_s), aclosing(feed.events()) as batches:
+        async for batch in batches:
             assert batch
             events += batch
             if any(type(event) is Tick and event.trade_id >= until_id for event in batch):

@@ -465,6 +465,32 @@ def test_a_foreign_or_broken_journal_is_named(tmp_path: Path, content: bytes) ->
     assert qf.sessions(tmp_path)["state"].tolist() == ["unreadable"]
 
 
+def test_a_journal_of_the_first_format_is_read_verified_and_continued() -> None:
+    feed = HandFeed()
+    session = qf.paper(Always(), feed, name="older", sizer=qf.sizing.FixedNotional(1_000.0)).start()
+    for index in range(10):
+        feed.give(bar(index, 100.0))
+    until(lambda: session.snapshot.fills_count == 9)
+    session.suspend()
+    path = session.journal_path
+    assert path is not None
+    with sqlite3.connect(path) as connection:
+        # As the first format had it: no numbers of a sizing.
+        connection.execute("ALTER TABLE signals DROP COLUMN sizing")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    with JournalReader(path) as reader:
+        assert [signal.sizing for signal in reader.signals()] == [{}] * len(reader.signals()) != []
+    feed = HandFeed()
+    again = qf.resume("older", feed=feed).start()
+    feed.give(bar(10, 100.0))
+    feed.give(bar(11, 100.0))
+    until(lambda: again.snapshot.fills_count >= 11)
+    again.stop()
+    assert again.verify()
+    assert len(again.signals) >= 11
+
+
 def test_a_torn_journal_opens_with_what_was_committed(tmp_path: Path) -> None:
     feed = HandFeed()
     session = qf.paper(Always(), feed, name="torn").start()

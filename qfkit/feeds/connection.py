@@ -38,6 +38,7 @@ CONNECT_ERRORS = (OSError, TimeoutError, WebSocketException)
 _LARGEST_MESSAGE = 1 << 20
 _WAITING_MESSAGES = 1_024
 _CLOSE_TIMEOUT_S = 0.2
+_MOST_TURNS = 20
 # Waits for refusals that do not say how long: a provider bans whoever comes back at once.
 _REFUSED_S = {403: 60.0, 418: 300.0, 429: 60.0}
 
@@ -108,6 +109,11 @@ async def open_websocket(url: str, timeout_s: float, *, compression: str | None 
         for sock in opened:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+        # The connection closes itself when it sees that end, for which the loop takes some turns.
+        for _ in range(_MOST_TURNS):
+            if all(sock.fileno() < 0 for sock in opened):
+                break
+            await asyncio.sleep(0)
         raise
 
 
@@ -132,11 +138,15 @@ async def _connected_socket(host: str, port: int) -> socket.socket:
 async def close_websocket(connection: ClientConnection) -> None:
     """Close politely if that is quick, and in any case: a close that is cancelled would leave the socket open."""
     closing = asyncio.create_task(connection.close(), name="close of a websocket")
-    try:
-        await asyncio.wait({closing})
-    except asyncio.CancelledError:
-        await asyncio.wait({closing})
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    # It takes a fraction of a second at most, however often somebody is in a hurry.
+    while not closing.done():
+        try:
+            await asyncio.wait({closing})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 class Refusal:

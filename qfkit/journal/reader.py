@@ -183,10 +183,18 @@ class JournalReader:
             expected = first_seq + count
             yield events[max(0, from_seq - first_seq) :]
 
+    def width(self, table: Table[Any]) -> int:
+        """How many of a table's columns this journal has: one of an earlier format lacks the last."""
+        return len(list(self.query(f"PRAGMA table_info({table.name})")))
+
+    def select(self, table: Table[Any]) -> str:
+        """How all rows of a table are read, in the order in which they were made."""
+        return table.select(self.width(table))
+
     def records(self, table: Table[Record]) -> list[Record]:
         """All records of a table, in the order in which they were made."""
         with self._explaining():
-            return [table.record(row) for row in self.query(table.select)]
+            return [table.record(row) for row in self.query(self.select(table))]
 
     def orders(self) -> list[Order]:
         """Every order, as it stands."""

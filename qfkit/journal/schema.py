@@ -1,7 +1,10 @@
 """The tables of a journal: how each kind of record is kept as rows.
 
 A column bears the name of the record's field; NaN is NULL, and what is no number or text is
-JSON. Whoever changes a record changes the format: raise ``FORMAT`` then.
+JSON. Whoever changes a record changes the format: raise ``FORMAT`` then. New fields go to the end of
+a record and have a default: a journal keeps the columns that it was made with, and what it lacks is NULL.
+
+Format 2 has the numbers of a sizing.
 """
 
 import json
@@ -86,9 +89,16 @@ class Table(Generic[Record]):
             if repair is not None:
                 self._repairs.append((index, repair))
         self.create = f"CREATE TABLE {name} ({', '.join(declared)})"
-        verb = "INSERT OR REPLACE" if key else "INSERT"
-        self.insert = f"{verb} INTO {name} VALUES ({', '.join('?' * len(fields))})"
-        self.select = f"SELECT {', '.join(self.columns)} FROM {name} ORDER BY rowid"  # noqa: S608 - names of our own
+        self._verb = "INSERT OR REPLACE" if key else "INSERT"
+
+    def insert(self, width: int) -> str:
+        """How a row is written into a table of its first ``width`` columns."""
+        return f"{self._verb} INTO {self.name} VALUES ({', '.join('?' * width)})"
+
+    def select(self, width: int) -> str:
+        """How rows are read of a table that has the first ``width`` columns."""
+        columns = (*self.columns[:width], *(f"NULL AS {name}" for name in self.columns[width:]))
+        return f"SELECT {', '.join(columns)} FROM {self.name} ORDER BY rowid"  # noqa: S608 - names of our own
 
     def row(self, record: Record) -> tuple[Any, ...]:
         """The record as SQLite stores it."""
@@ -153,8 +163,9 @@ def _number(value: float | None) -> float:
     return nan if value is None else value
 
 
-def _from_json(text: str) -> Any:
-    value = json.loads(text)
+def _from_json(text: str | None) -> Any:
+    # A column that an earlier format lacks is one of a dictionary.
+    value = {} if text is None else json.loads(text)
     if isinstance(value, dict):
         return {name: _number(each) for name, each in value.items()}
     return value

@@ -44,6 +44,8 @@ class JournalWriter:
         self._lock = lock
         self._encoder = msgspec.msgpack.Encoder(enc_hook=plain)
         self._names: tuple[str, ...] = ()
+        # A journal of an earlier format keeps its columns, so that it is of one format throughout.
+        self._widths = {table.name: len(table.columns) for table in RECORD_TABLES}
         self.next_seq = 0
         self.feed_events = 0
 
@@ -77,6 +79,7 @@ class JournalWriter:
             writer._upgrade()
             with JournalReader(path) as reader:
                 writer.next_seq, writer.feed_events = reader.event_count, reader.feed_events
+                writer._widths = {table.name: reader.width(table) for table in RECORD_TABLES}
         except JournalError:
             writer.abandon()
             raise
@@ -157,14 +160,15 @@ class JournalWriter:
                 for table in RECORD_TABLES:
                     made = getattr(records, table.name)
                     if made:
-                        connection.executemany(table.insert, map(table.row, made))
+                        width = self._widths[table.name]
+                        connection.executemany(table.insert(width), [table.row(record)[:width] for record in made])
                 if records.equity:
                     rows = equity_rows(records.equity, self._names)
                     connection.executemany("INSERT INTO equity VALUES (?, ?, ?)", rows)
             if bad_events:
-                connection.executemany(BAD_EVENTS.insert, map(BAD_EVENTS.row, bad_events))
+                connection.executemany(BAD_EVENTS.insert(len(BAD_EVENTS.columns)), map(BAD_EVENTS.row, bad_events))
             if log:
-                connection.executemany(LOG.insert, map(LOG.row, log))
+                connection.executemany(LOG.insert(len(LOG.columns)), map(LOG.row, log))
             if meta:
                 self._put_meta(meta)
         self.next_seq += len(events)

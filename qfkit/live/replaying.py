@@ -177,11 +177,12 @@ class _Comparison:
             stream.end()
         self._equity.end()
         self._orders_count = len(self._orders)
-        for recorded in self._reader.query(ORDERS.select):
+        width = self._reader.width(ORDERS)
+        for recorded in self._reader.query(ORDERS.select(width)):
             seq, replayed = self._orders.pop(recorded[0], (None, None))
             if replayed is None:
                 raise _Difference(_one_sided("recorded but not replayed", "orders", ORDERS.columns, recorded))
-            if not _same(recorded, replayed):
+            if not _same(recorded[:width], replayed[:width]):
                 raise _Difference(_both("orders", ORDERS.columns, recorded, replayed), seq)
         for seq, replayed in self._orders.values():
             raise _Difference(_one_sided("replayed but not recorded", "orders", ORDERS.columns, replayed), seq)
@@ -197,8 +198,9 @@ class _Comparison:
 
 
 def _stream(reader: JournalReader, table: Table[Any]) -> _Stream:
-    compared = _FAULT_COLUMNS if table is FAULTS else len(table.columns)
-    return _Stream(table.name, table.columns, reader.query(table.select), compared)
+    # What a journal of an earlier format lacks cannot be compared.
+    compared = _FAULT_COLUMNS if table is FAULTS else reader.width(table)
+    return _Stream(table.name, table.columns, reader.query(reader.select(table)), compared)
 
 
 def _same(recorded: Row, replayed: Row) -> bool:
