@@ -28,7 +28,6 @@ from qfkit.journal.schema import (
     LOG,
     MARGIN_CALLS,
     ORDERS,
-    SHOW_FORMAT_1,
     SIGNALS,
     TRADES,
     BadEvent,
@@ -97,9 +96,6 @@ class JournalReader:
             )
         if has_meta is None:
             raise JournalFormatError(f"{self.path} has no table 'meta': it is damaged" + self._remedy())
-        if version == 1:
-            for statement in SHOW_FORMAT_1:
-                self._connection.execute(statement)
 
     def _remedy(self) -> str:
         return (
@@ -189,7 +185,9 @@ class JournalReader:
 
     def select(self, table: Table[Any]) -> str:
         """How all rows of a table are read, in the order in which they were made."""
-        return table.select(self.width(table))
+        width = self.width(table)
+        # A journal of an earlier format may lack the table itself.
+        return table.select(width) if width else "SELECT 1 WHERE 0"
 
     def records(self, table: Table[Record]) -> list[Record]:
         """All records of a table, in the order in which they were made."""

@@ -2,14 +2,16 @@
 
 A column bears the name of the record's field; NaN is NULL, and what is no number or text is
 JSON. Whoever changes a record changes the format: raise ``FORMAT`` then. New fields go to the end of
-a record and have a default: a journal keeps the columns that it was made with, and what it lacks is NULL.
+a record and have a default: a journal keeps the columns that it was made with, and what it lacks is NULL,
+which is read as the default.
 
-Format 2 has the numbers of a sizing.
+Format 2 has the numbers of a sizing, format 3 the rate of a fill, margin calls and financing.
 """
 
 import json
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from functools import partial
 from math import nan
 from typing import Any, Generic, TypeVar, get_args
 
@@ -35,10 +37,8 @@ __all__ = [
     "ORDERS",
     "RECORD_TABLES",
     "SCHEMA",
-    "SHOW_FORMAT_1",
     "SIGNALS",
     "TRADES",
-    "UPGRADE_FORMAT_1",
     "BadEvent",
     "LogEntry",
     "Table",
@@ -51,7 +51,7 @@ ACCOUNT = ""
 """The ``strategy`` of the account's own rows in the table ``equity``."""
 
 APPLICATION_ID = 0x71666B74
-FORMAT = 2
+FORMAT = 3
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -86,6 +86,8 @@ class Table(Generic[Record]):
         for index, field in enumerate(fields):
             sql, repair = _column(field.type)
             declared.append(f"{field.name} {sql}" + (" PRIMARY KEY" if field.name == key else ""))
+            if repair is _number and isinstance(field.default, float):
+                repair = partial(_number, unknown=field.default)
             if repair is not None:
                 self._repairs.append((index, repair))
         self.create = f"CREATE TABLE {name} ({', '.join(declared)})"
@@ -159,8 +161,8 @@ def _column(kind: Any) -> tuple[str, Callable[[Any], Any] | None]:
     return "TEXT", _from_json
 
 
-def _number(value: float | None) -> float:
-    return nan if value is None else value
+def _number(value: float | None, unknown: float = nan) -> float:
+    return unknown if value is None else value
 
 
 def _from_json(text: str | None) -> Any:
@@ -202,17 +204,6 @@ SCHEMA = (
     *(table.create for table in (*RECORD_TABLES, BAD_EVENTS, LOG)),
     "CREATE TABLE equity (time_ns INTEGER, strategy TEXT, equity REAL)",
 )
-
-
-_NEW_TABLES = (MARGIN_CALLS.create, FINANCING.create)
-UPGRADE_FORMAT_1 = (*_NEW_TABLES, "ALTER TABLE fills ADD COLUMN rate REAL DEFAULT 1.0")
-"""What a journal of format 1 lacks: margin calls, financing, and the rate of a fill."""
-
-SHOW_FORMAT_1 = (
-    *(create.replace("CREATE TABLE", "CREATE TEMP TABLE") for create in _NEW_TABLES),
-    "CREATE TEMP VIEW fills AS SELECT rowid, *, 1.0 AS rate FROM main.fills",
-)
-"""The same for a connection that may not write: beside the file, not in it."""
 
 
 def equity_rows(points: Iterable[Sequence[float]], names: Sequence[str]) -> list[tuple[float, str, float]]:

@@ -21,7 +21,6 @@ from qfkit.journal.schema import (
     LOG,
     RECORD_TABLES,
     SCHEMA,
-    UPGRADE_FORMAT_1,
     BadEvent,
     LogEntry,
     equity_rows,
@@ -76,7 +75,6 @@ class JournalWriter:
         """Open a journal to write on where it ends."""
         writer = cls._open(path)
         try:
-            writer._upgrade()
             with JournalReader(path) as reader:
                 writer.next_seq, writer.feed_events = reader.event_count, reader.feed_events
                 writer._widths = {table.name: reader.width(table) for table in RECORD_TABLES}
@@ -85,13 +83,6 @@ class JournalWriter:
             raise
         writer._names = tuple(strategies)
         return writer
-
-    def _upgrade(self) -> None:
-        if self._connection.execute("PRAGMA user_version").fetchone()[0] == 1:
-            with self._transaction() as connection:
-                for statement in UPGRADE_FORMAT_1:
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {FORMAT}")
 
     @classmethod
     def _open(cls, path: Path) -> Self:
