@@ -86,7 +86,7 @@ class Table(Generic[Record]):
         for index, field in enumerate(fields):
             sql, repair = _column(field.type)
             declared.append(f"{field.name} {sql}" + (" PRIMARY KEY" if field.name == key else ""))
-            if repair is _number and isinstance(field.default, float):
+            if isinstance(field.default, float):
                 repair = partial(_number, unknown=field.default)
             if repair is not None:
                 self._repairs.append((index, repair))
