@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from qfkit.core.allocation import Allocation, AllocationContext
     from qfkit.core.assessment import RiskAssessment, RiskBands
     from qfkit.core.costs import Commission, Costs
+    from qfkit.core.currencies import Currencies
     from qfkit.core.engine import Engine
     from qfkit.core.events import (
         Bar,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         ZScore,
     )
     from qfkit.core.latency import LogNormalLatency, UniformLatency
+    from qfkit.core.margin import Margin
     from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side, Signal, TimeInForce, Trade
     from qfkit.core.rebalance_plan import RebalancePlan
     from qfkit.core.risk import RiskLimits
@@ -105,6 +107,7 @@ __all__ = [
     "Commission",
     "CorporateAction",
     "Costs",
+    "Currencies",
     "Depth",
     "DonchianChannel",
     "Engine",
@@ -117,6 +120,7 @@ __all__ = [
     "Indicator",
     "Instrument",
     "LogNormalLatency",
+    "Margin",
     "MomentumRebalance",
     "MovingAverageCrossover",
     "OnBalanceVolume",
@@ -180,6 +184,7 @@ _NAMES = {
     "qfkit.core.allocation": ("Allocation", "AllocationContext"),
     "qfkit.core.assessment": ("RiskAssessment", "RiskBands"),
     "qfkit.core.costs": ("Commission", "Costs"),
+    "qfkit.core.currencies": ("Currencies",),
     "qfkit.core.engine": ("Engine",),
     "qfkit.core.events": (
         "Bar",
@@ -220,6 +225,7 @@ _NAMES = {
         "ZScore",
     ),
     "qfkit.core.latency": ("LogNormalLatency", "UniformLatency"),
+    "qfkit.core.margin": ("Margin",),
     "qfkit.core.orders": ("Fill", "Order", "OrderStatus", "OrderType", "Side", "Signal", "TimeInForce", "Trade"),
     "qfkit.core.rebalance_plan": ("RebalancePlan",),
     "qfkit.core.risk": ("RiskLimits",),

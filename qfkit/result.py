@@ -23,6 +23,8 @@ from qfkit.tables import (
     equity_columns,
     equity_frame,
     fills_frame,
+    financing_frame,
+    margin_calls_frame,
     orders_frame,
     signals_frame,
     trades_frame,
@@ -123,6 +125,16 @@ class Result(ResultFigures):
     def trades(self) -> "pandas.DataFrame":
         """Round trips, indexed by the time of the exit; an open position is not among them."""
         return trades_frame(self.records.trades)
+
+    @cached_property
+    def margin_calls(self) -> "pandas.DataFrame":
+        """Margin calls and wiped-out strategies, with the numbers and what was done."""
+        return margin_calls_frame(self.records.margin_calls)
+
+    @cached_property
+    def financing(self) -> "pandas.DataFrame":
+        """What nights cost (negative) or earned: interest, and the borrowing of shares."""
+        return financing_frame(self.records.financing)
 
     @cached_property
     def bars(self) -> "pandas.DataFrame":

@@ -13,6 +13,7 @@ from qfkit.core.assessment import RiskAssessment
 from qfkit.core.costs import Costs
 from qfkit.core.events import Bar
 from qfkit.core.holdings import Holdings, PastPrices
+from qfkit.core.margin import Financing, MarginCall
 from qfkit.core.metrics import Metrics, measure
 from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
 from qfkit.core.records import Fault
@@ -67,6 +68,10 @@ class RecordLists(Protocol):
     def assessments(self) -> Sequence[RiskAssessment]: ...
     @property
     def transfers(self) -> Sequence[Transfer]: ...
+    @property
+    def margin_calls(self) -> Sequence[MarginCall]: ...
+    @property
+    def financing(self) -> Sequence[Financing]: ...
 
 
 class ResultFigures:

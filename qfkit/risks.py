@@ -48,7 +48,9 @@ def holdings_of_fills(
 ) -> Holdings:
     """What the fills of a run left open, at the last closes."""
     quantities: dict[str, float] = {}
+    rates: dict[str, float] = {}
     for fill in fills:
+        rates[fill.symbol] = fill.rate
         held = quantities.get(fill.symbol, 0.0) + (fill.quantity if fill.side is BUY else -fill.quantity)
         quantities[fill.symbol] = 0.0 if abs(held) <= _DUST * fill.quantity else held
     return Holdings(
@@ -56,6 +58,7 @@ def holdings_of_fills(
         float(equity.account[-1]) if len(equity.times_ns) else starting_equity,
         {symbol: held for symbol, held in quantities.items() if held},
         {symbol: float(own.close[-1]) for symbol, own in bars.items()},
+        rates,
     )
 
 
@@ -87,7 +90,7 @@ def measure_risk(
         equity_times_ns=equity.times_ns,
         equity=equity.account,
         starting_equity=starting_equity,
-        traded=fsum(fill.quantity * fill.price for fill in fills),
+        traded=fsum(fill.quantity * fill.price * fill.rate for fill in fills),
         mark_volumes=volumes,
         benchmark=name,
         benchmark_prices=prices,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar
+from qfkit.core.margin import Financing, MarginCall
 from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ __all__ = [
     "equity_columns",
     "equity_frame",
     "fills_frame",
+    "financing_frame",
+    "margin_calls_frame",
     "orders_frame",
     "signals_frame",
     "trades_frame",
@@ -218,6 +221,35 @@ def bars_frame(bars: Iterable[Bar] | Mapping[str, BarColumns]) -> "pandas.DataFr
         return frames[0]
     return pandas.concat(frames).sort_values("close_time", kind="stable")
 
+
+def margin_calls_frame(calls: Sequence[MarginCall]) -> "pandas.DataFrame":
+    """Margin calls and wiped-out strategies, indexed by time."""
+    return _frame(calls, "time_ns", _MARGIN_CALLS)
+
+
+def financing_frame(financing: Sequence[Financing]) -> "pandas.DataFrame":
+    """Nightly costs (negative) and earnings, indexed by the midnight."""
+    return _frame(financing, "time_ns", _FINANCING)
+
+
+_MARGIN_CALLS = {
+    "strategy": ("strategy", _TEXT),
+    "kind": ("kind", _TEXT),
+    "equity": ("equity", _NUMBER),
+    "required": ("required", _NUMBER),
+    "owed": ("owed", _NUMBER),
+    "done": ("done", _TEXT),
+}
+
+_FINANCING = {
+    "strategy": ("strategy", _TEXT),
+    "kind": ("kind", _TEXT),
+    "symbol": ("symbol", _TEXT),
+    "balance": ("balance", _NUMBER),
+    "rate": ("rate", _NUMBER),
+    "nights": ("nights", _ID),
+    "amount": ("amount", _NUMBER),
+}
 
 _ORDERS = {
     "order_id": ("order_id", _ID),

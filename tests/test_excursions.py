@@ -235,8 +235,8 @@ def test_a_journal_of_before_is_read_verified_and_continued(tmp_path) -> None:
         session.wait(0.1)
     path = session.suspend().journal_path
     with sqlite3.connect(path) as connection:
-        connection.execute("ALTER TABLE trades DROP COLUMN max_adverse_excursion")
-        connection.execute("ALTER TABLE trades DROP COLUMN max_favourable_excursion")
+        for column in ("entry_rate", "max_favourable_excursion", "max_adverse_excursion"):
+            connection.execute(f"ALTER TABLE trades DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 1")
     with JournalReader(path) as reader:
         trades = reader.trades()

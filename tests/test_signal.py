@@ -254,9 +254,11 @@ def test_a_short_that_ruins_the_book_opens_nothing_more(engine_only):
     data, rule = frame([10.0, 10, 10, 40, 40, 40, 40]), given([0.0, -1.0, -1.0, 1.0, 0.0, -1.0, 0.0])
     settings = {"sizer": qf.sizing.FixedQuantity(1), "cash": 11.0, "costs": qf.Costs.ideal()}
     ruined = qf.backtest({"run": rule}, data, **settings)
-    assert is_fast(ruined)
-    assert ruined.equity["account"].iloc[-1] < 0.0
-    assert "rejected" in set(ruined.signals["decision"])
+    # Gone at the close of 40: bought back at the next open, and stopped for good.
+    assert not is_fast(ruined)
+    assert list(ruined.margin_calls["kind"]) == ["wiped out"]
+    assert ruined.equity["account"].iloc[-1] == 11.0 + 10.0 - 40.0
+    assert ruined.fills["price"].tolist() == [10.0, 40.0]
     assert_same(ruined, engine_only({"run": rule}, data, **settings))
 
 

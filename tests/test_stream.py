@@ -41,7 +41,9 @@ async def test_stream_prints_each_price_then_the_health(tmp_path: Path) -> None:
         assert "feed health" in out and "uptime" in out
     code, again, err = await qfkit("stream", "--feed", str(tmp_path / "made"), "--speed", "max", cwd=tmp_path)
     assert code == 0, err
-    assert [line for line in again.splitlines() if line in lines] == lines
+    # What came in a burst may have been shown once only while it streamed.
+    played = iter(again.splitlines())
+    assert all(line in played for line in lines)
 
 
 async def test_shares_come_from_yahoo_and_pairs_from_binance(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def net_values(engine: "Engine") -> dict[str, float]:
     values: dict[str, float] = {}
     for desk in engine.desks.values():
         for symbol, position in desk.book.open.items():
-            values[symbol] = values.get(symbol, 0.0) + position.quantity * position.market.price
+            values[symbol] = values.get(symbol, 0.0) + position.market_value
     return values
 
 
@@ -275,7 +275,11 @@ class Assessor:
             track = self._engine.tracks[symbol]
             volume = _volume(track, int(times_ns[0])) / len(times_ns) if len(times_ns) else nan
             # A volume of nothing but zeros is that of a provider who gives none.
-            days = liquidation_days(value / track.market.price, volume * marks_per_day or nan, self.bands.participation)
+            days = liquidation_days(
+                value / (track.market.price * track.market.rate),
+                volume * marks_per_day or nan,
+                self.bands.participation,
+            )
             if days != days:
                 return nan
             slowest = max(slowest, days)

@@ -390,7 +390,8 @@ class Broker:
         if self._impact is not None and working.type is MARKET:
             scale = self._impact.scale(order.symbol, working.market.activity)
             price = moved(order.side, price, scale, order.filled + quantity)
-        fee = 0.0 if self._commission is None else self._commission(quantity, price)
+        rate = working.market.rate
+        fee = 0.0 if self._commission is None else self._commission(quantity, price) * rate
         filled = order.filled + quantity
         before = working.remaining
         working.remaining = before - quantity
@@ -426,6 +427,7 @@ class Broker:
             market_price,
             order.strategy,
             order.reason,
+            rate,
         )
         self._records.fills.append(fill)
         if working.group:

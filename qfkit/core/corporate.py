@@ -34,6 +34,7 @@ def apply_action(engine: "Engine", action: CorporateAction) -> None:
         track.market.price -= action.dividend
     if action.split != 1.0:
         _split(engine, track, action.split)
+    engine.accounts.look_at_all()
 
 
 def _split(engine: "Engine", track: Track, split: float) -> None:

@@ -41,7 +41,8 @@ _PRICES = ("limit_price", "stop_price", "trail", "trail_fraction", "stop_loss", 
 class Desk:
     """One strategy in the engine: its code, its book, its indicators and its orders.
 
-    ``state`` is "running", "paused", "failed" or "stopped".
+    ``state`` is "running", "paused", "failed", "stopped" or "wiped out". ``forced`` are the orders that a
+    margin call sent.
     """
 
     __slots__ = (
@@ -49,6 +50,7 @@ class Desk:
         "engine",
         "error",
         "follows",
+        "forced",
         "name",
         "named_sets",
         "rebalancing",
@@ -70,12 +72,14 @@ class Desk:
         self.sets: list[IndicatorSet[Any]] = []
         self.named_sets: list[tuple[str, IndicatorSet[Any]]] = []
         self.follows: set[str] = set()
+        self.forced: list[WorkingOrder] = []
 
     # -- what the strategy sees ------------------------------------------------------------
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        return self.engine.symbols
+        symbols, rates = self.engine.symbols, self.engine.accounts.rate_symbols
+        return tuple(symbol for symbol in symbols if symbol not in rates) if rates else symbols
 
     @property
     def clock_ns(self) -> int:
@@ -233,10 +237,12 @@ class Desk:
         end(self, symbol)
         if market.working:
             for working in [one for one in market.working if one.owner is self]:
-                if working.order.type is MARKET:
+                if working.order.type is MARKET and not working.is_forced:
                     self.engine.broker.cancel(working, "replaced by a new target", self.clock_ns)
         position = self.book.positions.get(symbol)
         held = 0.0 if position is None else position.quantity
+        if self.forced:
+            held += self.pending_forced(symbol)
         change = target - held
         if abs(change) <= _NEAR * max(abs(target), abs(held)):
             if sized is not None and sized.reason:
@@ -252,7 +258,7 @@ class Desk:
     def close(self, symbol: str, *, reason: str) -> int | None:
         """Cancel everything of this strategy in a symbol and go flat."""
         self.cancel_all(f"closing the position: {reason}", symbol)
-        held = self.position(symbol).quantity
+        held = self.position(symbol).quantity + self.pending_forced(symbol)
         if held == 0.0:
             return None
         sent = send(self, "close", self.market(symbol), -held, self.market(symbol).price, reason=reason)
@@ -262,24 +268,40 @@ class Desk:
         """Cancel all orders and close all positions at the market, paused or not."""
         self.cancel_all(reason)
         for symbol, position in list(self.book.open.items()):
-            market = self.market(symbol)
-            send(self, "flatten", market, -position.quantity, market.price, reason=reason, forced=True)
+            market, held = self.market(symbol), position.quantity + self.pending_forced(symbol)
+            if held:
+                send(self, "flatten", market, -held, market.price, reason=reason, forced=True)
 
     def cancel(self, order_id: int, *, reason: str) -> None:
         working = self.engine.broker.open.get(order_id)
-        if working is not None and working.owner is self:
+        if working is not None and working.owner is self and not working.is_forced:
             self.engine.broker.cancel(working, reason, self.clock_ns)
 
-    def cancel_all(self, reason: str, symbol: str | None = None) -> None:
+    def cancel_all(self, reason: str, symbol: str | None = None, *, forced: bool = False) -> None:
+        """Cancel the working orders; those of a margin call only where ``forced``."""
         end(self, symbol)
         for working in list(self.engine.broker.open.values()):
-            if working.owner is self and symbol in (None, working.order.symbol):
+            if working.owner is self and symbol in (None, working.order.symbol) and forced >= working.is_forced:
                 self.engine.broker.cancel(working, reason, self.clock_ns)
+
+    def pending_forced(self, symbol: str) -> float:
+        """What the closing orders of a margin call have yet to change of a position, signed."""
+        change = 0.0
+        for working in self.forced:
+            if working.is_open and working.order.symbol == symbol:
+                change += working.remaining if working.is_buy else -working.remaining
+        return change
+
+    @property
+    def buying_power(self) -> float:
+        return self.engine.accounts.buying_power(self)
 
     def _mine(self, order_id: int) -> WorkingOrder:
         working = self.engine.broker.open.get(order_id)
         if working is None or working.owner is not self:
             raise OrderError(f"order {order_id!r} is not an open order of {self.name}; open are those in self.orders")
+        if working.is_forced:
+            raise OrderError(f"order {order_id!r} is a margin call's: it cannot be changed")
         return working
 
     def modify(
@@ -310,11 +332,12 @@ class Desk:
         if quantity is not None:
             size = quantity
         elif notional is not None:
-            size = notional / market.price
+            size = notional / (market.price * market.rate)
         else:
             assert weight is not None
-            size = weight * self.book.equity / market.price
-        if not -inf < size < inf:
+            size = weight * self.book.equity / (market.price * market.rate)
+        # Without a rate the wish is kept, with an unknown size, and rejected.
+        if not -inf < size < inf and market.rate == market.rate:
             if market.price != market.price:
                 raise OrderError(f"{market.symbol}: there is no price yet to size an order by")
             raise OrderError(f"{market.symbol}: the size {size!r} is no finite number")

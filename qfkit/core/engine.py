@@ -12,11 +12,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 
+from qfkit.core.accounts import Accounts
 from qfkit.core.allocation import Allocation, Allocator
 from qfkit.core.assessment import Assessor, RiskBands
 from qfkit.core.broker import Broker
+from qfkit.core.closing import close_bar, close_higher
 from qfkit.core.corporate import apply_action
 from qfkit.core.costs import Costs
+from qfkit.core.currencies import Currencies
 from qfkit.core.desk import Desk
 from qfkit.core.events import (
     Bar,
@@ -40,7 +43,8 @@ from qfkit.core.events import (
 )
 from qfkit.core.hours import MarketHours
 from qfkit.core.ladder import see_depth
-from qfkit.core.lanes import Series, Track
+from qfkit.core.lanes import Track
+from qfkit.core.margin import Margin
 from qfkit.core.market import see_bar, see_price
 from qfkit.core.notices import see_stale, take_hours, take_instrument
 from qfkit.core.opening import open_desks, own_limits
@@ -77,6 +81,8 @@ class Engine:
     event names. The owner drains :attr:`records`. ``has_running_metrics`` False leaves the drawdown and
     the curve out of snapshots, for a run that is measured at its end. ``assess_every_s`` has a
     :class:`RiskAssessment` made so often on the engine's clock, by the bounds of ``risk_bands``.
+    ``margin`` None is ``Margin.cash()``;
+    ``currency`` None takes all prices for the account's own currency.
     """
 
     def __init__(
@@ -88,6 +94,8 @@ class Engine:
         costs: Costs | None = None,
         risk: RiskLimits | Mapping[str, RiskLimits] | None = None,
         sizer: Sizer | None = None,
+        margin: Margin | None = None,
+        currency: Currencies | str | None = None,
         timeframe: str | None = None,
         symbols: Sequence[str] = (),
         allocation: Allocation | None = None,
@@ -105,7 +113,8 @@ class Engine:
                 'a strategy cannot be named "account", which is the sum of them all: choose another name'
             )
         self.costs = Costs() if costs is None else costs
-        self.own_risk, self.risk = own_limits(risk, strategies)
+        self.margin = Margin.cash() if margin is None else margin
+        self.own_risk, self.risk = own_limits(risk, strategies, self.margin.default_limits())
         self.sizer: Sizer = FractionOfEquity() if sizer is None else sizer
         self.has_own_sizer = sizer is not None
         self.timeframe = timeframe
@@ -113,7 +122,7 @@ class Engine:
         self.latency_ns = self.costs.latency_of()
         self.records = Records()
         # These lists are emptied but never replaced.
-        self._keep_bar = self.records.bars.append
+        self.keep_bar = self.records.bars.append
         self._keep_equity = self.records.equity.append
         self.broker = Broker(self.costs, self.records, self._on_fill)
         self.tracks: dict[str, Track] = {}
@@ -133,8 +142,9 @@ class Engine:
         self._started = False
         self._has_running_metrics = has_running_metrics
         self.last_fills: deque[Fill] = deque(maxlen=_SHOWN_FILLS)
+        self.accounts = Accounts(self, Currencies.of(currency))
         self.steering = Steering(self, resolve)
-        self._pending = self.steering.pending
+        self.pending = self.steering.pending
         # The desks of which a rebalance is under way.
         self.rebalancing: list[Desk] = []
         self._handlers: dict[type, Callable[..., None]] = {
@@ -204,7 +214,7 @@ class Engine:
             self.advance(clock_ns)
             return
         if clock_ns > self._mark_ns:
-            self._mark(self._mark_ns)
+            self._mark(self._mark_ns, bar.open_ns)
             self._mark_ns = clock_ns
         if clock_ns > self.clock_ns:
             self.clock_ns = clock_ns
@@ -223,13 +233,15 @@ class Engine:
                 market.first_price = bar.open
                 market.has_trades = True
         market.time_ns = clock_ns
+        if not market.floor <= price <= market.ceiling:
+            self.accounts.look_at(market)
         if clock_ns >= self.broker.next_expiry_ns:
             self.broker.expire(clock_ns)
         if track.is_direct:
-            self.close_bar(track, bar)
+            close_bar(self, track, bar)
         else:
             for built in track.raise_bar(track.base, bar):
-                self.close_bar(track, built)
+                close_bar(self, track, built)
 
     def _on_tick(self, tick: Tick) -> None:
         track = self.tracks.get(tick.symbol)
@@ -265,19 +277,21 @@ class Engine:
         market.time_ns = time_ns
         if market.working:
             self.broker.match_tick(market, tick)
+        if not market.floor <= price <= market.ceiling:
+            self.accounts.look_at(market)
         if clock_ns >= self.broker.next_expiry_ns:
             self.broker.expire(clock_ns)
         if time_ns >= builder.close_ns:
             bar = builder.close_before(time_ns)
             if bar is not None:
-                self.close_bar(track, bar)
+                close_bar(self, track, bar)
         builder.add_tick(tick)
         for seat in track.tick_seats:
             if seat.hear_price(price) and seat.on_tick is not None:
                 try:
                     seat.on_tick(tick)
                 except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
-                    self._fail(seat.desk, error, tick)
+                    self.fail(seat.desk, error, tick)
 
     def _on_quote(self, quote: Quote, depth: Depth | None = None) -> None:
         """A quote, or the one that a depth makes."""
@@ -290,6 +304,8 @@ class Engine:
         market.see_quote(quote)
         if market.working:
             self.broker.match_quote(market, quote)
+        if not market.floor <= market.price <= market.ceiling:
+            self.accounts.look_at(market)
         for seat in track.quote_seats:
             try:
                 if depth is None and seat.on_quote is not None:
@@ -297,7 +313,7 @@ class Engine:
                 elif depth is not None and seat.on_depth is not None:
                     seat.on_depth(depth)
             except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
-                self._fail(seat.desk, error, quote if depth is None else depth)
+                self.fail(seat.desk, error, quote if depth is None else depth)
 
     def _on_depth(self, depth: Depth) -> None:
         quote = see_depth(self.track(depth.symbol, "1m").market, depth)
@@ -315,8 +331,8 @@ class Engine:
                 continue
             bar = track.base.builder.close_before(time_ns)
             if bar is not None:
-                self.close_bar(track, bar)
-            self._close_higher(track, time_ns)
+                close_bar(self, track, bar)
+            close_higher(self, track, time_ns)
 
     def _on_gap(self, gap: Gap) -> None:
         self.advance(gap.received_ns)
@@ -326,7 +342,7 @@ class Engine:
     def _mark_grid(self, clock_ns: int) -> None:
         """Record the equity of the interval that is over, where no bars come in to say when."""
         if clock_ns >= self._mark_ns:
-            self._mark(self._mark_ns)
+            self._mark(self._mark_ns, clock_ns)
             self._mark_ns = (clock_ns // self._step_ns + 1) * self._step_ns
 
     def advance(self, clock_ns: int) -> None:
@@ -335,62 +351,6 @@ class Engine:
             self.clock_ns = clock_ns
         if clock_ns >= self.broker.next_expiry_ns:
             self.broker.expire(clock_ns)
-
-    # -- bars close --------------------------------------------------------------------------
-
-    def close_bar(self, track: Track, bar: Bar) -> None:
-        """A base bar closed: higher bars, indicators, then the strategies."""
-        if self._pending:
-            self.steering.apply()
-        for desk in self.rebalancing[:] if self.rebalancing else ():
-            go_on(desk)
-        self._keep_bar(bar)
-        base = track.base
-        base.kept.append(bar)
-        activity = track.market.activity
-        if activity is not None:
-            activity.add(bar)
-        finished = self._raise_higher(track, bar) if track.higher else ()
-        for lane in base.lanes:
-            lane.feed(bar)
-        for seat in track.seats:
-            if seat.ready or seat.settle():
-                try:
-                    seat.on_bar(bar)
-                except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
-                    self._fail(seat.desk, error, bar)
-        if track.higher:
-            for series, closed in finished:
-                self._tell_followers(track, series, closed)
-            for series in track.higher.values():
-                series.is_told = True
-
-    def _raise_higher(self, track: Track, bar: Bar) -> list[tuple[Series, Bar]]:
-        """Close the higher bars that end before or with a base bar; return the latter."""
-        for series in track.higher.values():
-            series.forget_crossings()
-        self._close_higher(track, bar.open_ns)
-        finished = [(series, up) for series in track.higher.values() for up in track.raise_bar(series, bar)]
-        for series, closed in finished:
-            series.feed(closed)
-        return finished
-
-    def _close_higher(self, track: Track, time_ns: int) -> None:
-        """Close the higher bars whose end lies before the next base bar (or in a quiet market)."""
-        for series in track.higher.values():
-            bar = series.builder.close_before(time_ns)
-            if bar is not None:
-                series.feed(bar)
-                self._tell_followers(track, series, bar)
-
-    def _tell_followers(self, track: Track, series: Series, bar: Bar) -> None:
-        followers = [lane.owner for lane in series.lanes if lane.follows]
-        for seat in track.seats:
-            if seat.desk in followers and (seat.ready or seat.settle()):
-                try:
-                    seat.on_bar(bar)
-                except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
-                    self._fail(seat.desk, error, bar)
 
     def track(self, symbol: str, timeframe: str) -> Track:
         """A symbol's track, opened at need for bars of the run's timeframe, else of this one."""
@@ -402,23 +362,27 @@ class Engine:
         track.market.rules = self.instruments.get(symbol)
         track.market.hours = self.hours.get(symbol)
         track.market.activity = self.costs.new_activity()
+        self.accounts.news_of(track)
         for desk in self.desks.values():
-            if desk.state in ("running", "paused"):
+            if desk.state in ("running", "paused") and not track.is_rate:
                 track.put(Seat(desk, track))
         return track
 
     # -- the equity point --------------------------------------------------------------------
 
-    def _mark(self, mark_ns: int) -> None:
-        """Record the equity as of the mark that is over; called before the next event counts."""
+    def _mark(self, mark_ns: int, next_ns: int) -> None:
+        """Record the equity as of the mark that is over; called before the next event, of ``next_ns``, counts."""
         if not self._started:
             self.start()
+            self.accounts.charge(next_ns)
             return
+        if mark_ns >= self.accounts.next_night_ns:
+            self.accounts.charge(mark_ns)
         book = self._only_book
         if book is not None:
             equity = book.cash
             for position in book.open.values():
-                equity += position.quantity * position.market.price
+                equity += position.quantity * position.market.price * position.market.rate
             row: tuple[float, ...] = (mark_ns, equity)
         else:
             each = [desk.book.equity for desk in self.desks.values()]
@@ -427,6 +391,10 @@ class Engine:
                 equity += value
             row = (mark_ns, equity, *each)
         self._keep_equity(row)
+        if next_ns >= self.accounts.next_night_ns:
+            self.accounts.charge(next_ns)
+        if equity <= 0.0:
+            self.accounts.end_all()
         if self._has_running_metrics:
             self.scorecard.note_point(row)
         if self.allocator is not None:
@@ -454,7 +422,7 @@ class Engine:
     def _on_fill(self, working: WorkingOrder, fill: Fill) -> None:
         desk = working.owner
         assert isinstance(desk, Desk)
-        trade = desk.book.apply(fill, working.market)
+        trade = self.accounts.book(desk, fill, working.market)
         self.last_fills.append(fill)
         if trade is not None:
             self.records.trades.append(trade)
@@ -464,7 +432,7 @@ class Engine:
             try:
                 desk.strategy.on_fill(fill)
             except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
-                self._fail(desk, error, fill)
+                self.fail(desk, error, fill)
         if desk.rebalancing is not None:
             go_on(desk)
 
@@ -472,9 +440,9 @@ class Engine:
         try:
             hook()
         except Exception as error:  # noqa: BLE001 - whatever a user's code raises stops that strategy, and is shown
-            self._fail(desk, error, event)
+            self.fail(desk, error, event)
 
-    def _fail(self, desk: Desk, error: Exception, event: object) -> None:
+    def fail(self, desk: Desk, error: Exception, event: object) -> None:
         """Stop one strategy for its exception; the others and the feed go on."""
         desk.state = "failed"
         desk.error = f"{type(error).__name__}: {error}"
@@ -490,8 +458,12 @@ class Engine:
         if event.received_ns > self.clock_ns:
             self.clock_ns = event.received_ns
         if event.strategy is None and self._started:
-            self._mark(min(self._mark_ns, self.clock_ns))
+            mark_ns = min(self._mark_ns, self.clock_ns)
+            self._mark(mark_ns, mark_ns)
             self._mark_ns = max(self._mark_ns, self.clock_ns + 1)
+            for desk in self.desks.values():
+                # The last night may have been one margin call more.
+                desk.cancel_all("the run ended", forced=True)
 
     def snapshot(self) -> Snapshot:
         """The trading part of a snapshot; the session adds its own."""

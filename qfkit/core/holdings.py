@@ -19,12 +19,17 @@ Times: TypeAlias = NDArray[np.int64]
 
 
 class Holdings(msgspec.Struct, frozen=True):
-    """The account's positions at one moment, its strategies netted; ``prices`` may hold more symbols than are held."""
+    """The account's positions at one moment, its strategies netted; ``prices`` may hold more symbols than are held.
+
+    ``rates`` convert prices into the account's currency, 1 where there is none. What exchange rates did in the
+    past is no part of what is measured on these.
+    """
 
     time_ns: int
     equity: float
     quantities: dict[str, float]
     prices: dict[str, float]
+    rates: dict[str, float] = {}
 
     @classmethod
     def of_snapshot(cls, snapshot: Snapshot) -> "Holdings":
@@ -33,7 +38,9 @@ class Holdings(msgspec.Struct, frozen=True):
             quantities[position.symbol] = quantities.get(position.symbol, 0.0) + position.quantity
         prices = {view.symbol: view.price for view in snapshot.symbols}
         prices |= {position.symbol: position.price for position in snapshot.positions}
-        return cls(snapshot.time_ns, snapshot.equity, {one: held for one, held in quantities.items() if held}, prices)
+        held = {symbol: quantity for symbol, quantity in quantities.items() if quantity}
+        rates = {view.symbol: view.rate for view in snapshot.positions}
+        return cls(snapshot.time_ns, snapshot.equity, held, prices, rates)
 
     @classmethod
     def of_engine(cls, engine: "Engine") -> "Holdings":
@@ -46,12 +53,16 @@ class Holdings(msgspec.Struct, frozen=True):
             total(desk.book.equity for desk in engine.desks.values()),
             {symbol: held for symbol, held in quantities.items() if held},
             {symbol: track.market.price for symbol, track in engine.tracks.items()},
+            {symbol: track.market.rate for symbol, track in engine.tracks.items()},
         )
 
     @property
     def market_values(self) -> dict[str, float]:
         """Signed, at the last prices, in the account's money."""
-        return {symbol: quantity * self.prices[symbol] for symbol, quantity in self.quantities.items()}
+        return {
+            symbol: quantity * self.prices[symbol] * self.rates.get(symbol, 1.0)
+            for symbol, quantity in self.quantities.items()
+        }
 
     @property
     def weights(self) -> dict[str, float]:

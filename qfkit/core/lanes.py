@@ -129,7 +129,8 @@ class Track:
     """One symbol in the engine: its market, its base series and the higher ones built from that.
 
     ``source_timeframe`` is that of the bars that come in, "" until then and for ticks. Bars that
-    open before ``closed_until_ns``, the end of the history given before, are late.
+    open before ``closed_until_ns``, the end of the history given before, are late. What ``is_rate`` only
+    converts currencies, and has no seats.
     """
 
     __slots__ = (
@@ -137,6 +138,7 @@ class Track:
         "closed_until_ns",
         "higher",
         "is_direct",
+        "is_rate",
         "market",
         "quote_seats",
         "seats",
@@ -152,6 +154,7 @@ class Track:
         self.higher: dict[str, Series] = {}
         self.source_timeframe = ""
         self.is_direct = False
+        self.is_rate = False
         self.closed_until_ns = 0
         self.seats: list[Seat] = []
         self.tick_seats: list[Seat] = []

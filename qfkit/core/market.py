@@ -1,7 +1,7 @@
 """What the engine knows of one symbol's market at this moment."""
 
 from collections.abc import Iterable
-from math import nan
+from math import inf, nan
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Market:
     running figures that an impact on prices is reckoned from, None where none is asked for.
     ``rules`` and ``hours`` are None where nothing was said of them: any quantity, always open.
     ``held`` are the open positions in it, of all books.
+    ``rate`` is what a unit of the price's ``currency`` is worth in the account's, NaN while unknown. A
+    price below ``floor`` or above ``ceiling`` has the books looked at (see :mod:`qfkit.core.accounts`).
     """
 
     __slots__ = (
@@ -58,12 +60,16 @@ class Market:
         "bid",
         "bid_size",
         "book",
+        "ceiling",
+        "currency",
         "first_price",
+        "floor",
         "has_trades",
         "held",
         "hours",
         "previous_price",
         "price",
+        "rate",
         "rules",
         "symbol",
         "taken_ask",
@@ -89,6 +95,10 @@ class Market:
         self.held: list[Position] = []
         self.book: OrderBook | None = None
         self.activity: Activity | None = None
+        self.currency = ""
+        self.rate = 1.0
+        self.floor = -inf
+        self.ceiling = inf
         self.rules: Instrument | None = None
         self.hours: MarketHours | None = None
 

@@ -231,7 +231,7 @@ def measure(
         drawdown=_drawdown(times_ns, equity, starting_equity),
         tail=tail_losses(returns),
         exposure=exposure_of(fills, int(times_ns[0]), int(times_ns[-1])) if span_ns > 0.0 else nan,
-        traded=fsum(fill.quantity * fill.price for fill in fills),
+        traded=fsum(fill.quantity * fill.price * fill.rate for fill in fills),
         fees=fsum(fill.fee for fill in fills),
         fills=len(fills),
         trades=len(trades),

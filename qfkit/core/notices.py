@@ -18,6 +18,7 @@ def take_instrument(engine: "Engine", instrument: Instrument) -> None:
     engine.instruments[instrument.symbol] = instrument
     if instrument.symbol in engine.tracks:
         engine.tracks[instrument.symbol].market.rules = instrument
+        engine.accounts.news_of(engine.tracks[instrument.symbol])
 
 
 def take_hours(engine: "Engine", hours: Hours) -> None:
@@ -34,3 +35,4 @@ def see_stale(engine: "Engine", market: Market, tick: Tick) -> None:
     if market.price != market.price:
         market.price = market.first_price = tick.price
         market.time_ns = tick.time_ns
+        engine.accounts.look_at(market)

@@ -30,11 +30,11 @@ def open_desks(
 
 
 def own_limits(
-    risk: RiskLimits | Mapping[str, RiskLimits] | None, strategies: Collection[str]
+    risk: RiskLimits | Mapping[str, RiskLimits] | None, strategies: Collection[str], default: RiskLimits
 ) -> tuple[dict[str, RiskLimits], RiskLimits]:
-    """The limits by strategy, and those of whoever has none of its own (``RiskLimits()`` beside a mapping)."""
+    """The limits by strategy, and those of whoever has none of its own (``default`` beside a mapping)."""
     if risk is None or not isinstance(risk, Mapping):
-        return {}, RiskLimits() if risk is None else risk
+        return {}, default if risk is None else risk
     for name, limits in risk.items():
         if name not in strategies:
             raise ParameterError(f"risk= names the strategy {name!r}.{did_you_mean(name, strategies)}")
@@ -42,4 +42,4 @@ def own_limits(
             raise ParameterError(f"risk[{name!r}]={limits!r}: it must be a RiskLimits")
     own = dict(risk)
     # Of a single strategy its own are those of the whole run.
-    return own, own[next(iter(strategies))] if len(own) == len(strategies) == 1 else RiskLimits()
+    return own, own[next(iter(strategies))] if len(own) == len(strategies) == 1 else default

@@ -3,10 +3,11 @@
 Whatever becomes of it, a :class:`~qfkit.core.orders.Signal` keeps the wish, the decision and its numbers.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import inf
 from typing import TYPE_CHECKING
 
+from qfkit.core.margin import hold_to_margin
 from qfkit.core.market import Market
 from qfkit.core.orders import (
     BUY,
@@ -44,6 +45,9 @@ def ask_sizer(
     price, book = market.price, desk.book
     if price != price:
         raise OrderError(f"{market.symbol}: there is no price yet to size an order by")
+    rate = market.rate
+    if rate != rate:
+        return Sized(0.0, {}, desk.engine.accounts.missing_rate(market))
     won, lost = book.winning_trades, book.trades_count - book.winning_trades
     context = SizingContext(
         symbol=market.symbol,
@@ -51,8 +55,8 @@ def ask_sizer(
         price=price,
         entry_price=price if entry_price is None else entry_price,
         stop_price=stop_price,
-        equity=book.equity,
-        cash=book.cash,
+        equity=book.equity / rate,
+        cash=book.cash / rate,
         symbols=desk.symbols,
         trades=ClosedTrades(
             book.trades_count,
@@ -61,6 +65,7 @@ def ask_sizer(
             book.lost_return / lost if lost else 0.0,
         ),
         bars=desk.kept_bars,
+        rate=rate,
     )
     answer = desk.engine.sizer(context)
     sized = answer if isinstance(answer, Sized) else Sized(answer)
@@ -78,7 +83,7 @@ def exposure_of(desk: "Desk", market: Market) -> Exposure:
     if not broker.open:
         for held_elsewhere in book.open.values():
             if held_elsewhere.market is not market:
-                gross += abs(held_elsewhere.quantity) * held_elsewhere.market.price
+                gross += abs(held_elsewhere.market_value)
         held_here = book.positions.get(market.symbol)
         return Exposure(book.equity, 0.0 if held_here is None else held_here.quantity, gross)
     quantities = {symbol: position.quantity for symbol, position in book.open.items()}
@@ -92,7 +97,8 @@ def exposure_of(desk: "Desk", market: Market) -> Exposure:
             quantities[symbol] = held + signed
     position = quantities.pop(market.symbol, 0.0)
     for symbol, quantity in quantities.items():
-        gross += abs(quantity) * desk.engine.tracks[symbol].market.price
+        elsewhere = desk.engine.tracks[symbol].market
+        gross += abs(quantity) * elsewhere.price * elsewhere.rate
     return Exposure(book.equity, position, gross)
 
 
@@ -130,15 +136,15 @@ def send(
         allowed, refusal = 0.0, "warming up on history: orders are off"
     elif market.price != market.price:
         allowed, refusal = 0.0, "there is no price yet"
+    elif market.rate != market.rate:
+        allowed, refusal = 0.0, engine.accounts.missing_rate(market)
     else:
-        allowed, checks = gate(
-            desk.risk,
-            signed,
-            expected,
-            market.price,
-            exposure_of(desk, market),
-            engine.cost_at(expected, signed, market),
-        )
+        rate, cost = market.rate, engine.cost_at(expected, signed, market)
+        if rate != 1.0:
+            cost = _converted(cost, rate)
+        allowed, checks = gate(desk.risk, signed, expected * rate, market.price * rate, exposure_of(desk, market), cost)
+        if engine.margin.initial is not None and not forced:
+            allowed = hold_to_margin(engine, desk, market, signed, expected * rate, cost, allowed, checks)
         refusal = "" if allowed == wanted else _refusal(checks)
         if market.rules is not None and allowed > 0.0:
             allowed, refusal = _fitted(desk, market, signed, allowed, expected, refusal)
@@ -197,6 +203,10 @@ def send(
         updated_ns=engine.clock_ns,
     )
     return engine.broker.submit(order, desk, desk.book, market)
+
+
+def _converted(cost: Callable[[float], float], rate: float) -> Callable[[float], float]:
+    return lambda quantity: cost(quantity) * rate
 
 
 def _fitted(

@@ -159,7 +159,8 @@ class Order(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 class Fill(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A (partial) fill. ``time_ns`` is the market's time: a bar's open for a fill at the open,
-    its close for one inside the bar. ``market_price`` is the price before slippage."""
+    its close for one inside the bar. ``market_price`` is the price before slippage. Prices are in the
+    symbol's currency; the fee is in the account's, which ``rate`` converts to."""
 
     fill_id: int
     order_id: int
@@ -173,6 +174,7 @@ class Fill(msgspec.Struct, frozen=True, gc=False, array_like=True):
     market_price: float
     strategy: str
     reason: str
+    rate: float = 1.0
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -200,16 +202,17 @@ class Trade(msgspec.Struct, frozen=True, gc=False, array_like=True):
     strategy: str
     max_adverse_excursion: float = nan
     max_favourable_excursion: float = nan
+    entry_rate: float = 1.0
 
     @property
     def max_adverse_return(self) -> float:
         """The largest open loss as a fraction of the entry's notional: zero or less."""
-        return self.max_adverse_excursion / (self.entry_price * self.quantity)
+        return self.max_adverse_excursion / (self.entry_price * self.quantity * self.entry_rate)
 
     @property
     def max_favourable_return(self) -> float:
         """The largest open profit as a fraction of the entry's notional: zero or more."""
-        return self.max_favourable_excursion / (self.entry_price * self.quantity)
+        return self.max_favourable_excursion / (self.entry_price * self.quantity * self.entry_rate)
 
     @property
     def holding_ns(self) -> int:

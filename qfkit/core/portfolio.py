@@ -1,7 +1,9 @@
 """Cash, positions, profit and loss: one book a strategy, and the account over them.
 
 At every event, for each book: cash + positions at market = starting cash + transferred + realised +
-unrealised - fees.
+unrealised - fees + interest - borrow, all in the account's currency. A position in another one is worth
+quantity * price * rate; what it cost is kept at the rates of its fills, so what the rate does is part of
+unrealised and realised.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -29,20 +31,24 @@ def total(values: Iterable[float]) -> float:
 class Position:
     """One book's holding of one symbol. ``quantity`` is negative for a short.
 
-    ``average_price`` is that of the open quantity (0.0 when flat); ``realised`` is before fees.
+    ``average_price`` is that of the open quantity (0.0 when flat), in the symbol's currency, ``average_cost``
+    the same in the account's; ``realised`` is before fees.
     ``highest`` and ``lowest`` are the prices seen since the last fill, while it is open.
     """
 
     __slots__ = (
+        "_entry_cost",
         "_entry_notional",
         "_entry_quantity",
         "_entry_time_ns",
         "_exit_notional",
         "_exit_quantity",
+        "_exit_value",
         "_trade_best",
         "_trade_dividends",
         "_trade_fees",
         "_trade_worst",
+        "average_cost",
         "average_price",
         "fees",
         "filled_ns",
@@ -57,6 +63,7 @@ class Position:
         self.market = market
         self.quantity = 0.0
         self.average_price = 0.0
+        self.average_cost = 0.0
         self.realised = 0.0
         self.fees = 0.0
         self.filled_ns = 0
@@ -68,8 +75,10 @@ class Position:
         self._entry_time_ns = time_ns
         self._entry_quantity = 0.0
         self._entry_notional = 0.0
+        self._entry_cost = 0.0
         self._exit_quantity = 0.0
         self._exit_notional = 0.0
+        self._exit_value = 0.0
         self._trade_fees = 0.0
         self._trade_dividends = 0.0
         self._trade_worst = 0.0
@@ -81,12 +90,14 @@ class Position:
 
     @property
     def market_value(self) -> float:
-        """Signed value at the last price."""
-        return self.quantity * self.market.price if self.quantity else 0.0
+        """Signed value at the last price, in the account's currency."""
+        return self.quantity * self.market.price * self.market.rate if self.quantity else 0.0
 
     @property
     def unrealised(self) -> float:
-        return self.quantity * (self.market.price - self.average_price) if self.quantity else 0.0
+        if not self.quantity:
+            return 0.0
+        return self.quantity * (self.market.price * self.market.rate - self.average_cost)
 
     def __bool__(self) -> bool:
         return self.quantity != 0.0
@@ -107,27 +118,30 @@ class Position:
         # The market's price and not the fill's: slippage is a loss from the first moment.
         self.highest = self.lowest = fill.market_price
         self.filled_ns = fill.time_ns
+        price, cost = fill.price, fill.price * fill.rate
         trade: Trade | None = None
         if before == 0.0 or (before > 0.0) == (signed > 0.0):
             if before == 0.0:
                 self._start_trade(fill.time_ns)
-            self._enter(fill.quantity, fill.price, fill.fee)
-            self.average_price = (abs(before) * self.average_price + fill.quantity * fill.price) / abs(after)
+            self._enter(fill.quantity, price, cost, fill.fee)
+            self.average_price = (abs(before) * self.average_price + fill.quantity * price) / abs(after)
+            self.average_cost = (abs(before) * self.average_cost + fill.quantity * cost) / abs(after)
         else:
             closed = min(fill.quantity, abs(before))
             direction = 1.0 if before > 0.0 else -1.0
-            self.realised += closed * (fill.price - self.average_price) * direction
+            self.realised += closed * (cost - self.average_cost) * direction
             closing_fee = fill.fee * (closed / fill.quantity)
             self._exit_quantity += closed
-            self._exit_notional += closed * fill.price
+            self._exit_notional += closed * price
+            self._exit_value += closed * cost
             self._trade_fees += closing_fee
             if after == 0.0 or (after > 0.0) != (before > 0.0):
                 trade = self._end_trade(fill, direction)
                 self._start_trade(fill.time_ns)
-                self.average_price = 0.0
+                self.average_price = self.average_cost = 0.0
                 if after != 0.0:
-                    self._enter(abs(after), fill.price, fill.fee - closing_fee)
-                    self.average_price = fill.price
+                    self._enter(abs(after), price, cost, fill.fee - closing_fee)
+                    self.average_price, self.average_cost = price, cost
         self.quantity = after
         return trade
 
@@ -136,13 +150,14 @@ class Position:
         self._settle_extremes()
         self.quantity *= split
         self.average_price /= split
+        self.average_cost /= split
         self._entry_quantity *= split
         self._exit_quantity *= split
 
     def pay_dividend(self, per_share: float) -> float:
         """Take the dividend in (a short pays it), as realised; returns the cash."""
         self._settle_extremes()
-        cash = self.quantity * per_share
+        cash = self.quantity * per_share * self.market.rate
         self.realised += cash
         self._trade_dividends += cash
         return cash
@@ -151,9 +166,10 @@ class Position:
         """Take in what the trade came to at the extremes of the price, before it becomes another trade or price."""
         held = self.quantity
         if held and self.lowest <= self.highest:
-            moved = self._exit_notional - self._entry_notional
+            moved = self._exit_value - self._entry_cost
+            rate = self.market.rate
             so_far = (moved if held > 0.0 else -moved) + self._trade_dividends
-            at_lowest, at_highest = so_far + held * self.lowest, so_far + held * self.highest
+            at_lowest, at_highest = so_far + held * self.lowest * rate, so_far + held * self.highest * rate
             self._note(at_lowest)
             self._note(at_highest)
         self.highest, self.lowest = -inf, inf
@@ -164,13 +180,14 @@ class Position:
         elif profit > self._trade_best:
             self._trade_best = profit
 
-    def _enter(self, quantity: float, price: float, fee: float) -> None:
+    def _enter(self, quantity: float, price: float, cost: float, fee: float) -> None:
         self._entry_quantity += quantity
         self._entry_notional += quantity * price
+        self._entry_cost += quantity * cost
         self._trade_fees += fee
 
     def _end_trade(self, fill: Fill, direction: float) -> Trade:
-        gross = (self._exit_notional - self._entry_notional) * direction
+        gross = (self._exit_value - self._entry_cost) * direction
         pnl = gross - self._trade_fees
         pnl += self._trade_dividends
         self._note(gross + self._trade_dividends)
@@ -184,19 +201,25 @@ class Position:
             exit_price=self._exit_notional / self._exit_quantity,
             fees=self._trade_fees,
             pnl=pnl,
-            return_=pnl / self._entry_notional,
+            return_=pnl / self._entry_cost,
             strategy=fill.strategy,
             max_adverse_excursion=self._trade_worst,
             max_favourable_excursion=self._trade_best,
+            entry_rate=self._entry_cost / self._entry_notional,
         )
 
 
 class Book:
-    """One strategy's money: its cash, its positions, what it earned and paid."""
+    """One strategy's money: its cash, its positions, what it earned and paid.
+
+    ``interest`` is what cash earned less what borrowed cash cost, ``borrow`` what borrowed shares cost.
+    """
 
     __slots__ = (
+        "borrow",
         "cash",
         "fees",
+        "interest",
         "losing_streak",
         "lost_return",
         "open",
@@ -216,6 +239,8 @@ class Book:
         self.fees = 0.0
         # What other strategies' books gave, less what was given to them.
         self.transferred = 0.0
+        self.interest = 0.0
+        self.borrow = 0.0
         self.trades_count = 0
         self.winning_trades = 0
         # The returns of the trades that won and lost, added up, and how many lost in a row just now.
@@ -237,7 +262,7 @@ class Book:
         before = position.realised
         was_open = position.quantity != 0.0
         trade = position.apply(fill)
-        notional = fill.quantity * fill.price
+        notional = fill.quantity * fill.price * fill.rate
         self.cash += (-notional if fill.side is BUY else notional) - fill.fee
         self.realised += position.realised - before
         self.fees += fill.fee
@@ -282,7 +307,7 @@ class Book:
         """Cash plus open positions at the last prices."""
         equity = self.cash
         for position in self.open.values():
-            equity += position.quantity * position.market.price
+            equity += position.quantity * position.market.price * position.market.rate
         return equity
 
     @property
@@ -292,11 +317,11 @@ class Book:
     @property
     def gross_exposure(self) -> float:
         """The sum of the absolute values of the open positions."""
-        return total(abs(position.quantity) * position.market.price for position in self.open.values())
+        return total(abs(position.market_value) for position in self.open.values())
 
     @property
     def net_exposure(self) -> float:
-        return total(position.quantity * position.market.price for position in self.open.values())
+        return total(position.market_value for position in self.open.values())
 
 
 class Portfolio:
@@ -333,6 +358,14 @@ class Portfolio:
     @property
     def fees(self) -> float:
         return self._sum("fees")
+
+    @property
+    def interest(self) -> float:
+        return self._sum("interest")
+
+    @property
+    def borrow(self) -> float:
+        return self._sum("borrow")
 
 
 def cash_shares(strategies: Collection[str], shares: Mapping[str, float] | None) -> Mapping[str, float]:

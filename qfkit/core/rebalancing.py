@@ -58,7 +58,8 @@ def plan_for(desk: "Desk", weights: Mapping[str, float], *, band: float = 0.0) -
     holdings = {}
     for symbol in symbols:
         held = desk.book.positions.get(symbol)
-        holdings[symbol] = _holding(0.0 if held is None else held.quantity, desk.market(symbol))
+        quantity = (0.0 if held is None else held.quantity) + desk.pending_forced(symbol)
+        holdings[symbol] = _holding(quantity, desk.market(symbol))
     return plan_rebalance(
         weights, holdings, equity=desk.book.equity, band=band, cost_at=engine.cost_at, time_ns=engine.clock_ns
     )
@@ -148,7 +149,7 @@ def _as_if_larger(desk: "Desk", symbols: Iterable[str] = ()) -> dict[str, Holdin
 
 
 def _holding(quantity: float, market: "Market") -> Holding:
-    return Holding(quantity, market.price, market.rules, market)
+    return Holding(quantity, market.price, market.rules, market, market.rate)
 
 
 def _costs_out(desk: "Desk") -> float:
@@ -204,7 +205,7 @@ def rebalance(
         return plan
     engine = desk.engine
     for working in list(engine.broker.open.values()):
-        if working.owner is desk and working.order.type is MARKET:
+        if working.owner is desk and working.order.type is MARKET and not working.is_forced:
             engine.broker.cancel(working, "replaced by a new target", engine.clock_ns)
     end(desk)
     under_way = Rebalancing(desk, weights, plan, reason=reason, forced=forced)

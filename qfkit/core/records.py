@@ -4,6 +4,7 @@ import msgspec
 
 from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar
+from qfkit.core.margin import Financing, MarginCall
 from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
 
 __all__ = ["Fault", "Records"]
@@ -28,7 +29,19 @@ class Records:
     ``(time_ns, account)`` and, with several strategies, each strategy's equity after that.
     """
 
-    __slots__ = ("assessments", "bars", "equity", "faults", "fills", "orders", "signals", "trades", "transfers")
+    __slots__ = (
+        "assessments",
+        "bars",
+        "equity",
+        "faults",
+        "fills",
+        "financing",
+        "margin_calls",
+        "orders",
+        "signals",
+        "trades",
+        "transfers",
+    )
 
     def __init__(self) -> None:
         self.orders: list[Order] = []
@@ -40,6 +53,8 @@ class Records:
         self.faults: list[Fault] = []
         self.assessments: list[RiskAssessment] = []
         self.transfers: list[Transfer] = []
+        self.margin_calls: list[MarginCall] = []
+        self.financing: list[Financing] = []
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__slots__)

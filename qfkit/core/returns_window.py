@@ -111,7 +111,7 @@ def follow_returns(engine: "Engine", length: int = RETURNS_KEPT) -> ReturnsWindo
 
     def keep_with_returns(row: tuple[float, ...]) -> None:
         keep(row)
-        window.add(int(row[0]), tuple(tracks), [track.market.price for track in tracks.values()])
+        window.add(int(row[0]), tuple(tracks), [track.market.price * track.market.rate for track in tracks.values()])
 
     def act_with_returns(action: CorporateAction) -> None:
         track = tracks.get(action.symbol)

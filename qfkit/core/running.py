@@ -199,7 +199,7 @@ class Activity:
     def take(self, fill: Fill, *, is_open: bool) -> None:
         """Take a fill in; ``is_open`` says whether there was any position after it."""
         self.fills += 1
-        self.traded += fill.quantity * fill.price
+        self.traded += fill.quantity * fill.price * fill.rate
         self.fees += fill.fee
         if not self._pending or self._pending[-1][1] != is_open:
             self._pending.append((fill.time_ns, is_open))

@@ -54,7 +54,7 @@ class SymbolScore:
     def take(self, fill: Fill, trade: Trade | None) -> None:
         """Take a fill in, and the trade that it ended."""
         self.fills += 1
-        self.traded += fill.quantity * fill.price
+        self.traded += fill.quantity * fill.price * fill.rate
         self.fees += fill.fee
         if trade is not None:
             self.tally.take(trade)

@@ -65,12 +65,12 @@ class ClosedTrades(msgspec.Struct, frozen=True, gc=False):
 
 
 class SizingContext(msgspec.Struct, frozen=True):
-    """What a sizer may look at; money is the strategy's own book.
+    """What a sizer may look at; money is the strategy's own book, in the symbol's currency like the prices.
 
     ``price`` is the last price, ``entry_price`` the one that the order expects (its limit or stop
     where it has one), ``stop_price`` the order's stop-loss (None without), ``side`` 1.0 for a buy
     and -1.0 for a sale, ``symbols`` those of the run. ``bars(symbol, count)`` are the latest closed
-    bars, oldest first.
+    bars, oldest first; ``rate`` is what a unit of the symbol's currency is worth in the account's.
     """
 
     symbol: str
@@ -83,6 +83,7 @@ class SizingContext(msgspec.Struct, frozen=True):
     symbols: tuple[str, ...]
     trades: ClosedTrades
     bars: Callable[[str, int], Sequence[Bar]]
+    rate: float = 1.0
 
 
 class Sizer(Protocol):
@@ -121,7 +122,7 @@ class FixedQuantity(msgspec.Struct, frozen=True):
 
 
 class FixedNotional(msgspec.Struct, frozen=True):
-    """Always the same money: ``notional / price``."""
+    """Always the same money: ``notional / price``, in the account's currency."""
 
     notional: float
 
@@ -129,7 +130,7 @@ class FixedNotional(msgspec.Struct, frozen=True):
         _check(self, notional=(0.0, inf))
 
     def __call__(self, context: SizingContext, /) -> Sized:
-        return Sized(self.notional / context.price, {"notional": self.notional})
+        return Sized(self.notional / (context.price * context.rate), {"notional": self.notional})
 
 
 class FractionOfEquity(msgspec.Struct, frozen=True):

@@ -9,7 +9,16 @@ import msgspec
 from qfkit.core.assessment import RiskAssessment
 from qfkit.core.orders import Fill, Order
 
-__all__ = ["FeedView", "FiguresView", "PositionView", "Snapshot", "StrategyView", "SymbolHealth", "SymbolView"]
+__all__ = [
+    "FeedView",
+    "FiguresView",
+    "MarginView",
+    "PositionView",
+    "Snapshot",
+    "StrategyView",
+    "SymbolHealth",
+    "SymbolView",
+]
 
 
 class SymbolView(msgspec.Struct, frozen=True):
@@ -25,7 +34,10 @@ class SymbolView(msgspec.Struct, frozen=True):
 
 
 class PositionView(msgspec.Struct, frozen=True):
-    """One strategy's position in one symbol; ``quantity`` is negative for a short."""
+    """One strategy's position in one symbol; ``quantity`` is negative for a short.
+
+    Prices are in the symbol's ``currency`` ("" where none was told apart), money in the account's, by ``rate``.
+    """
 
     strategy: str
     symbol: str
@@ -35,10 +47,31 @@ class PositionView(msgspec.Struct, frozen=True):
     market_value: float
     unrealised: float
     realised: float
+    currency: str = ""
+    rate: float = 1.0
+
+
+class MarginView(msgspec.Struct, frozen=True):
+    """How a strategy's book stands to its margin. Money is in the account's currency.
+
+    ``required`` is the maintenance margin of the positions, ``excess`` the equity above it;
+    ``buying_power`` what may still be bought, working orders filled; ``leverage`` gross exposure over equity;
+    ``owed`` what a negative equity leaves to be paid.
+    """
+
+    strategy: str
+    equity: float
+    required: float
+    excess: float
+    buying_power: float
+    leverage: float
+    interest: float
+    borrow: float
+    owed: float
 
 
 class StrategyView(msgspec.Struct, frozen=True):
-    """A strategy, its own book and its parameters. ``state``: running, paused, failed, stopped.
+    """A strategy, its own book and its parameters. ``state``: running, paused, failed, stopped, wiped out.
 
     ``waiting`` says which indicators are not ready yet, "" where it may order.
     """
@@ -151,6 +184,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     journal_path: str = ""
     figures: FiguresView | None = None
     assessment: RiskAssessment | None = None
+    interest: float = 0.0
+    borrow: float = 0.0
+    margins: tuple[MarginView, ...] = ()
 
     @property
     def pnl(self) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from qfkit.core.accounts import WIPED_OUT
 from qfkit.core.desk import Desk
 from qfkit.core.events import Command, Flatten, Pause, Rebalance, Resume, SetParameters, Stop, SwapStrategy
 from qfkit.core.seats import Seat
@@ -46,6 +47,8 @@ class Steering:
         self.pending.clear()
         for change in changes:
             for desk in self._addressed(change):
+                if desk.state == WIPED_OUT:
+                    continue
                 if isinstance(change, SwapStrategy):
                     if self._resolve is None:
                         raise StrategyError(
@@ -72,7 +75,7 @@ class Steering:
         engine.call(desk, strategy.setup, None)
         desk.name_sets()
         for track in engine.tracks.values():
-            if desk.state in ("running", "paused"):
+            if desk.state in ("running", "paused") and not track.is_rate:
                 engine.call(desk, lambda track=track: track.put(Seat(desk, track)), None)  # type: ignore[misc]
 
     def pause(self, event: Pause) -> None:
@@ -104,7 +107,7 @@ class Steering:
         for desk in self._addressed(event):
             if desk.state in ("running", "paused"):
                 self._engine.call(desk, desk.strategy.on_stop, event)
-            desk.cancel_all("the run ended")
+            desk.cancel_all("the run ended", forced=event.strategy is None)
             if desk.state in ("running", "paused"):
                 desk.state = "stopped"
             for track in self._engine.tracks.values():

@@ -198,6 +198,11 @@ class Strategy:
         """This strategy's own book: cash, equity, exposure, realised and unrealised profit."""
         return self._at.book
 
+    @property
+    def buying_power(self) -> float:
+        """What this strategy may still buy for, in the account's currency and before costs."""
+        return self._at.buying_power
+
     def position(self, symbol: str) -> "Position":
         """The position in a symbol; false when flat, ``quantity`` negative when short."""
         return self._at.position(symbol)

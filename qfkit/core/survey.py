@@ -41,6 +41,9 @@ def take_snapshot(engine: "Engine") -> Snapshot:
         working_orders=tuple(working.order for working in engine.broker.open.values()),
         fills=tuple(engine.last_fills),
         strategies=tuple(_strategy_view(desk, engine) for desk in desks),
+        interest=account.interest,
+        borrow=account.borrow,
+        margins=engine.accounts.views(),
         equity_curve=tuple([(int(row[0]), row[1]) for row in engine.equity_curve]),
         figures=_figures_view(engine.scorecard) if engine.metrics.points else None,
         assessment=None if engine.assessor is None else engine.assessor.last,
@@ -72,6 +75,10 @@ def assumptions(engine: "Engine") -> tuple[str, ...]:
         lines = [f"positions of at most so many times a strategy's equity: {most}"]
     else:
         lines = [f"positions of at most {engine.risk.max_gross_exposure:g} times the equity"]
+    if margin := engine.margin.describe():
+        lines.append(margin)
+    if engine.accounts.rates is not None:
+        lines.append(engine.accounts.rates.currencies.describe())
     if engine.hours:
         calendars = sorted({hours.calendar for hours in engine.hours.values() if hours.calendar})
         named = f" ({', '.join(calendars)})" if calendars else ""
@@ -109,6 +116,8 @@ def _position_views(desk: "Desk") -> list[PositionView]:
             market_value=position.market_value,
             unrealised=position.unrealised,
             realised=position.realised,
+            currency=position.market.currency,
+            rate=position.market.rate,
         )
         for position in desk.book.open.values()
     ]

@@ -3,6 +3,7 @@
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from qfkit.core.closing import close_bar
 from qfkit.core.events import Bar, WarmUp
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def warm_up(engine: "Engine", event: WarmUp) -> None:
             builder.add_bar(bar)
             track.market.see(bar.close, bar.open, event.received_ns)
     engine.advance(event.received_ns)
+    engine.accounts.prices_known()
     engine.begin_equity()
 
 
@@ -45,4 +47,4 @@ def _take(engine: "Engine", bar: Bar) -> None:
         track.base.builder.close_before(bar.close_ns)
     track.closed_until_ns = max(track.closed_until_ns, bar.close_ns)
     for one in closed:
-        engine.close_bar(track, one)
+        close_bar(engine, track, one)

@@ -20,6 +20,7 @@ class WorkingOrder:
     the best price a trailing stop saw. A leg belongs to a ``parent``, its entry, and becomes
     active when that fills. ``place`` is where a limit order stands in the queue of its price, None
     where that is unknown or not asked for. The flags ``..._inside`` hold within the bar in which it happened.
+    What ``is_forced`` the strategy cannot take back.
     """
 
     __slots__ = (
@@ -30,6 +31,7 @@ class WorkingOrder:
         "fired_inside",
         "group",
         "is_buy",
+        "is_forced",
         "is_leg",
         "is_open",
         "legs",
@@ -61,6 +63,7 @@ class WorkingOrder:
         self.extreme = nan
         self.seen = False
         self.is_leg = False
+        self.is_forced = False
         self.is_open = True
         self.activated_inside = False
         self.fired_inside = False

@@ -13,6 +13,7 @@ import msgspec
 
 from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar, Event
+from qfkit.core.margin import Financing, MarginCall
 from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
 from qfkit.core.records import Fault
 from qfkit.errors import JournalError, JournalFormatError
@@ -24,8 +25,10 @@ from qfkit.journal.schema import (
     BARS,
     FAULTS,
     FILLS,
+    FINANCING,
     FORMAT,
     LOG,
+    MARGIN_CALLS,
     ORDERS,
     SIGNALS,
     TRADES,
@@ -217,6 +220,12 @@ class JournalReader:
 
     def transfers(self) -> list[Transfer]:
         return self.records(TRANSFERS)
+
+    def margin_calls(self) -> list[MarginCall]:
+        return self.records(MARGIN_CALLS)
+
+    def financing(self) -> list[Financing]:
+        return self.records(FINANCING)
 
     def log(self) -> list[LogEntry]:
         return self.records(LOG)

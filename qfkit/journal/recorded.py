@@ -48,6 +48,14 @@ class Recorded:
         return self._read("transfers")
 
     @cached_property
+    def margin_calls(self) -> Any:
+        return self._read("margin_calls")
+
+    @cached_property
+    def financing(self) -> Any:
+        return self._read("financing")
+
+    @cached_property
     def faults(self) -> Any:
         return self._read("faults")
 

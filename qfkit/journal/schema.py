@@ -2,14 +2,17 @@
 
 A column bears the name of the record's field; NaN is NULL, and what is no number or text is
 JSON. Whoever changes a record changes the format: raise ``FORMAT`` then. New fields go to the end of
-a record and have a default: a journal keeps the columns that it was made with, and what it lacks is NULL.
+a record and have a default: a journal keeps the columns that it was made with, and what it lacks is NULL,
+which is read as the default.
 
-Format 2 has the numbers of a sizing, format 3 the excursions of a trade, assessments and transfers.
+Format 2 has the numbers of a sizing; format 3 the excursions of a trade, the rate of a fill, assessments,
+transfers, margin calls and financing.
 """
 
 import json
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from functools import partial
 from math import nan
 from typing import Any, Generic, TypeVar, get_args
 
@@ -17,6 +20,7 @@ import msgspec
 
 from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar, Event
+from qfkit.core.margin import Financing, MarginCall
 from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
 from qfkit.core.records import Fault
 from qfkit.errors import BadEventError
@@ -29,8 +33,10 @@ __all__ = [
     "BARS",
     "FAULTS",
     "FILLS",
+    "FINANCING",
     "FORMAT",
     "LOG",
+    "MARGIN_CALLS",
     "ORDERS",
     "RECORD_TABLES",
     "SCHEMA",
@@ -84,6 +90,8 @@ class Table(Generic[Record]):
         for index, field in enumerate(fields):
             sql, repair = _column(field.type)
             declared.append(f"{field.name} {sql}" + (" PRIMARY KEY" if field.name == key else ""))
+            if isinstance(field.default, float):
+                repair = partial(_number, unknown=field.default)
             if repair is not None:
                 self._repairs.append((index, repair))
         self.create = f"CREATE TABLE {name} ({', '.join(declared)})"
@@ -157,8 +165,8 @@ def _column(kind: Any) -> tuple[str, Callable[[Any], Any] | None]:
     return "TEXT", _from_json
 
 
-def _number(value: float | None) -> float:
-    return nan if value is None else value
+def _number(value: float | None, unknown: float = nan) -> float:
+    return unknown if value is None else value
 
 
 def _from_json(text: str | None) -> Any:
@@ -177,9 +185,22 @@ BARS = Table("bars", Bar)
 FAULTS = Table("faults", Fault)
 ASSESSMENTS = Table("assessments", RiskAssessment)
 TRANSFERS = Table("transfers", Transfer)
+MARGIN_CALLS = Table("margin_calls", MarginCall)
+FINANCING = Table("financing", Financing)
 LOG = Table("log", LogEntry)
 BAD_EVENTS = Table("bad_events", BadEvent)
-RECORD_TABLES: tuple[Table[Any], ...] = (ORDERS, FILLS, SIGNALS, TRADES, BARS, FAULTS, ASSESSMENTS, TRANSFERS)
+RECORD_TABLES: tuple[Table[Any], ...] = (
+    ORDERS,
+    FILLS,
+    SIGNALS,
+    TRADES,
+    BARS,
+    FAULTS,
+    ASSESSMENTS,
+    TRANSFERS,
+    MARGIN_CALLS,
+    FINANCING,
+)
 
 SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT)",

@@ -4,6 +4,7 @@ import concurrent.futures
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self, overload
 
+from qfkit.core.accounts import WIPED_OUT
 from qfkit.core.engine import Engine
 from qfkit.core.events import Command, Flatten, Pause, Rebalance, Resume, SetParameters, SwapStrategy
 from qfkit.core.rebalance_plan import RebalancePlan
@@ -123,6 +124,8 @@ class SessionCommands:
         if strategy is None and len(desks) > 1:
             raise SessionError(f"say which strategy is swapped: strategy= one of {', '.join(desks)}")
         name = self._strategy(strategy) or next(iter(desks))
+        if desks[name].state == WIPED_OUT:
+            raise SessionError(f"{name} was {desks[name].error}: it does not trade again, whatever its code")
         self._try_out(type(instance), instance.parameters)
         classes = self._plan.classes
         key = classes.add(type(instance))

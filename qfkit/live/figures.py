@@ -125,6 +125,16 @@ class SessionFigures:
         return self.result.transfers
 
     @property
+    def margin_calls(self) -> "pandas.DataFrame":
+        """Margin calls and wiped-out strategies so far, with the numbers."""
+        return self.result.margin_calls
+
+    @property
+    def financing(self) -> "pandas.DataFrame":
+        """What nights cost or earned: interest, and the borrowing of shares."""
+        return self.result.financing
+
+    @property
     def equity(self) -> "pandas.DataFrame":
         """Equity of the account and each strategy, one row a bar of time."""
         return self.result.equity

@@ -7,6 +7,8 @@ from typing import Literal
 from qfkit.core.allocation import Allocation
 from qfkit.core.assessment import RiskBands
 from qfkit.core.costs import Costs
+from qfkit.core.currencies import Currencies
+from qfkit.core.margin import Margin
 from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sizer
 from qfkit.core.strategy import named_strategies
@@ -38,6 +40,8 @@ def paper(
     costs: Costs | None = None,
     risk: RiskLimits | Mapping[str, RiskLimits] | None = None,
     sizer: Sizer | None = None,
+    margin: Margin | None = None,
+    currency: Currencies | str | None = None,
     allocation: Allocation | None = None,
     shares: Mapping[str, float] | None = None,
     name: str | None = None,
@@ -56,7 +60,8 @@ def paper(
       way of live bars, but nothing is ordered on them. Where they cannot be had the session warns and
       goes on without. On a feed of trades the bar that is open at the start is taken over too: its
       volume may hold the trades of the moment of the start twice. Symbols subscribed to later have no warm-up.
-    - ``costs`` None is the sober ``qf.Costs()``; ``risk``, ``sizer``, ``allocation`` as in ``qf.backtest``.
+    - ``costs`` None is the sober ``qf.Costs()``; ``risk``, ``sizer``, ``allocation``, ``margin`` and ``currency``
+      as in ``qf.backtest``.
     - ``name`` is by default made of the strategies' names. Starting a second session of a name
       stops the first.
     - ``journal`` is a folder or file for the journal, instead of the user's data folder.
@@ -77,7 +82,9 @@ def paper(
         cash=cash,
         shares=shares,
         costs=Costs() if costs is None else costs,
-        risk=RiskLimits() if risk is None else risk,
+        risk=(margin or Margin.cash()).default_limits() if risk is None else risk,
+        margin=margin,
+        currency=Currencies.of(currency),
         sizer=sizer,
         allocation=allocation,
         timeframe=timeframe,

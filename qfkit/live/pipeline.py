@@ -90,6 +90,8 @@ class Pipeline:
         for fault in engine.records.faults:
             self.say(fault.time_ns, "error", f"{fault.strategy} was stopped by {fault.error} on {fault.event}")
             _logger.error("the strategy %s was stopped by its exception\n%s", fault.strategy, fault.traceback)
+        for call in engine.records.margin_calls:
+            self.say(call.time_ns, "warning", call.text)
         if bad_events:
             self.say(self._wall_ns(), "warning", f"bad data kept aside: {bad_events[-1].error}")
         self._held += events

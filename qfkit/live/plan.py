@@ -9,12 +9,16 @@ import msgspec
 from qfkit.core import allocation as allocation_module
 from qfkit.core import assessment as assessment_module
 from qfkit.core import costs as costs_module
+from qfkit.core import currencies as currencies_module
+from qfkit.core import margin as margin_module
 from qfkit.core import risk as risk_module
 from qfkit.core import sizing as sizing_module
 from qfkit.core.allocation import Allocation
 from qfkit.core.assessment import RiskBands
 from qfkit.core.costs import Commission, Costs
+from qfkit.core.currencies import Currencies
 from qfkit.core.engine import Engine
+from qfkit.core.margin import Margin
 from qfkit.core.portfolio import cash_shares
 from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sizer
@@ -52,6 +56,8 @@ class SessionPlan:
         allocation: Allocation | None = None,
         timeframe: str | None,
         symbols: Sequence[str],
+        margin: Margin | None = None,
+        currency: Currencies | None = None,
         assess_every_s: float | None = None,
         risk_bands: RiskBands | None = None,
     ) -> None:
@@ -66,6 +72,8 @@ class SessionPlan:
         self.allocation = allocation
         self.timeframe = timeframe
         self.symbols = tuple(symbols)
+        self.margin = margin
+        self.currency = currency
         self.assess_every_s = assess_every_s
         self.risk_bands = risk_bands
 
@@ -100,6 +108,8 @@ class SessionPlan:
             allocation=self.allocation,
             timeframe=self.timeframe,
             symbols=self.symbols,
+            margin=self.margin,
+            currency=self.currency,
             resolve=self.classes.resolve,
             assess_every_s=self.assess_every_s,
             risk_bands=self.risk_bands,
@@ -121,6 +131,8 @@ class SessionPlan:
             "allocation": _part_meta(self.allocation),
             "timeframe": self.timeframe,
             "symbols": list(self.symbols),
+            "margin": _part_meta(self.margin),
+            "currency": _part_meta(self.currency),
             "assess_every_s": self.assess_every_s,
             "risk_bands": _part_meta(self.risk_bands),
         }
@@ -154,6 +166,8 @@ class SessionPlan:
                 else allocation,
                 timeframe=meta["timeframe"],
                 symbols=meta["symbols"],
+                margin=_part_of(meta.get("margin"), "margin", margin_module),
+                currency=_part_of(meta.get("currency"), "currency", currencies_module),
                 # A journal of format 1 has none.
                 assess_every_s=meta.get("assess_every_s"),
                 risk_bands=_part_of(meta.get("risk_bands"), "risk_bands", assessment_module),

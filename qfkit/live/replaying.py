@@ -14,6 +14,8 @@ from qfkit.journal.schema import (
     BARS,
     FAULTS,
     FILLS,
+    FINANCING,
+    MARGIN_CALLS,
     ORDERS,
     SIGNALS,
     TRADES,
@@ -24,7 +26,17 @@ from qfkit.journal.schema import (
 
 __all__ = ["Verdict", "replay"]
 
-_STREAMS: tuple[Table[Any], ...] = (SIGNALS, FILLS, TRADES, BARS, FAULTS, ASSESSMENTS, TRANSFERS)
+_STREAMS: tuple[Table[Any], ...] = (
+    SIGNALS,
+    FILLS,
+    TRADES,
+    BARS,
+    FAULTS,
+    ASSESSMENTS,
+    TRANSFERS,
+    MARGIN_CALLS,
+    FINANCING,
+)
 _EQUITY_COLUMNS = ("time_ns", "strategy", "equity")
 # A traceback names files and lines and an error's text may name addresses: neither is the engine's.
 _FAULT_COLUMNS = 2

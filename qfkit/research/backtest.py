@@ -8,9 +8,11 @@ from typing import Any
 from qfkit.core.allocation import Allocation
 from qfkit.core.assessment import RiskBands
 from qfkit.core.costs import Costs
+from qfkit.core.currencies import Currencies
 from qfkit.core.engine import Engine
 from qfkit.core.events import Bar, Depth, Event, Quote, Stop, Tick, check_event
 from qfkit.core.holdings import Holdings
+from qfkit.core.margin import Margin
 from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sizer
 from qfkit.core.strategy import Strategy, named_strategies
@@ -40,6 +42,8 @@ def backtest(
     costs: Costs | None = None,
     risk: RiskLimits | Mapping[str, RiskLimits] | None = None,
     sizer: Sizer | None = None,
+    margin: Margin | None = None,
+    currency: Currencies | str | None = None,
     allocation: Allocation | None = None,
     shares: Mapping[str, float] | None = None,
     symbols: str | Sequence[str] | None = None,
@@ -60,6 +64,9 @@ def backtest(
       and a tenth of the equity for an order that names no size. ``risk`` may be a dict by strategy.
     - ``allocation``: how capital moves between several strategies, see :class:`~qfkit.Allocation`; None leaves
       each what it earns.
+    - ``margin``: what may be borrowed and what that costs, as ``Margin.regulation_t()``; without ``risk`` its
+      leverage is the bound. ``currency``: the account's, as "USD" or a :class:`~qfkit.Currencies`; None
+      takes all prices for the account's own.
     - ``symbols``: only these of the data's.
     - ``calendar``: the market's hours, which an order outside them waits for or is refused by:
       "auto" by the symbol, or a name as "XNYS"; None lets every market be open whenever there are data.
@@ -74,6 +81,7 @@ def backtest(
     settings: dict[str, Any] = {"cash": cash, "costs": costs, "risk": risk, "sizer": sizer, "shares": shares}
     settings |= {"timeframe": timeframe, "assess_every_s": assess_every_s, "risk_bands": risk_bands}
     settings["allocation"] = allocation
+    settings |= {"margin": margin, "currency": currency}
     if calendar is None and _holds_bars(data):
         columns = _chosen(_columns(data, timeframe), symbols)
         return _on_columns(named, columns, _label(data), progress, settings)

@@ -19,6 +19,7 @@ from qfkit.core.assessment import RiskAssessment
 from qfkit.core.costs import Commission, Costs
 from qfkit.core.engine import Engine
 from qfkit.core.events import Bar
+from qfkit.core.margin import Financing, Margin, MarginCall
 from qfkit.core.market import Market, see_price
 from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side, Signal, Trade, Transfer
 from qfkit.core.portfolio import Book
@@ -65,6 +66,8 @@ class _Terms(msgspec.Struct, frozen=True):
 def fast_run(engine: Engine, columns: BarColumns, targets: Floats) -> "FastRecords | None":
     """The run of the engine's one strategy over these targets; None where it takes the engine to know."""
     terms = _terms(engine.costs, engine.risk)
+    if engine.margin != Margin() or engine.accounts.rates is not None:
+        return None
     if engine.has_own_sizer and type(engine.sizer) not in (FixedQuantity, FractionOfEquity):
         return None
     if terms is None or engine.costs.latency_ns > int((columns.close_ns - columns.open_ns).min()):
@@ -84,7 +87,10 @@ def fast_run(engine: Engine, columns: BarColumns, targets: Floats) -> "FastRecor
             return None
     if len(steps.cash) and not isfinite(float(steps.cash[-1])):
         return None
-    return FastRecords(engine, columns, steps, terms, cash)
+    records = FastRecords(engine, columns, steps, terms, cash)
+    if (records.equity_columns().account <= 0.0).any():
+        return None
+    return records
 
 
 def _size_of(engine: Engine) -> Callable[[float, float], float] | None:
@@ -255,6 +261,8 @@ class FastRecords:
         self.faults: list[Fault] = []
         self.assessments: list[RiskAssessment] = []
         self.transfers: list[Transfer] = []
+        self.margin_calls: list[MarginCall] = []
+        self.financing: list[Financing] = []
 
     def equity_columns(self) -> EquityColumns:
         """Equity at each close; between two fills cash and position stand still."""
