@@ -67,7 +67,7 @@ def _realtime(given: argparse.Namespace) -> int:
     strategies = _strategies(given)
     from qfkit.feed_names import named_feed
     from qfkit.live.paper import paper
-    from qfkit.watch import Interruption, finish, next_steps, say, watch
+    from qfkit.watching import Interruption, finish, next_steps, say, watch
 
     with Interruption().listening() as interruption:
         feed, why = named_feed(given.feed, given.symbols, speed=given.speed, days_per_second=given.days_per_second)
@@ -99,7 +99,7 @@ def _realtime(given: argparse.Namespace) -> int:
 def _stream(given: argparse.Namespace) -> int:
     from qfkit.feed_names import named_feed
     from qfkit.stream import print_stream
-    from qfkit.watch import Interruption, say
+    from qfkit.watching import Interruption, say
 
     with Interruption().listening() as interruption:
         feed, why = named_feed(given.feed, given.symbols, speed=given.speed)
@@ -116,7 +116,7 @@ def _stream(given: argparse.Namespace) -> int:
 def _prices(given: argparse.Namespace) -> int:
     from qfkit.feed_names import named_feed
     from qfkit.prices import print_prices
-    from qfkit.watch import Interruption
+    from qfkit.watching import Interruption
 
     with Interruption().listening() as interruption:
         feed, _ = named_feed(given.feed, given.symbols, speed=given.speed)
