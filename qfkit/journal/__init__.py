@@ -8,5 +8,6 @@ a whole journal. Nothing in it is ever executed: events are msgpack, the rest is
 
 Tables: ``batches`` (the events), ``orders`` (as they stand), ``fills``, ``signals``, ``trades``,
 ``bars``, ``faults`` (fields of the records of those names; NaN is NULL), ``equity`` (``strategy``
-is '' for the account), ``bad_events``, ``log`` and ``meta`` (JSON values).
+is '' for the account), ``alerts`` and ``deliveries`` (what became of them), ``bad_events``, ``log``
+and ``meta`` (JSON values).
 """

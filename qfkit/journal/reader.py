@@ -17,9 +17,11 @@ from qfkit.core.records import Fault
 from qfkit.errors import JournalError, JournalFormatError
 from qfkit.journal.schema import (
     ACCOUNT,
+    ALERTS,
     APPLICATION_ID,
     BAD_EVENTS,
     BARS,
+    DELIVERIES,
     FAULTS,
     FILLS,
     FORMAT,
@@ -27,7 +29,9 @@ from qfkit.journal.schema import (
     ORDERS,
     SIGNALS,
     TRADES,
+    Alert,
     BadEvent,
+    Delivery,
     LogEntry,
     Table,
 )
@@ -213,6 +217,16 @@ class JournalReader:
 
     def bad_events(self) -> list[BadEvent]:
         return self.records(BAD_EVENTS)
+
+    def alerts(self) -> list[Alert]:
+        return self.records(ALERTS) if self._has(ALERTS.name) else []
+
+    def deliveries(self) -> list[Delivery]:
+        return self.records(DELIVERIES) if self._has(DELIVERIES.name) else []
+
+    def _has(self, table: str) -> bool:
+        """Whether the table is there: a journal may be older than it."""
+        return next(self.query("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)), None) is not None
 
     def equity(self) -> list[tuple[float, ...]]:
         """The equity points as in ``Records.equity``: time_ns, account, then each strategy if several."""

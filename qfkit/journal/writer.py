@@ -15,13 +15,17 @@ from qfkit.errors import JournalError, JournalWriteError
 from qfkit.journal.lock import JournalLock
 from qfkit.journal.reader import BUSY_S, JournalReader
 from qfkit.journal.schema import (
+    ALERTS,
     APPLICATION_ID,
     BAD_EVENTS,
+    DELIVERIES,
     FORMAT,
     LOG,
     RECORD_TABLES,
     SCHEMA,
+    Alert,
     BadEvent,
+    Delivery,
     LogEntry,
     equity_rows,
     plain,
@@ -81,6 +85,10 @@ class JournalWriter:
         except JournalError:
             writer.abandon()
             raise
+        with writer._transaction() as connection:
+            # The journal may be older than these tables.
+            for table in (ALERTS, DELIVERIES):
+                connection.execute(table.create.replace("TABLE", "TABLE IF NOT EXISTS", 1))
         writer._names = tuple(strategies)
         return writer
 
@@ -133,6 +141,8 @@ class JournalWriter:
         feed_events: int = 0,
         bad_events: Sequence[BadEvent] = (),
         log: Sequence[LogEntry] = (),
+        alerts: Sequence[Alert] = (),
+        deliveries: Sequence[Delivery] = (),
         meta: Mapping[str, Any] | None = None,
     ) -> None:
         """Write a batch in one transaction. ``feed_events`` counts what the feed gave, bad events too.
@@ -160,6 +170,10 @@ class JournalWriter:
                 connection.executemany(BAD_EVENTS.insert(len(BAD_EVENTS.columns)), map(BAD_EVENTS.row, bad_events))
             if log:
                 connection.executemany(LOG.insert(len(LOG.columns)), map(LOG.row, log))
+            if alerts:
+                connection.executemany(ALERTS.insert(len(ALERTS.columns)), map(ALERTS.row, alerts))
+            if deliveries:
+                connection.executemany(DELIVERIES.insert(len(DELIVERIES.columns)), map(DELIVERIES.row, deliveries))
             if meta:
                 self._put_meta(meta)
         self.next_seq += len(events)
