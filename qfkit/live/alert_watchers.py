@@ -84,17 +84,24 @@ class Watcher:
 
     # -- for the kinds ---------------------------------------------------------------------------------
 
-    def _crosses(self, key: str, *, is_over: bool, is_back: bool) -> bool:
-        """Whether a level was reached just now: again only after it was left (``is_back``)."""
+    def _reached(self, key: str, time_ns: int, *, is_over: bool, is_back: bool) -> bool:
+        """Whether a level is to be told of now: not again before it was left (``is_back``).
+
+        What is reached too soon after the last alert is told when its time has come, if it is so still.
+        """
         if key in self._disarmed:
             if is_back:
                 self._disarmed.discard(key)
                 self.is_changed = True
             return False
-        if is_over:
-            self._disarmed.add(key)
-            self.is_changed = True
-        return is_over
+        if not is_over or self._is_too_soon(key, time_ns):
+            return False
+        self._disarmed.add(key)
+        return True
+
+    def _is_too_soon(self, key: str, time_ns: int) -> bool:
+        last_ns = self._last_ns.get(key)
+        return last_ns is not None and time_ns - last_ns < self._every_ns
 
     def _say(
         self,
@@ -106,13 +113,12 @@ class Watcher:
         strategy: str | None = None,
         value: float = nan,
         level: float = nan,
-    ) -> bool:
-        """Tell it, unless the rule spoke of the same thing too lately; whether it was told."""
-        last_ns = self._last_ns.get(key)
+    ) -> None:
+        """Tell it, or count it where the rule spoke of the same thing too lately."""
         self.is_changed = True
-        if last_ns is not None and time_ns - last_ns < self._every_ns:
+        if self._is_too_soon(key, time_ns):
             self._held_back[key] = self._held_back.get(key, 0) + 1
-            return False
+            return
         self._last_ns[key] = time_ns
         self._tell(
             self,
@@ -124,7 +130,6 @@ class Watcher:
             level=level,
             held_back=self._held_back.pop(key, 0),
         )
-        return True
 
 
 # -- prices ------------------------------------------------------------------------------------------
@@ -160,10 +165,9 @@ class _Level(PriceWatcher):
         signed = self._sign * price
         if self._disarmed:
             # With no margin, being at the level is not having left it.
-            if signed < self._back or (signed <= self._back < self._over):
-                self._crosses("", is_over=False, is_back=True)
-        elif signed >= self._over:
-            self._crosses("", is_over=True, is_back=False)
+            is_back = signed <= self._back and signed < self._over
+            self._reached("", clock_ns, is_over=False, is_back=is_back)
+        elif signed >= self._over and self._reached("", clock_ns, is_over=True, is_back=False):
             text = f"{symbol} at {figure(price)} is {self._word} {figure(self._level)}"
             self._say(clock_ns, text, symbol=symbol, value=price, level=self._level)
 
@@ -282,7 +286,7 @@ class _Burst(PriceWatcher):
             return
         times = (volumes.recent + volumes.current) / usual
         is_back = times < self._times * (1.0 - _BURST_MARGIN)
-        if self._crosses(symbol, is_over=times >= self._times, is_back=is_back):
+        if self._reached(symbol, clock_ns, is_over=times >= self._times, is_back=is_back):
             volume = figure(volumes.recent + volumes.current)
             text = f"{symbol} traded {volume} in {self._window_s:g} s, {times:.1f} times as much as before"
             self._say(clock_ns, text, key=symbol, symbol=symbol, value=times, level=self._times)
@@ -339,7 +343,6 @@ class _Fills(RecordWatcher):
                 symbol=last.symbol,
                 strategy=last.strategy,
                 value=price,
-                level=quantity,
             )
 
 
@@ -381,7 +384,7 @@ class _Silence(RecordWatcher):
             return
         for name in names if self.rule.strategy is None else (self.rule.strategy,):
             since_ns = clock_ns - heard.setdefault(name, clock_ns)
-            if self._crosses(name, is_over=since_ns >= self._after_ns, is_back=since_ns < self._after_ns):
+            if self._reached(name, clock_ns, is_over=since_ns >= self._after_ns, is_back=since_ns < self._after_ns):
                 text = f"{name} has wanted nothing for {span(since_ns / _SECOND_NS / 86_400.0)}"
                 value = since_ns / _SECOND_NS
                 self._say(clock_ns, text, key=name, strategy=name, value=value, level=self.rule.after_s)
@@ -430,7 +433,7 @@ class _Drawdown(RecordWatcher, SnapshotWatcher):
         if not self._peak > 0.0:
             return
         drawdown = 1.0 - equity / self._peak
-        if self._crosses("", is_over=drawdown >= self.rule.fraction, is_back=drawdown <= self._back):
+        if self._reached("", time_ns, is_over=drawdown >= self.rule.fraction, is_back=drawdown <= self._back):
             whose = f"{self.rule.strategy}: " if self.rule.strategy else ""
             text = f"{whose}drawdown {share(drawdown)}: equity {money(equity)}, peak {money(self._peak)}"
             self._say(time_ns, text, strategy=self.rule.strategy, value=drawdown, level=self.rule.fraction)
@@ -449,11 +452,13 @@ class _Limits(SnapshotWatcher):
                 continue
             used = value / limit
             key = f"{view.strategy or ''} {view.name}"
-            if self._crosses(key, is_over=used >= rule.share, is_back=used < rule.share * (1.0 - rule.margin)):
+            time_ns = snapshot.time_ns or now_ns
+            is_back = used < rule.share * (1.0 - rule.margin)
+            if self._reached(key, time_ns, is_over=used >= rule.share, is_back=is_back):
                 whose = f"{view.strategy}: " if view.strategy else ""
                 text = f"{whose}{view.name} at {share(used)} of its limit: {figure(value)} of {figure(limit)}"
                 strategy = view.strategy or None
-                self._say(snapshot.time_ns or now_ns, text, key=key, strategy=strategy, value=used, level=rule.share)
+                self._say(time_ns, text, key=key, strategy=strategy, value=used, level=rule.share)
 
 
 class _Stopped(SnapshotWatcher):
@@ -464,7 +469,7 @@ class _Stopped(SnapshotWatcher):
             if self.rule.strategy not in (None, view.name):
                 continue
             is_off = view.state != "running"
-            if self._crosses(view.name, is_over=is_off, is_back=not is_off):
+            if self._reached(view.name, now_ns, is_over=is_off, is_back=not is_off):
                 why = f": {view.fault}" if view.fault else ""
                 self._say(now_ns, f"{view.name} is {view.state}{why}", key=view.name, strategy=view.name)
 
@@ -477,7 +482,7 @@ class _Stopped(SnapshotWatcher):
 
 
 class _Stale(SnapshotWatcher):
-    """``_crosses`` holds what was told of; ``_since_ns`` when each thing began to be unwell."""
+    """``_disarmed`` holds what was told of; ``_since_ns`` when each thing began to be unwell."""
 
     rule: FeedStale
 
@@ -485,7 +490,6 @@ class _Stale(SnapshotWatcher):
         super().__init__(rule, tell)
         self._after_ns = round(rule.after_s * _SECOND_NS)
         self._since_ns: dict[str, int] = {}
-        self._states: dict[str, str] = {}
 
     def on_snapshot(self, snapshot: Snapshot, now_ns: int) -> None:
         feed = snapshot.feed
@@ -495,18 +499,17 @@ class _Stale(SnapshotWatcher):
         for key in self._since_ns.keys() - unwell.keys():
             lasted_ns = now_ns - self._since_ns.pop(key)
             if key in self._disarmed:
-                self._crosses(key, is_over=False, is_back=True)
+                self._disarmed.discard(key)
                 # Whoever was told that it stopped must hear that it goes on.
                 self._last_ns.pop(key, None)
                 text = f"{key or 'the feed'} is live again after {span(lasted_ns / _SECOND_NS / 86_400.0)}"
                 self._say(now_ns, text, key=key, symbol=key or None)
         for key, state in unwell.items():
             since_ns = now_ns - self._since_ns.setdefault(key, now_ns)
-            if since_ns >= self._after_ns and key not in self._disarmed:
+            if self._reached(key, now_ns, is_over=since_ns >= self._after_ns, is_back=False):
                 text = f"{key or 'the feed'} ({feed.name}) is {state}: no data for {span(since_ns / _SECOND_NS / 86_400.0)}"
                 value = since_ns / _SECOND_NS
-                if self._say(now_ns, text, key=key, symbol=key or None, value=value, level=self.rule.after_s):
-                    self._crosses(key, is_over=True, is_back=False)
+                self._say(now_ns, text, key=key, symbol=key or None, value=value, level=self.rule.after_s)
 
     def _unwell(self, feed: FeedView) -> dict[str, str]:
         """What gives no data, with its state; "" is the feed as a whole, and then its symbols are not named too."""
@@ -533,7 +536,7 @@ class Asked(Watcher):
 
     def on_answer(self, answer: object, now_ns: int) -> None:
         is_true = bool(answer)
-        if self._crosses("", is_over=is_true, is_back=not is_true):
+        if self._reached("", now_ns, is_over=is_true, is_back=not is_true):
             self._say(now_ns, answer if isinstance(answer, str) else self.rule.text or self.title)
 
 

@@ -32,6 +32,8 @@ from qfkit.journal.reader import JournalReader
 from qfkit.journal.recorded import Recorded
 from qfkit.journal.schema import BadEvent
 from qfkit.journal.writer import JournalWriter
+from qfkit.live.alerting import Alerting
+from qfkit.live.alerts import AlertDesk
 from qfkit.live.pipeline import Pipeline
 from qfkit.live.plan import SessionPlan, check_storable
 from qfkit.live.registry import new_journal_path, running, start_lock
@@ -51,9 +53,10 @@ _logger = logging.getLogger("qfkit.session")
 _TEND_S = 0.25
 _LOOK_S = 0.1
 _STOP_S = 30.0
+_LAST_ALERTS_S = 3.0
 
 
-class Session:
+class Session(Alerting):
     """Strategies that trade on paper on a feed, on a thread of their own. Made by :func:`paper`.
 
     ``state`` is created, running, paused, stopped (ended), failed (see ``error``) or interrupted
@@ -70,6 +73,7 @@ class Session:
         resumed: Path | None = None,
         skip: int = 0,
         past: Past | None = None,
+        alerts: AlertDesk | None = None,
     ) -> None:
         self.name = plan.name
         self.feed = feed
@@ -80,7 +84,8 @@ class Session:
         self._is_resumed = resumed is not None
         self._skip = skip
         self._past = past
-        self._pipeline = Pipeline(plan.name, plan.engine() if engine is None else engine, feed.label)
+        self._pipeline = Pipeline(plan.name, plan.engine() if engine is None else engine, feed.label, alerts)
+        self._pipeline.now_ns = feed.now_ns
         self._future: concurrent.futures.Future[None] | None = None
         self._tending_error: QfkitError | None = None
         self._is_stopping = False
@@ -102,6 +107,7 @@ class Session:
             if former is not None:
                 _logger.info("the running session %s is stopped and replaced", self.name)
                 former.stop()
+            self._pipeline.alerts.open(self.name)
             self._pipeline.begin(self._open_journal())
             running[self.name] = self
             self._future = runner.submit(self._run())
@@ -127,6 +133,7 @@ class Session:
                 "timeframe": self.feed.timeframe,
                 "recipe": self.feed.recipe(),
             },
+            **self._pipeline.alerts.as_meta(),
             "created_ns": time.time_ns(),
             "python": sys.version.split()[0],
         }
@@ -165,10 +172,12 @@ class Session:
             if running.get(self.name) is self:
                 del running[self.name]
             if self._is_leaving:
+                await pipeline.last_alerts("", "", _LAST_ALERTS_S)
                 pipeline.leave()
             else:
                 # The last word of the ledger; the tender looks now and then only.
                 pipeline.show(self.feed.view())
+                await pipeline.last_alerts(state, error, _LAST_ALERTS_S)
                 pipeline.end(state, error)
             if error:
                 _logger.error("the session %s failed: %s", self.name, error)
