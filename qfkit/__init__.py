@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qfkit import errors, feeds
+    from qfkit import alerts, errors, feeds
     from qfkit.core import sizing
     from qfkit.core.costs import Commission, Costs
     from qfkit.core.engine import Engine
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
         MovingAverageCrossover,
         RealTimeMovingAverageCrossover,
     )
+    from qfkit.watch_list import watch
 
 __all__ = [
     "ADX",
@@ -137,6 +138,7 @@ __all__ = [
     "YahooFeed",
     "YahooFinanceWebSocket",
     "ZScore",
+    "alerts",
     "allow_nested_loops",
     "backtest",
     "errors",
@@ -149,6 +151,7 @@ __all__ = [
     "sessions",
     "signal",
     "sizing",
+    "watch",
 ]
 
 _NAMES = {
@@ -215,8 +218,9 @@ _NAMES = {
         "MovingAverageCrossover",
         "RealTimeMovingAverageCrossover",
     ),
+    "qfkit.watch_list": ("watch",),
 }
-_MODULES = {"errors": "qfkit.errors", "feeds": "qfkit.feeds", "sizing": "qfkit.core.sizing"}
+_MODULES = {"alerts": "qfkit.alerts", "errors": "qfkit.errors", "feeds": "qfkit.feeds", "sizing": "qfkit.core.sizing"}
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 

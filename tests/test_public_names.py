@@ -17,7 +17,7 @@ Engine FailoverFeed Fill Flatten Gap Heartbeat Hours Indicator Instrument MACD M
 OnBalanceVolume Order OrderStatus OrderType Param Pause Price QfkitError Quote RSI RateOfChange
 RealTimeMovingAverageCrossover ReplayFeed Result Resume RiskLimits SMA Session SetParameters Side Signal Snapshot
 StandardDeviation Stochastic Stop Strategy SwapStrategy SyntheticFeed Tick TimeInForce Trade VWAP WMA YahooFeed YahooFinanceWebSocket ZScore
-allow_nested_loops backtest errors feeds history paper resume run sample sessions signal sizing
+alerts allow_nested_loops backtest errors feeds history paper resume run sample sessions signal sizing watch
 """.split()  # noqa: SIM905
 
 HEAVY = ("pandas", "ipywidgets", "bqplot", "yfinance", "pyarrow", "httpx", "picows", "rich", "IPython", "bokeh")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["heard", "host_of", "quiet", "scheme_of", "struck_out", "without_addresses"]
+__all__ = ["heard", "hide", "host_of", "quiet", "scheme_of", "struck_out", "without_addresses"]
 
 # These write the addresses that they ask, some at the level INFO.
 _LOGGERS = (
@@ -23,6 +23,9 @@ _LOGGERS = (
     "urllib3.util.retry",
 )
 _SHORTEST = 3
+# Longer pieces are no words that a log would hold for another reason.
+_TELLING = 8
+_hidden: set[str] = set()
 
 
 class _Here(threading.local):
@@ -34,21 +37,26 @@ _here = _Here()
 
 
 def _filter(record: logging.LogRecord) -> bool:
-    """Whether a record may pass; on a thread that is quiet none does."""
+    """Whether a record may pass: on a thread that is quiet none does, elsewhere none with a piece of a secret in it."""
     if not _here.depth:
-        return True
+        text = record.getMessage()
+        return not any(piece in text for piece in _hidden)
     if _here.lines is not None and record.levelno >= logging.WARNING:
         _here.lines.append(record.getMessage())
     return False
 
 
+def hide(url: str) -> None:
+    """From now on no log of an HTTP library shows a piece of this address, on whatever thread."""
+    _hidden.update(piece for piece in _pieces(url) if len(piece) >= _TELLING and piece != host_of(url))
+    for name in _LOGGERS:
+        # Adding it twice changes nothing.
+        logging.getLogger(name).addFilter(_filter)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Meanwhile what HTTP libraries log on this thread goes nowhere."""
-    for name in _LOGGERS:
-        logger = logging.getLogger(name)
-        # Adding it twice changes nothing.
-        logger.addFilter(_filter)
+    """Meanwhile what HTTP libraries log on this thread goes nowhere, for addresses that are hidden."""
     _here.depth += 1
     try:
         yield
@@ -84,12 +92,15 @@ def host_of(url: str) -> str:
 
 def struck_out(text: str, url: str) -> str:
     """A text with every piece of an address in it struck out, as it is and decoded; the scheme may stay."""
-    rest = url.partition("://")[2] or url
-    pieces = {piece for form in (rest, unquote(rest)) for piece in (form, *re.split(r"[/?&=:@#,;\s]+", form))}
-    for piece in sorted(pieces, key=len, reverse=True):
+    for piece in sorted(_pieces(url), key=len, reverse=True):
         if len(piece) >= _SHORTEST:
             text = re.sub(re.escape(piece), "***", text, flags=re.IGNORECASE)
     return text
+
+
+def _pieces(url: str) -> set[str]:
+    rest = url.partition("://")[2] or url
+    return {piece for form in (rest, unquote(rest)) for piece in (form, *re.split(r"[/?&=:@#,;\s]+", form))}
 
 
 def without_addresses(text: str) -> str:

@@ -20,7 +20,7 @@ from qfkit.core.wording import utc_time
 from qfkit.errors import ParameterError
 from qfkit.feeds.connection import is_loopback, retry_after_s
 from qfkit.journal.schema import Alert
-from qfkit.live.alert_secrets import heard, host_of, quiet, scheme_of, struck_out
+from qfkit.live.alert_secrets import heard, hide, host_of, quiet, scheme_of, struck_out
 
 __all__ = ["Apprise", "Callback", "LogFile", "Notebook", "Sink", "Terminal", "Undelivered", "Webhook", "as_sinks"]
 
@@ -190,6 +190,7 @@ class Webhook(Sink):
         _check_attempts(attempts, backoff_s)
         if not 0.0 < timeout_s < float("inf"):
             raise ParameterError(f"Webhook(timeout_s={timeout_s!r}): it must be above zero")
+        hide(url)
         self._url = url
         self._headers = dict(headers or {})
         self._body = body
@@ -257,10 +258,11 @@ class Apprise(Sink):
                 f"alerts to {scheme or 'this address'}:// go through the library apprise: pip install 'qfkit[alerts]'"
             ) from None
         _check_attempts(attempts, backoff_s)
-        self._target = apprise.Apprise()
+        hide(url)
         with quiet():
-            is_known = bool(scheme) and self._target.add(url)
-        if not is_known:
+            # The service itself: Apprise's own notify() hands over to a further thread.
+            self._service = apprise.Apprise.instantiate(url) if scheme else None
+        if self._service is None:
             raise ParameterError(
                 f"apprise does not know the address {scheme or '...'}://..., or lacks something in it: "
                 "see https://github.com/caronc/apprise/wiki"
@@ -272,7 +274,7 @@ class Apprise(Sink):
     def deliver(self, alert: Alert, session: str) -> None:
         with heard() as lines:
             try:
-                is_well = bool(self._target.notify(body=line_of(alert, session), title=f"{session}: {alert.rule}"))
+                is_well = bool(self._service.notify(body=line_of(alert, session), title=f"{session}: {alert.rule}"))
             except Exception as error:  # noqa: BLE001 - its services raise what they will, and the text may hold the address
                 raise Undelivered(f"apprise raised {type(error).__name__}") from None
         if not is_well:

@@ -1,0 +1,67 @@
+"""A watch list: symbols and alerts on them, as a session without a strategy."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from qfkit.errors import ParameterError
+from qfkit.feed_names import named_feed
+from qfkit.feeds.base import Feed
+from qfkit.live.paper import paper
+from qfkit.live.session import Session
+from qfkit.live.watch_only import WatchOnly
+
+__all__ = ["watch", "watch_session"]
+
+
+def watch(
+    symbols: str | Sequence[str],
+    *,
+    alerts: object = (),
+    notify: object = None,
+    feed: Feed | str | None = None,
+    name: str = "watch",
+    timeframe: str | None = None,
+    journal: Path | str | None = None,
+) -> Session:
+    """Watch symbols and start at once: a session with alerts and no strategy, with a journal like any other.
+
+    - ``alerts`` and ``notify`` as in :func:`~qfkit.paper`; of a rule's symbols only those that are
+      watched are ever seen.
+    - ``feed`` None takes Binance for crypto pairs and Yahoo for all else; or a feed, or its name as the
+      command line has it ("synthetic", "sample", a recording's path).
+    - ``name``: starting a second session of a name stops the first.
+
+    Raises :class:`ParameterError` for a rule on a symbol that is not watched, and :class:`FeedError`
+    where no provider answers.
+    """
+    return watch_session(
+        symbols, alerts=alerts, notify=notify, feed=feed, name=name, timeframe=timeframe, journal=journal
+    ).start()
+
+
+def watch_session(
+    symbols: str | Sequence[str],
+    *,
+    alerts: object,
+    notify: object,
+    feed: Feed | str | None,
+    name: str = "watch",
+    timeframe: str | None = None,
+    journal: Path | str | None = None,
+) -> Session:
+    """As :func:`watch`, and not started yet."""
+    wanted = (symbols,) if isinstance(symbols, str) else tuple(symbols)
+    source = feed if isinstance(feed, Feed) else named_feed("auto" if feed is None else feed, wanted)[0]
+    missing = [symbol for symbol in wanted if source.symbols and symbol not in source.symbols]
+    if missing:
+        raise ParameterError(f"{', '.join(missing)}: not a symbol of {source.label} ({', '.join(source.symbols)})")
+    session = paper(
+        WatchOnly(), source, timeframe=timeframe, name=name, journal=journal, alerts=alerts, notify=notify
+    )
+    for rule in session.alert_rules.values():
+        symbol = getattr(rule, "symbol", None)
+        if symbol is not None and source.symbols and symbol not in source.symbols:
+            raise ParameterError(
+                f"the rule {rule.title!r} is on {symbol}, which is not watched: {', '.join(source.symbols)}"
+            )
+    return session
