@@ -44,6 +44,7 @@ def _run(arguments: list[str]) -> int:
         "realtime": _realtime,
         "status": _status,
         "stream": _stream,
+        "watch": _watch,
     }
     return commands[given.command](given)
 
@@ -110,6 +111,32 @@ def _stream(given: argparse.Namespace) -> int:
         print_stream(feed, interruption, seconds=seconds, quotes=given.quotes)
         if given.record is not None:
             say(f"recorded; to play it: qfkit stream --feed {shlex.quote(given.record)}")
+    return 0
+
+
+def _watch(given: argparse.Namespace) -> int:
+    from qfkit.feed_names import named_feed
+    from qfkit.watch_list import given_rules, summary_line, watch_session
+    from qfkit.watching import Interruption, say, watch
+
+    with Interruption().listening() as interruption:
+        feed, why = named_feed(given.feed, given.symbols, speed=given.speed)
+        rules = given_rules(
+            feed.symbols,
+            above=given.above,
+            below=given.below,
+            move=given.move,
+            volume=given.volume,
+            window_s=given.window,
+            every_s=given.every,
+        )
+        session = watch_session(
+            given.symbols, alerts=rules, notify=given.notify, feed=feed, name=given.name, journal=given.journal
+        )
+        say(f"{why}; {', '.join(session.alert_rules)}")
+        seconds = None if given.duration is None else given.duration * 60.0
+        watch(session, interruption, seconds=seconds, plain=given.plain)
+        say(summary_line(session))
     return 0
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from qfkit.errors import ParameterError
 from qfkit.feed_names import named_feed
 from qfkit.feeds.base import Feed
+from qfkit.journal.reader import JournalReader
+from qfkit.live.alert_rules import FeedGap, FeedStale, PriceAbove, PriceBelow, PriceMove, Rule, VolumeBurst
 from qfkit.live.paper import paper
 from qfkit.live.session import Session
 from qfkit.live.watch_only import WatchOnly
 
-__all__ = ["watch", "watch_session"]
+__all__ = ["given_rules", "summary_line", "watch", "watch_session"]
 
 
 def watch(
@@ -55,9 +57,7 @@ def watch_session(
     missing = [symbol for symbol in wanted if source.symbols and symbol not in source.symbols]
     if missing:
         raise ParameterError(f"{', '.join(missing)}: not a symbol of {source.label} ({', '.join(source.symbols)})")
-    session = paper(
-        WatchOnly(), source, timeframe=timeframe, name=name, journal=journal, alerts=alerts, notify=notify
-    )
+    session = paper(WatchOnly(), source, timeframe=timeframe, name=name, journal=journal, alerts=alerts, notify=notify)
     for rule in session.alert_rules.values():
         symbol = getattr(rule, "symbol", None)
         if symbol is not None and source.symbols and symbol not in source.symbols:
@@ -65,3 +65,45 @@ def watch_session(
                 f"the rule {rule.title!r} is on {symbol}, which is not watched: {', '.join(source.symbols)}"
             )
     return session
+
+
+def given_rules(
+    symbols: Sequence[str],
+    *,
+    above: Sequence[tuple[str | None, float]],
+    below: Sequence[tuple[str | None, float]],
+    move: float | None,
+    volume: float | None,
+    window_s: float | None,
+    every_s: float,
+) -> list[Rule]:
+    """The rules of a command line. A level without a symbol is of the only one; the feed's own are always there."""
+    rules: list[Rule] = []
+    for kind, levels in ((PriceAbove, above), (PriceBelow, below)):
+        for symbol, price in levels:
+            if symbol is None and len(symbols) != 1:
+                word = "above" if kind is PriceAbove else "below"
+                raise ParameterError(
+                    f"--{word} {price:g}: of which symbol? With several write it, as in "
+                    f"--{word} {symbols[0] if symbols else 'BTCUSDT'}={price:g}"
+                )
+            rules.append(kind(symbol or symbols[0], price, every_s=every_s))
+    if move is not None:
+        rules.append(PriceMove(None, move, window_s=window_s or 300.0, every_s=every_s))
+    if volume is not None:
+        window = window_s or 60.0
+        rules.append(VolumeBurst(None, volume, window_s=window, over_s=20.0 * window, every_s=every_s))
+    return [*rules, FeedStale(every_s=every_s), FeedGap(every_s=every_s)]
+
+
+def summary_line(session: Session) -> str:
+    """What a watch came to, in one line."""
+    assert session.journal_path is not None
+    with JournalReader(session.journal_path) as reader:
+        count, failed = (
+            len(reader.alerts()),
+            [one for one in reader.deliveries() if one.outcome in ("failed", "dropped")],
+        )
+    alerts = f"{count:,} alert{'' if count == 1 else 's'}"
+    lost = f", {len(failed):,} not delivered" if failed else ""
+    return f"{alerts}{lost} in {session.snapshot.events:,} events; journal {session.journal_path}"

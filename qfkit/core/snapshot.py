@@ -129,6 +129,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     feed: FeedView | None = None
     messages: tuple[tuple[int, str], ...] = ()
     journal_path: str = ""
+    is_watch_list: bool = False
+    """Whether it only watches: no strategy, so no book worth showing."""
 
     @property
     def pnl(self) -> float:

@@ -149,7 +149,7 @@ class Notebook(Sink):
 
         lines = "<br>".join(f"&#128276; {escape(line)}" for line in self._newest)
         page = {"text/html": f"<div>{lines}</div>", "text/plain": "\n".join(self._newest)}
-        display(page, raw=True, display_id=self._display_id, update=is_update)
+        display(page, raw=True, display_id=self._display_id, update=is_update)  # type: ignore[no-untyped-call]
 
     def recipe(self) -> str:
         return "notebook"
@@ -261,12 +261,13 @@ class Apprise(Sink):
         hide(url)
         with quiet():
             # The service itself: Apprise's own notify() hands over to a further thread.
-            self._service = apprise.Apprise.instantiate(url) if scheme else None
-        if self._service is None:
+            service = apprise.Apprise.instantiate(url) if scheme else None
+        if service is None:
             raise ParameterError(
                 f"apprise does not know the address {scheme or '...'}://..., or lacks something in it: "
                 "see https://github.com/caronc/apprise/wiki"
             )
+        self._service = service
         self._url = url
         self.attempts, self.backoff_s, self.per_minute = attempts, backoff_s, per_minute
         self.label = f"apprise {scheme}"

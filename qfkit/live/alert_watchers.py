@@ -1,21 +1,13 @@
-"""The state of alert rules: one watcher a rule, which sees what its rule is about and nothing else.
+"""Watchers of the book, the strategies and the feed, and which watcher a rule has."""
 
-A watcher says by its hooks what it wants to see: ``on_price`` and ``on_gap`` (events),
-``on_records`` (what the engine made of them), ``on_snapshot``. All are called on the session's
-thread with what is in the journal, or will be in the same transaction as the alert.
-"""
+from math import isfinite
+from typing import Any
 
-from collections import deque
-from collections.abc import Mapping
-from math import isfinite, nan
-from typing import Any, Protocol
-
-from qfkit.core.events import Gap
 from qfkit.core.orders import Fill, OrderStatus
 from qfkit.core.portfolio import total
 from qfkit.core.records import Records
 from qfkit.core.snapshot import FeedView, Snapshot
-from qfkit.core.wording import money, percent, share, span, utc_time
+from qfkit.core.wording import money, share, span
 from qfkit.live.alert_rules import (
     Drawdown,
     FeedGap,
@@ -33,292 +25,15 @@ from qfkit.live.alert_rules import (
     When,
     figure,
 )
+from qfkit.live.price_watchers import BurstWatcher, GapWatcher, LevelWatcher, MoveWatcher
+from qfkit.live.watcher_base import SECOND_NS, RecordWatcher, SnapshotWatcher, Teller, Watcher
 
-__all__ = ["Teller", "Watcher", "watcher_of"]
+__all__ = ["Asked", "watcher_of"]
 
-_SECOND_NS = 1_000_000_000
 _WELL = frozenset({"live", "backfilling", "running", "closed"})
-_STEPS = 10
-_BURST_MARGIN = 0.2
-
-
-class Teller(Protocol):
-    """Takes what a watcher has to say."""
-
-    def __call__(
-        self,
-        watcher: "Watcher",
-        time_ns: int,
-        text: str,
-        *,
-        symbol: str | None,
-        strategy: str | None,
-        value: float,
-        level: float,
-        held_back: int,
-    ) -> None: ...
-
-
-class Watcher:
-    """One rule's state: which of its levels are left behind (``disarmed``), and when it last spoke."""
-
-    def __init__(self, rule: Rule, tell: Teller) -> None:
-        self.rule = rule
-        self.title = rule.title
-        self.is_changed = False
-        self._tell = tell
-        self._disarmed: set[str] = set()
-        self._last_ns: dict[str, int] = {}
-        self._held_back: dict[str, int] = {}
-        self._every_ns = round(rule.every_s * _SECOND_NS)
-
-    # -- kept in the journal, so that a resumed session does not say everything again -----------------
-
-    @property
-    def state(self) -> dict[str, Any]:
-        return {"disarmed": sorted(self._disarmed), "last_ns": self._last_ns, "held_back": self._held_back}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self._disarmed = set(state["disarmed"])
-        self._last_ns, self._held_back = dict(state["last_ns"]), dict(state["held_back"])
-
-    # -- for the kinds ---------------------------------------------------------------------------------
-
-    def _reached(self, key: str, time_ns: int, *, is_over: bool, is_back: bool) -> bool:
-        """Whether a level is to be told of now: not again before it was left (``is_back``).
-
-        What is reached too soon after the last alert is told when its time has come, if it is so still.
-        """
-        if key in self._disarmed:
-            if is_back:
-                self._disarmed.discard(key)
-                self.is_changed = True
-            return False
-        if not is_over or self._is_too_soon(key, time_ns):
-            return False
-        self._disarmed.add(key)
-        return True
-
-    def _is_too_soon(self, key: str, time_ns: int) -> bool:
-        last_ns = self._last_ns.get(key)
-        return last_ns is not None and time_ns - last_ns < self._every_ns
-
-    def _say(
-        self,
-        time_ns: int,
-        text: str,
-        *,
-        key: str = "",
-        symbol: str | None = None,
-        strategy: str | None = None,
-        value: float = nan,
-        level: float = nan,
-    ) -> None:
-        """Tell it, or count it where the rule spoke of the same thing too lately."""
-        self.is_changed = True
-        if self._is_too_soon(key, time_ns):
-            self._held_back[key] = self._held_back.get(key, 0) + 1
-            return
-        self._last_ns[key] = time_ns
-        self._tell(
-            self,
-            time_ns,
-            text,
-            symbol=symbol,
-            strategy=strategy,
-            value=value,
-            level=level,
-            held_back=self._held_back.pop(key, 0),
-        )
-
-
-# -- prices ------------------------------------------------------------------------------------------
-
-
-class PriceWatcher(Watcher):
-    """Sees every price of its ``symbol`` (None: of each) in the order of receipt."""
-
-    symbol: str | None
-
-    def on_price(self, symbol: str, price: float, size: float, time_ns: int, clock_ns: int) -> None:
-        """A trade; ``time_ns`` is the exchange's time, ``clock_ns`` that of the receipt."""
-        raise NotImplementedError
-
-    def on_past_bar(self, symbol: str, volume: float, time_ns: int) -> None:
-        """A bar of the warm-up, which tells nothing."""
-
-    def on_gap(self, gap: Gap) -> None:
-        """Events are missing here."""
-
-
-class _Level(PriceWatcher):
-    def __init__(self, rule: PriceAbove | PriceBelow, tell: Teller) -> None:
-        super().__init__(rule, tell)
-        self.symbol = rule.symbol
-        self._level = rule.price
-        self._sign = sign = 1.0 if isinstance(rule, PriceAbove) else -1.0
-        self._word = "above" if sign > 0.0 else "below"
-        self._over = sign * rule.price
-        self._back = sign * rule.price * (1.0 - sign * rule.margin)
-
-    def on_price(self, symbol: str, price: float, size: float, time_ns: int, clock_ns: int) -> None:
-        signed = self._sign * price
-        if self._disarmed:
-            # With no margin, being at the level is not having left it.
-            is_back = signed <= self._back and signed < self._over
-            self._reached("", clock_ns, is_over=False, is_back=is_back)
-        elif signed >= self._over and self._reached("", clock_ns, is_over=True, is_back=False):
-            text = f"{symbol} at {figure(price)} is {self._word} {figure(self._level)}"
-            self._say(clock_ns, text, symbol=symbol, value=price, level=self._level)
-
-
-class _Window:
-    """The lowest and the highest price of the last moments, each step in constant time on the average."""
-
-    def __init__(self, window_ns: int) -> None:
-        self._window_ns = window_ns
-        self.lows: deque[tuple[int, float]] = deque()
-        self.highs: deque[tuple[int, float]] = deque()
-        self._newest_ns = 0
-
-    def add(self, time_ns: int, price: float) -> bool:
-        """Take a price in; false for one that is older than the window."""
-        newest_ns = self._newest_ns = max(self._newest_ns, time_ns)
-        first_ns = newest_ns - self._window_ns
-        if time_ns < first_ns:
-            return False
-        lows, highs = self.lows, self.highs
-        while lows and lows[-1][1] >= price:
-            lows.pop()
-        while highs and highs[-1][1] <= price:
-            highs.pop()
-        lows.append((newest_ns, price))
-        highs.append((newest_ns, price))
-        while lows[0][0] < first_ns:
-            lows.popleft()
-        while highs[0][0] < first_ns:
-            highs.popleft()
-        return True
-
-    def restart(self) -> None:
-        """From the newest price on."""
-        for side in (self.lows, self.highs):
-            while len(side) > 1:
-                side.popleft()
-
-
-class _Move(PriceWatcher):
-    def __init__(self, rule: PriceMove, tell: Teller) -> None:
-        super().__init__(rule, tell)
-        self.symbol = rule.symbol
-        self._fraction = rule.fraction
-        self._window_ns = round(rule.window_s * _SECOND_NS)
-        self._windows: dict[str, _Window] = {}
-
-    def on_price(self, symbol: str, price: float, size: float, time_ns: int, clock_ns: int) -> None:
-        window = self._windows.get(symbol)
-        if window is None:
-            window = self._windows[symbol] = _Window(self._window_ns)
-        if not window.add(time_ns, price):
-            return
-        (low_ns, low), (high_ns, high) = window.lows[0], window.highs[0]
-        rise, fall = price / low - 1.0, 1.0 - price / high
-        if rise >= self._fraction or fall >= self._fraction:
-            moved, since_ns, begin = (rise, low_ns, low) if rise >= fall else (-fall, high_ns, high)
-            window.restart()
-            lasted = span(max(0, time_ns - since_ns) / _SECOND_NS / 86_400.0)
-            text = f"{symbol} moved {percent(moved)} in {lasted}, from {figure(begin)} to {figure(price)}"
-            self._say(clock_ns, text, key=symbol, symbol=symbol, value=moved, level=self._fraction)
-
-
-class _Volumes:
-    """Volume by steps of a tenth of the window; the newest step is still filling."""
-
-    def __init__(self, step_ns: int, steps: int) -> None:
-        self.step_ns = step_ns
-        self.closed: deque[float] = deque(maxlen=steps)
-        self.step: int | None = None
-        self.current = self.recent = self.before = 0.0
-
-    def add(self, time_ns: int, size: float) -> None:
-        step = time_ns // self.step_ns
-        if self.step is None:
-            self.step = step
-        elif step > self.step:
-            self.closed.append(self.current)
-            self.closed.extend([0.0] * min(step - self.step - 1, self.closed.maxlen or 0))
-            self.step, self.current = step, 0.0
-            steps = list(self.closed)
-            self.recent, self.before = total(steps[1 - _STEPS :]), total(steps[: 1 - _STEPS])
-        self.current += size
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.closed) == self.closed.maxlen
-
-
-class _Burst(PriceWatcher):
-    def __init__(self, rule: VolumeBurst, tell: Teller) -> None:
-        super().__init__(rule, tell)
-        self.symbol = rule.symbol
-        self._times, self._window_s = rule.times, rule.window_s
-        self._step_ns = max(1, round(rule.window_s * _SECOND_NS / _STEPS))
-        self._windows = rule.over_s / rule.window_s
-        self._steps = round(self._windows * _STEPS) + _STEPS - 1
-        self._volumes: dict[str, _Volumes] = {}
-
-    def _add(self, symbol: str, size: float, time_ns: int) -> _Volumes:
-        volumes = self._volumes.get(symbol)
-        if volumes is None:
-            volumes = self._volumes[symbol] = _Volumes(self._step_ns, self._steps)
-        volumes.add(time_ns, size)
-        return volumes
-
-    def on_past_bar(self, symbol: str, volume: float, time_ns: int) -> None:
-        self._add(symbol, volume, time_ns - 1)
-
-    def on_price(self, symbol: str, price: float, size: float, time_ns: int, clock_ns: int) -> None:
-        if not size > 0.0:
-            return
-        volumes = self._add(symbol, size, time_ns)
-        usual = volumes.before / self._windows
-        if not volumes.is_full or not usual > 0.0:
-            return
-        times = (volumes.recent + volumes.current) / usual
-        is_back = times < self._times * (1.0 - _BURST_MARGIN)
-        if self._reached(symbol, clock_ns, is_over=times >= self._times, is_back=is_back):
-            volume = figure(volumes.recent + volumes.current)
-            text = f"{symbol} traded {volume} in {self._window_s:g} s, {times:.1f} times as much as before"
-            self._say(clock_ns, text, key=symbol, symbol=symbol, value=times, level=self._times)
-
-    def on_gap(self, gap: Gap) -> None:
-        self._volumes.pop(gap.symbol, None)
-
-
-class _Gaps(PriceWatcher):
-    """Sees no price, only the gaps."""
-
-    def __init__(self, rule: FeedGap, tell: Teller) -> None:
-        super().__init__(rule, tell)
-        self.symbol = rule.symbol
-
-    def on_gap(self, gap: Gap) -> None:
-        lacks = "" if gap.missing is None else f", {gap.missing:,} events"
-        why = f": {gap.reason}" if gap.reason else ""
-        seconds = max(0, gap.end_ns - gap.start_ns) / _SECOND_NS
-        text = f"{gap.symbol} lacks {span(seconds / 86_400.0)} from {utc_time(gap.start_ns)} UTC on{lacks}{why}"
-        self._say(gap.received_ns, text, key=gap.symbol, symbol=gap.symbol, value=seconds)
 
 
 # -- the book and the strategies ---------------------------------------------------------------------
-
-
-class RecordWatcher(Watcher):
-    """Sees what the engine made of each batch."""
-
-    def on_records(self, records: Records, names: tuple[str, ...], clock_ns: int, warm_ns: int) -> None:
-        """``names`` are the strategies in the order of the equity rows; until ``warm_ns`` was warm-up."""
-        raise NotImplementedError
 
 
 class _Fills(RecordWatcher):
@@ -372,7 +87,7 @@ class _Silence(RecordWatcher):
 
     def __init__(self, rule: StrategySilent, tell: Teller) -> None:
         super().__init__(rule, tell)
-        self._after_ns = round(rule.after_s * _SECOND_NS)
+        self._after_ns = round(rule.after_s * SECOND_NS)
         self._heard_ns: dict[str, int] = {}
 
     def on_records(self, records: Records, names: tuple[str, ...], clock_ns: int, warm_ns: int) -> None:
@@ -385,20 +100,9 @@ class _Silence(RecordWatcher):
         for name in names if self.rule.strategy is None else (self.rule.strategy,):
             since_ns = clock_ns - heard.setdefault(name, clock_ns)
             if self._reached(name, clock_ns, is_over=since_ns >= self._after_ns, is_back=since_ns < self._after_ns):
-                text = f"{name} has wanted nothing for {span(since_ns / _SECOND_NS / 86_400.0)}"
-                value = since_ns / _SECOND_NS
+                text = f"{name} has wanted nothing for {span(since_ns / SECOND_NS / 86_400.0)}"
+                value = since_ns / SECOND_NS
                 self._say(clock_ns, text, key=name, strategy=name, value=value, level=self.rule.after_s)
-
-
-class SnapshotWatcher(Watcher):
-    """Sees each snapshot, some four to ten a second."""
-
-    def on_snapshot(self, snapshot: Snapshot, now_ns: int) -> None:
-        """``now_ns`` is the time by the feed's clock: the engine's stands still while nothing comes."""
-        raise NotImplementedError
-
-    def on_end(self, session: str, state: str, error: str, now_ns: int) -> None:
-        """The session ended in this state."""
 
 
 class _Drawdown(RecordWatcher, SnapshotWatcher):
@@ -488,7 +192,7 @@ class _Stale(SnapshotWatcher):
 
     def __init__(self, rule: FeedStale, tell: Teller) -> None:
         super().__init__(rule, tell)
-        self._after_ns = round(rule.after_s * _SECOND_NS)
+        self._after_ns = round(rule.after_s * SECOND_NS)
         self._since_ns: dict[str, int] = {}
 
     def on_snapshot(self, snapshot: Snapshot, now_ns: int) -> None:
@@ -502,13 +206,15 @@ class _Stale(SnapshotWatcher):
                 self._disarmed.discard(key)
                 # Whoever was told that it stopped must hear that it goes on.
                 self._last_ns.pop(key, None)
-                text = f"{key or 'the feed'} is live again after {span(lasted_ns / _SECOND_NS / 86_400.0)}"
+                text = f"{key or 'the feed'} is live again after {span(lasted_ns / SECOND_NS / 86_400.0)}"
                 self._say(now_ns, text, key=key, symbol=key or None)
         for key, state in unwell.items():
             since_ns = now_ns - self._since_ns.setdefault(key, now_ns)
             if self._reached(key, now_ns, is_over=since_ns >= self._after_ns, is_back=False):
-                text = f"{key or 'the feed'} ({feed.name}) is {state}: no data for {span(since_ns / _SECOND_NS / 86_400.0)}"
-                value = since_ns / _SECOND_NS
+                text = (
+                    f"{key or 'the feed'} ({feed.name}) is {state}: no data for {span(since_ns / SECOND_NS / 86_400.0)}"
+                )
+                value = since_ns / SECOND_NS
                 self._say(now_ns, text, key=key, symbol=key or None, value=value, level=self.rule.after_s)
 
     def _unwell(self, feed: FeedView) -> dict[str, str]:
@@ -541,11 +247,11 @@ class Asked(Watcher):
 
 
 _KINDS: dict[type[Rule], Any] = {
-    PriceAbove: _Level,
-    PriceBelow: _Level,
-    PriceMove: _Move,
-    VolumeBurst: _Burst,
-    FeedGap: _Gaps,
+    PriceAbove: LevelWatcher,
+    PriceBelow: LevelWatcher,
+    PriceMove: MoveWatcher,
+    VolumeBurst: BurstWatcher,
+    FeedGap: GapWatcher,
     Filled: _Fills,
     OrderRejected: _Rejections,
     StrategySilent: _Silence,

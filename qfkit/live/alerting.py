@@ -83,7 +83,8 @@ class Alerting:
             last.setdefault(one.alert_id, {})[one.sink] = one.outcome
         frame = _frame(alerts, Alert)
         frame["delivered"] = [
-            ", ".join(f"{sink}: {outcome}" for sink, outcome in last.get(alert.alert_id, {}).items()) for alert in alerts
+            ", ".join(f"{sink}: {outcome}" for sink, outcome in last.get(alert.alert_id, {}).items())
+            for alert in alerts
         ]
         return frame
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import queue
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from math import nan
@@ -14,16 +13,16 @@ from qfkit.core.records import Records
 from qfkit.core.snapshot import Snapshot
 from qfkit.errors import ParameterError, did_you_mean
 from qfkit.journal.schema import Alert, Delivery
-from qfkit.live.alert_rules import Rule, When, as_rule, rule_meta
-from qfkit.live.alert_secrets import without_addresses
+from qfkit.live.alert_rules import Rule, as_rule, rule_meta
 from qfkit.live.alert_sinks import Sink, as_sinks
-from qfkit.live.alert_watchers import Asked, PriceWatcher, RecordWatcher, SnapshotWatcher, Watcher, watcher_of
+from qfkit.live.alert_watchers import Asked, watcher_of
+from qfkit.live.asking import Question
 from qfkit.live.couriers import Courier, Outcomes
+from qfkit.live.watcher_base import PriceWatcher, RecordWatcher, SnapshotWatcher, Watcher
 
 __all__ = ["AlertDesk"]
 
 _LOOK_S = 0.02
-_PATIENCE_S = 5.0
 
 
 class AlertDesk:
@@ -39,7 +38,7 @@ class AlertDesk:
         self.faults: list[str] = []
         self.next_id = 1
         self._watchers: dict[str, Watcher] = {}
-        self._questions: dict[str, _Question] = {}
+        self._questions: dict[str, Question] = {}
         self._sinks = list(sinks)
         self._outcomes: Outcomes = queue.SimpleQueue()
         self._couriers: list[Courier] = []
@@ -75,7 +74,7 @@ class AlertDesk:
             raise ParameterError(f"there is a rule {name!r} already: give this one another name=")
         watcher = self._watchers[name] = watcher_of(rule, self._take)
         if isinstance(watcher, Asked):
-            self._questions[name] = _Question(watcher)
+            self._questions[name] = Question(watcher)
 
     def remove(self, name: str) -> None:
         """A rule less."""
@@ -257,7 +256,8 @@ class AlertDesk:
     async def drain(self, patience_s: float) -> None:
         """Wait until everything is delivered, for a moment at most; the rest is given up."""
         end_s = time.monotonic() + patience_s
-        while time.monotonic() < end_s and not all(courier.is_idle for courier in self._couriers):
+        # The couriers are on threads of their own, which no asyncio.Event reaches.
+        while time.monotonic() < end_s and not all(one.is_idle for one in self._couriers):  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_S)
         self.close()
 
@@ -276,69 +276,3 @@ def _walk(watcher: PriceWatcher, bar: Bar) -> None:
         watcher.on_price(bar.symbol, price, nan, bar.close_ns, bar.close_ns)
     # A bar ends before the moment of its close, as its volume does.
     watcher.on_price(bar.symbol, bar.close, bar.volume, bar.close_ns - 1, bar.close_ns)
-
-
-class _Question:
-    """A user's function, asked on a thread of its own about the newest snapshot that there is."""
-
-    def __init__(self, watcher: Asked) -> None:
-        self.is_over = False
-        self._watcher = watcher
-        assert isinstance(watcher.rule, When)
-        self._function = watcher.rule.function
-        self._wake = threading.Condition()
-        self._newest: Snapshot | None = None
-        self._answer: tuple[object] | None = None
-        self._fault = ""
-        self._is_closed = False
-        self._asked_s: float | None = None
-        self._is_slow = False
-        self._thread: threading.Thread | None = None
-
-    def ask(self, snapshot: Snapshot, now_ns: int) -> str:
-        """Hand over a snapshot, take the last answer; returns what is wrong with the function."""
-        with self._wake:
-            answer, self._answer = self._answer, None
-            self._newest = snapshot
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="qfkit-alerts", daemon=True)
-                self._thread.start()
-            self._wake.notify()
-            fault, waits_s = self._fault, 0.0 if self._asked_s is None else time.monotonic() - self._asked_s
-        if answer is not None:
-            self._watcher.on_answer(answer[0], now_ns)
-            self._is_slow = False
-        if fault:
-            self.is_over = True
-            return f"is not asked again: {fault}"
-        if waits_s > _PATIENCE_S and not self._is_slow:
-            self._is_slow = True
-            return f"has not answered for {_PATIENCE_S:g} s"
-        return ""
-
-    def close(self) -> None:
-        with self._wake:
-            self._is_closed = True
-            self._wake.notify()
-
-    def _work(self) -> None:
-        while True:
-            with self._wake:
-                while self._newest is None:
-                    if self._is_closed:
-                        return
-                    self._wake.wait()
-                snapshot, self._newest = self._newest, None
-                self._asked_s = time.monotonic()
-            try:
-                answer = self._function(snapshot)
-                bool(answer)
-            except Exception as error:  # noqa: BLE001 - whatever a user's code raises ends its own rule, and is shown
-                with self._wake:
-                    self._fault = f"{type(error).__name__}: {without_addresses(str(error))}"
-                return
-            with self._wake:
-                # An answer that was true is not lost to a later one.
-                if self._answer is None or not self._answer[0]:
-                    self._answer = (answer,)
-                self._asked_s = None

@@ -187,6 +187,7 @@ class Pipeline:
         return msgspec.structs.replace(
             taken,
             name=self.name,
+            is_watch_list=self._is_watch_list,
             strategies=() if self._is_watch_list else taken.strategies,
             state=self._shown_state(),
             feed=self.feed_view,
