@@ -6,7 +6,7 @@ watcher. Times are the market's, so that a recording gives the same alerts at an
 
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import msgspec
 
@@ -43,14 +43,15 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, tag=True, repr_omit_defaul
     """What every rule has: a ``name`` (made of its fields where none is given), and ``every_s``.
 
     A rule says at most one thing about one symbol or strategy every ``every_s`` seconds of market
-    time; what it held back meanwhile is counted in its next alert.
+    time (None: 60, of fills 0); what it held back meanwhile is counted in its next alert.
     """
 
+    usual_every_s: ClassVar[float] = 60.0
     name: str = ""
-    every_s: float = 60.0
+    every_s: float | None = None
 
     def __post_init__(self) -> None:
-        _check(self, self.every_s >= 0.0, "every_s", "0 or above")
+        _check(self, self.every_s is None or self.every_s >= 0.0, "every_s", "0 or above")
 
     @property
     def title(self) -> str:
@@ -141,9 +142,9 @@ class VolumeBurst(Rule, frozen=True):
 class Filled(Rule, frozen=True):
     """An order was filled; parts of one order that come at once are one alert. Not held back unless ``every_s`` says so."""
 
+    usual_every_s: ClassVar[float] = 0.0
     symbol: str | None = None
     strategy: str | None = None
-    every_s: float = 0.0
 
     def _words(self) -> str:
         return f"fills{_of(self.symbol, self.strategy)}"

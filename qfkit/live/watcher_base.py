@@ -47,7 +47,8 @@ class Watcher:
         self._disarmed: set[str] = set()
         self._last_ns: dict[str, int] = {}
         self._held_back: dict[str, int] = {}
-        self._every_ns = round(rule.every_s * SECOND_NS)
+        every_s = rule.usual_every_s if rule.every_s is None else rule.every_s
+        self._every_ns = round(every_s * SECOND_NS)
 
     # -- kept in the journal, so that a resumed session does not say everything again -----------------
 
