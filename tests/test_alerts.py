@@ -17,7 +17,7 @@ from qfkit.core.engine import Engine
 from qfkit.core.events import Bar, Event, Gap, WarmUp
 from qfkit.core.records import Records
 from qfkit.core.snapshot import FeedView, Snapshot, SymbolHealth
-from qfkit.errors import ParameterError, SessionError
+from qfkit.errors import JournalWriteError, ParameterError, SessionError
 from qfkit.journal.reader import JournalReader
 from qfkit.live.alert_rules import Rule
 from qfkit.live.alerts import AlertDesk
@@ -395,6 +395,28 @@ def test_a_session_that_fails_is_told():
     assert list(session.alerts.delivered)[0].endswith(": sent")
 
 
+def test_a_journal_that_cannot_be_written_is_told_and_what_it_lacks_is_not(monkeypatch: pytest.MonkeyPatch):
+    got: list[str] = []
+    session = qf.paper(
+        WatchOnly,
+        feed := HandFeed("hand"),
+        alerts=[alerts.StrategyStopped(), alerts.PriceAbove("A", 2.0, every_s=0.0)],
+        notify=lambda alert: got.append(alert.text),
+    ).start()
+    until(lambda: session.snapshot.feed.state == "live")
+    feed.give(*prices(1.0, 2.0))
+    until(lambda: len(got) == 1)
+
+    def full(*_: object, **__: object) -> None:
+        raise JournalWriteError("no room left")
+
+    monkeypatch.setattr(session._pipeline.writer, "commit", full)
+    feed.give(*prices(1.0, 2.0))
+    with pytest.raises(JournalWriteError):
+        session.wait(10)
+    assert got == ["A at 2 is above 2", f"the session {session.name} failed: no room left"]
+
+
 # -- the feed --------------------------------------------------------------------------------------------
 
 
@@ -613,6 +635,24 @@ def test_a_resumed_session_goes_on_with_its_rules_and_does_not_repeat_itself(tmp
     assert seconds(JournalReader(again.journal_path).alerts())[1] == 5.0
     assert len((tmp_path / "log").read_text().splitlines()) == 2
     assert again.verify()
+
+
+def test_what_notify_was_is_kept_and_what_is_new_replaces_it(tmp_path: Path):
+    def begun(**more: object) -> Path:
+        session = qf.watch("A", feed=(feed := HandFeed("hand")), journal=tmp_path, name="n", **more)
+        feed.give(tick(0, 1.0))
+        until(lambda: session.snapshot.events == 1)
+        session.suspend()
+        return session.journal_path
+
+    path = begun(notify=[], alerts=alerts.FeedGap())
+    again = qf.resume(path, feed=HandFeed("hand"))
+    assert again._pipeline.alerts._sinks == []
+    again = qf.resume(path, feed=HandFeed("hand"), alerts=alerts.FeedStale(), notify="terminal").start()
+    again.suspend()
+    last = qf.resume(path, feed=HandFeed("hand"))
+    assert list(last.alert_rules) == ["feed stale"]
+    assert [type(sink) for sink in last._pipeline.alerts._sinks] == [alerts.Terminal]
 
 
 def test_a_replay_of_the_journal_tells_the_same():

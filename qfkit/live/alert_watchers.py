@@ -151,6 +151,8 @@ class _Limits(SnapshotWatcher):
         for view in getattr(snapshot, "limits", ()):
             if rule.limit not in (None, view.name) or rule.strategy not in (None, view.strategy):
                 continue
+            if view.value is None or view.limit is None:
+                continue
             value, limit = abs(view.value), abs(view.limit)
             if not (isfinite(value) and isfinite(limit) and limit > 0.0):
                 continue

@@ -118,8 +118,8 @@ def resumed_desk(
             )
     else:
         given = list(alerts) if isinstance(alerts, Sequence) else [alerts]
-    sinks = meta.get("notify", ())
-    if notify is None and sinks:
+    if notify is None and "notify" in meta:
+        sinks = meta["notify"]
         secret = [one["label"] for one in sinks if one["recipe"] is None]
         notify = [one["recipe"] for one in sinks if one["recipe"] is not None]
         if secret and given:

@@ -51,6 +51,7 @@ class Pipeline:
         self._held_feed_events = 0
         self._held_bad: list[BadEvent] = []
         self._is_committed = True
+        self._is_seen = False
         self._committed_s = 0.0
         self._is_shown = True
         self._shown_s = 0.0
@@ -118,7 +119,10 @@ class Pipeline:
                 meta["health"] = self._health()
                 self._health_s = now_s
         records, alerts = self.engine.records, self.alerts
-        alerts.see(self._held, records, self.engine)
+        if not self._is_seen:
+            # Once, also where the journal cannot be written and this is tried again.
+            self._is_seen = True
+            alerts.see(self._held, records, self.engine)
         self._say_alerts()
         if state := alerts.take_state():
             meta = {**(meta or {}), **state}
@@ -133,6 +137,7 @@ class Pipeline:
             meta=meta,
         )
         alerts.committed()
+        self._is_seen = False
         for written in (self._held, self._held_bad, self._log, records):
             written.clear()
         self._held_feed_events = 0
@@ -220,13 +225,16 @@ class Pipeline:
 
     async def last_alerts(self, state: str, error: str, patience_s: float) -> None:
         """The alerts of the session's end, and a moment for the sinks; :meth:`end` or :meth:`leave` comes next."""
+        try:
+            self.flush()
+        except QfkitError:
+            # What is not in the journal is not told; that it cannot be written is just what somebody should know.
+            self.alerts.fired.clear()
         if state:
             self.alerts.end(self.name, state, error, max(self.engine.clock_ns, self.now_ns()))
         try:
             self.flush()
         except QfkitError:
-            # That the journal cannot be written is just what somebody should be told.
-            self._say_alerts()
             self.alerts.committed()
         await self.alerts.drain(patience_s)
 
@@ -236,7 +244,7 @@ class Pipeline:
         """From now on everything goes into this journal."""
         self.writer = writer
         self.state = "running"
-        self.write_meta({"state": self._shown_state()})
+        self.write_meta({"state": self._shown_state(), **self.alerts.as_meta()})
         self.show()
 
     def write_meta(self, meta: Mapping[str, Any]) -> None:

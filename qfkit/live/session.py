@@ -133,7 +133,6 @@ class Session(Alerting):
                 "timeframe": self.feed.timeframe,
                 "recipe": self.feed.recipe(),
             },
-            **self._pipeline.alerts.as_meta(),
             "created_ns": time.time_ns(),
             "python": sys.version.split()[0],
         }
