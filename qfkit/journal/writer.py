@@ -82,13 +82,13 @@ class JournalWriter:
             with JournalReader(path) as reader:
                 writer.next_seq, writer.feed_events = reader.event_count, reader.feed_events
                 writer._widths = {table.name: reader.width(table) for table in RECORD_TABLES}
+            with writer._transaction() as connection:
+                # The journal may be older than these tables.
+                for table in (ALERTS, DELIVERIES):
+                    connection.execute(table.create.replace("TABLE", "TABLE IF NOT EXISTS", 1))
         except JournalError:
             writer.abandon()
             raise
-        with writer._transaction() as connection:
-            # The journal may be older than these tables.
-            for table in (ALERTS, DELIVERIES):
-                connection.execute(table.create.replace("TABLE", "TABLE IF NOT EXISTS", 1))
         writer._names = tuple(strategies)
         return writer
 
