@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qfkit import errors, feeds, weights
+    from qfkit import alerts, errors, feeds, weights
     from qfkit.core import sizing
     from qfkit.core.allocation import Allocation, AllocationContext
     from qfkit.core.assessment import RiskAssessment, RiskBands
@@ -85,6 +85,7 @@ if TYPE_CHECKING:
         PortfolioRebalance,
         RealTimeMovingAverageCrossover,
     )
+    from qfkit.watch_list import watch
 
 __all__ = [
     "ADX",
@@ -164,6 +165,7 @@ __all__ = [
     "YahooFeed",
     "YahooFinanceWebSocket",
     "ZScore",
+    "alerts",
     "allow_nested_loops",
     "backtest",
     "errors",
@@ -177,6 +179,7 @@ __all__ = [
     "signal",
     "sizing",
     "stress",
+    "watch",
     "weights",
 ]
 
@@ -256,8 +259,15 @@ _NAMES = {
         "PortfolioRebalance",
         "RealTimeMovingAverageCrossover",
     ),
+    "qfkit.watch_list": ("watch",),
 }
-_MODULES = {"errors": "qfkit.errors", "feeds": "qfkit.feeds", "sizing": "qfkit.core.sizing", "weights": "qfkit.weights"}
+_MODULES = {
+    "alerts": "qfkit.alerts",
+    "errors": "qfkit.errors",
+    "feeds": "qfkit.feeds",
+    "sizing": "qfkit.core.sizing",
+    "weights": "qfkit.weights",
+}
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 

@@ -10,7 +10,7 @@ from qfkit.errors import did_you_mean
 
 __all__ = ["command_parser"]
 
-_COMMANDS = ("backtest", "demo", "prices", "realtime", "status", "stream")
+_COMMANDS = ("backtest", "demo", "prices", "realtime", "status", "stream", "watch")
 
 _REALTIME = """\
 Runs strategies on paper, live or on a recording, and shows them until they end or Ctrl-C.
@@ -61,6 +61,21 @@ _PRICES_EXAMPLES = """\
 examples:
   qfkit prices -s AAPL MSFT
   qfkit prices -s BTCUSDT ETHUSDT --feed binance -w 5"""
+
+_WATCH = """\
+Watches symbols and alerts, without a strategy, until Ctrl-C. That data stop, or are missing for good, is an
+alert too. Alerts are shown, kept in the journal, and sent to where --notify says."""
+
+_WATCH_EXAMPLES = """\
+examples:
+  qfkit watch -s BTCUSDT --above 70000 --below 60000 --move 2%
+  qfkit watch -s BTCUSDT ETHUSDT --above BTCUSDT=70000 --above ETHUSDT=4000 --notify file:alerts.log
+  qfkit watch -s AAPL MSFT --move 1% --window 900 --volume 5 --notify env:MY_WEBHOOK --notify terminal
+  qfkit watch --feed capture.gz --speed 10 --move 0.1%
+
+--notify: notebook, terminal, file:PATH, the https:// address of a webhook, an address of the library apprise
+such as mailto:// or ntfy:// (pip install 'qfkit[alerts]'), or env:NAME for an environment variable that holds
+one, since what stands on a command line is seen by all who use the machine."""
 
 _STATUS_EXAMPLES = """\
 examples:
@@ -118,6 +133,25 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: it must be a whole number up to 65535")
     return int(text)
+
+
+def _level(text: str) -> tuple[str | None, float]:
+    """Reads ``70000`` or ``BTCUSDT=70000``."""
+    symbol, mark, number = text.rpartition("=")
+    price = _Positive("a price")(number)
+    assert price is not None
+    return (symbol if mark else None), price
+
+
+def _share(text: str) -> float:
+    """Reads ``2%`` or ``0.02``."""
+    number = _Positive("a move")(text.strip().removesuffix("%").strip())
+    assert number is not None
+    if text.strip().endswith("%"):
+        return number / 100.0
+    if number >= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} would be {number:.0%}: write {text}% for {number:g} percent")
+    return number
 
 
 def command_parser() -> argparse.ArgumentParser:
@@ -205,6 +239,33 @@ def command_parser() -> argparse.ArgumentParser:
     prices.add_argument(
         "-w", "--wait", type=_Positive("a time"), default=10.0, metavar="SECONDS", help="for first prices (default: 10)"
     )
+
+    watch = commands.add_parser("watch", help="symbols and alerts", description=_WATCH, epilog=_WATCH_EXAMPLES)
+    _add_feed_arguments(watch)
+    for name in ("above", "below"):
+        watch.add_argument(
+            f"--{name}",
+            type=_level,
+            action="append",
+            default=[],
+            metavar="[SYMBOL=]PRICE",
+            help=f"the price is at or {name} it; without SYMBOL= of the only symbol; may be given several times",
+        )
+    watch.add_argument("--move", type=_share, metavar="PERCENT%", help="any symbol moves so far within the window")
+    watch.add_argument(
+        "--volume", type=_Positive("a number of times"), metavar="TIMES", help="its volume is so many times the usual"
+    )
+    watch.add_argument(
+        "--window", type=_Positive("a time"), metavar="SECONDS", help="of --move (default: 300) and --volume (60)"
+    )
+    watch.add_argument(
+        "--every", type=_Positive("a time"), default=60.0, metavar="SECONDS", help="the same at most (default: 60)"
+    )
+    watch.add_argument("--notify", action="append", default=[], metavar="WHERE", help="see below")
+    watch.add_argument("-d", "--duration", type=_Positive("a time"), metavar="MINUTES", help="default: until Ctrl-C")
+    watch.add_argument("--name", default="watch", help="the session's name (default: watch)")
+    watch.add_argument("--journal", metavar="PATH", help="a file or folder for the journal (default: your data folder)")
+    watch.add_argument("--plain", action="store_true", default=None, help="lines instead of the page")
 
     status = commands.add_parser(
         "status",

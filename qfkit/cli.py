@@ -44,6 +44,7 @@ def _run(arguments: list[str]) -> int:
         "realtime": _realtime,
         "status": _status,
         "stream": _stream,
+        "watch": _watch,
     }
     return commands[given.command](given)
 
@@ -67,7 +68,7 @@ def _realtime(given: argparse.Namespace) -> int:
     strategies = _strategies(given)
     from qfkit.feed_names import named_feed
     from qfkit.live.paper import paper
-    from qfkit.watch import Interruption, finish, next_steps, say, watch
+    from qfkit.watching import Interruption, finish, next_steps, say, watch
 
     with Interruption().listening() as interruption:
         feed, why = named_feed(given.feed, given.symbols, speed=given.speed, days_per_second=given.days_per_second)
@@ -101,7 +102,7 @@ def _realtime(given: argparse.Namespace) -> int:
 def _stream(given: argparse.Namespace) -> int:
     from qfkit.feed_names import named_feed
     from qfkit.stream import print_stream
-    from qfkit.watch import Interruption, say
+    from qfkit.watching import Interruption, say
 
     with Interruption().listening() as interruption:
         feed, why = named_feed(given.feed, given.symbols, speed=given.speed)
@@ -115,10 +116,36 @@ def _stream(given: argparse.Namespace) -> int:
     return 0
 
 
+def _watch(given: argparse.Namespace) -> int:
+    from qfkit.feed_names import named_feed
+    from qfkit.watch_list import given_rules, summary_line, watch_session
+    from qfkit.watching import Interruption, say, watch
+
+    with Interruption().listening() as interruption:
+        feed, why = named_feed(given.feed, given.symbols, speed=given.speed)
+        rules = given_rules(
+            feed.symbols,
+            above=given.above,
+            below=given.below,
+            move=given.move,
+            volume=given.volume,
+            window_s=given.window,
+            every_s=given.every,
+        )
+        session = watch_session(
+            given.symbols, alerts=rules, notify=given.notify, feed=feed, name=given.name, journal=given.journal
+        )
+        say(f"{why}; {', '.join(session.alert_rules)}")
+        seconds = None if given.duration is None else given.duration * 60.0
+        watch(session, interruption, seconds=seconds, plain=given.plain)
+        say(summary_line(session))
+    return 0
+
+
 def _prices(given: argparse.Namespace) -> int:
     from qfkit.feed_names import named_feed
     from qfkit.prices import print_prices
-    from qfkit.watch import Interruption
+    from qfkit.watching import Interruption
 
     with Interruption().listening() as interruption:
         feed, _ = named_feed(given.feed, given.symbols, speed=given.speed)

@@ -11,7 +11,7 @@ from qfkit.feed_names import PROBE_S, answers, binance_feed, recording_feed, sam
 from qfkit.feeds.base import Feed
 from qfkit.live.paper import paper
 from qfkit.strategies import MomentumRebalance, MovingAverageCrossover
-from qfkit.watch import Interruption, finish, next_steps, say, watch
+from qfkit.watching import Interruption, finish, next_steps, say, watch
 
 __all__ = ["run_demo"]
 

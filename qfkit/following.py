@@ -10,7 +10,7 @@ from threading import Event
 from qfkit.core.events import MarketEvent
 from qfkit.feeds.base import Feed
 from qfkit.live.runner import runner
-from qfkit.watch import Interruption
+from qfkit.watching import Interruption
 
 __all__ = ["Warnings", "follow", "warnings_kept"]
 

@@ -12,7 +12,7 @@ from qfkit.following import follow, warnings_kept
 from qfkit.views.columns import Column, Section
 from qfkit.views.sections import GAIN, LABEL, LOSS
 from qfkit.views.text import UNKNOWN, clean, duration, marks_for, price, price_decimals, signed_percent, utc
-from qfkit.watch import Interruption
+from qfkit.watching import Interruption
 
 __all__ = ["LastPrice", "PriceBook", "print_prices", "show", "show_section"]
 

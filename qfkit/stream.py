@@ -15,7 +15,7 @@ from qfkit.prices import LastPrice, PriceBook, show, show_section
 from qfkit.views.health import health_section, is_counted
 from qfkit.views.sections import GAIN, LABEL, LOSS
 from qfkit.views.text import clean, duration, marks_for, price, time_of_day
-from qfkit.watch import Interruption
+from qfkit.watching import Interruption
 
 __all__ = ["print_stream"]
 

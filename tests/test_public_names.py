@@ -20,8 +20,8 @@ PortfolioRebalance Price QfkitError Quote RSI RateOfChange RealTimeMovingAverage
 RebalancePlan ReplayFeed Result Resume RiskAssessment RiskBands RiskLimits RiskReport SMA Session
 SetParameters Side Signal Snapshot SquareRootImpact StandardDeviation Stochastic Stop Strategy StressTest
 SwapStrategy SyntheticFeed Tick TimeInForce Trade UniformLatency VWAP WMA YahooFeed YahooFinanceWebSocket
-ZScore allow_nested_loops backtest errors feeds history paper resume run sample sessions signal sizing stress
-weights
+ZScore alerts allow_nested_loops backtest errors feeds history paper resume run sample sessions signal sizing
+stress watch weights
 """.split()  # noqa: SIM905
 
 HEAVY = ("pandas", "ipywidgets", "bqplot", "yfinance", "pyarrow", "httpx", "picows", "rich", "IPython", "bokeh")

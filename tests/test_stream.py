@@ -11,7 +11,7 @@ import pytest
 
 import qfkit as qf
 from qfkit.stream import print_stream
-from qfkit.watch import Interruption
+from qfkit.watching import Interruption
 from tests.servers.exchange import Exchange, ExchangeServer
 from tests.servers.yahoo import Chart, Row, YahooServer
 

@@ -187,6 +187,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     interest: float = 0.0
     borrow: float = 0.0
     margins: tuple[MarginView, ...] = ()
+    is_watch_list: bool = False
+    """Whether it only watches: no strategy, so no book worth showing."""
 
     @property
     def pnl(self) -> float:

@@ -19,10 +19,12 @@ from qfkit.core.records import Fault
 from qfkit.errors import JournalError, JournalFormatError
 from qfkit.journal.schema import (
     ACCOUNT,
+    ALERTS,
     APPLICATION_ID,
     ASSESSMENTS,
     BAD_EVENTS,
     BARS,
+    DELIVERIES,
     FAULTS,
     FILLS,
     FINANCING,
@@ -33,7 +35,9 @@ from qfkit.journal.schema import (
     SIGNALS,
     TRADES,
     TRANSFERS,
+    Alert,
     BadEvent,
+    Delivery,
     LogEntry,
     Table,
 )
@@ -232,6 +236,12 @@ class JournalReader:
 
     def bad_events(self) -> list[BadEvent]:
         return self.records(BAD_EVENTS)
+
+    def alerts(self) -> list[Alert]:
+        return self.records(ALERTS)
+
+    def deliveries(self) -> list[Delivery]:
+        return self.records(DELIVERIES)
 
     def equity(self) -> list[tuple[float, ...]]:
         """The equity points as in ``Records.equity``: time_ns, account, then each strategy if several."""

@@ -27,10 +27,12 @@ from qfkit.errors import BadEventError
 
 __all__ = [
     "ACCOUNT",
+    "ALERTS",
     "APPLICATION_ID",
     "ASSESSMENTS",
     "BAD_EVENTS",
     "BARS",
+    "DELIVERIES",
     "FAULTS",
     "FILLS",
     "FINANCING",
@@ -41,9 +43,12 @@ __all__ = [
     "RECORD_TABLES",
     "SCHEMA",
     "SIGNALS",
+    "TABLES",
     "TRADES",
     "TRANSFERS",
+    "Alert",
     "BadEvent",
+    "Delivery",
     "LogEntry",
     "Table",
     "as_kept",
@@ -61,7 +66,7 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 
 class LogEntry(msgspec.Struct, frozen=True, array_like=True):
-    """A message of the session itself. ``level`` is "info", "warning" or "error"."""
+    """A message of the session itself. ``level`` is "info", "warning", "error" or "alert"."""
 
     time_ns: int
     level: str
@@ -74,6 +79,39 @@ class BadEvent(msgspec.Struct, frozen=True, array_like=True):
     time_ns: int
     error: str
     event: str
+
+
+class Alert(msgspec.Struct, frozen=True, array_like=True):
+    """Something a rule of the session had to say.
+
+    ``kind`` is the rule's class, ``value`` what was seen and ``level`` what it was held against (NaN where
+    there is no number). ``held_back`` counts what the rule kept to itself since its alert before.
+    """
+
+    alert_id: int
+    time_ns: int
+    rule: str
+    kind: str
+    text: str
+    symbol: str | None = None
+    strategy: str | None = None
+    value: float = nan
+    level: float = nan
+    held_back: int = 0
+
+
+class Delivery(msgspec.Struct, frozen=True, array_like=True):
+    """One attempt to bring an alert to a sink, or why there was none.
+
+    ``outcome``: sent, retried (this attempt failed, another follows), failed or dropped. ``time_ns`` is by the wall clock.
+    """
+
+    alert_id: int
+    sink: str
+    time_ns: int
+    outcome: str
+    attempt: int
+    reason: str = ""
 
 
 class Table(Generic[Record]):
@@ -189,6 +227,8 @@ MARGIN_CALLS = Table("margin_calls", MarginCall)
 FINANCING = Table("financing", Financing)
 LOG = Table("log", LogEntry)
 BAD_EVENTS = Table("bad_events", BadEvent)
+ALERTS = Table("alerts", Alert, key="alert_id")
+DELIVERIES = Table("deliveries", Delivery)
 RECORD_TABLES: tuple[Table[Any], ...] = (
     ORDERS,
     FILLS,
@@ -202,6 +242,8 @@ RECORD_TABLES: tuple[Table[Any], ...] = (
     FINANCING,
 )
 
+TABLES: tuple[Table[Any], ...] = (*RECORD_TABLES, BAD_EVENTS, LOG, ALERTS, DELIVERIES)
+
 SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT)",
     (
@@ -209,7 +251,7 @@ SCHEMA = (
         "first_ns INTEGER, last_ns INTEGER, events BLOB)"
     ),
     "CREATE INDEX batches_by_seq ON batches (first_seq)",
-    *(table.create for table in (*RECORD_TABLES, BAD_EVENTS, LOG)),
+    *(table.create for table in TABLES),
     "CREATE TABLE equity (time_ns INTEGER, strategy TEXT, equity REAL)",
 )
 

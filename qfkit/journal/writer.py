@@ -15,13 +15,18 @@ from qfkit.errors import JournalError, JournalWriteError
 from qfkit.journal.lock import JournalLock
 from qfkit.journal.reader import BUSY_S, JournalReader
 from qfkit.journal.schema import (
+    ALERTS,
     APPLICATION_ID,
     BAD_EVENTS,
+    DELIVERIES,
     FORMAT,
     LOG,
     RECORD_TABLES,
     SCHEMA,
+    TABLES,
+    Alert,
     BadEvent,
+    Delivery,
     LogEntry,
     equity_rows,
     plain,
@@ -75,13 +80,10 @@ class JournalWriter:
         """Open a journal to write on where it ends."""
         writer = cls._open(path)
         try:
-            with JournalReader(path) as reader:
+            with writer._transaction() as connection:
                 # The journal may be older than some tables.
-                missing = [table for table in RECORD_TABLES if not reader.width(table)]
-            if missing:
-                with writer._transaction() as connection:
-                    for table in missing:
-                        connection.execute(table.create)
+                for table in TABLES:
+                    connection.execute(table.create.replace("TABLE", "TABLE IF NOT EXISTS", 1))
             with JournalReader(path) as reader:
                 writer.next_seq, writer.feed_events = reader.event_count, reader.feed_events
                 writer._widths = {table.name: reader.width(table) for table in RECORD_TABLES}
@@ -140,6 +142,8 @@ class JournalWriter:
         feed_events: int = 0,
         bad_events: Sequence[BadEvent] = (),
         log: Sequence[LogEntry] = (),
+        alerts: Sequence[Alert] = (),
+        deliveries: Sequence[Delivery] = (),
         meta: Mapping[str, Any] | None = None,
     ) -> None:
         """Write a batch in one transaction. ``feed_events`` counts what the feed gave, bad events too.
@@ -167,6 +171,10 @@ class JournalWriter:
                 connection.executemany(BAD_EVENTS.insert(len(BAD_EVENTS.columns)), map(BAD_EVENTS.row, bad_events))
             if log:
                 connection.executemany(LOG.insert(len(LOG.columns)), map(LOG.row, log))
+            if alerts:
+                connection.executemany(ALERTS.insert(len(ALERTS.columns)), map(ALERTS.row, alerts))
+            if deliveries:
+                connection.executemany(DELIVERIES.insert(len(DELIVERIES.columns)), map(DELIVERIES.row, deliveries))
             if meta:
                 self._put_meta(meta)
         self.next_seq += len(events)

@@ -17,6 +17,8 @@ from qfkit.errors import SessionError
 from qfkit.feeds.base import Feed
 from qfkit.feeds.recipes import feed_of
 from qfkit.journal.reader import JournalReader
+from qfkit.live.alerting import resumed_desk
+from qfkit.live.alerts import AlertDesk
 from qfkit.live.plan import SessionPlan
 from qfkit.live.registry import find_journal, session_record
 from qfkit.live.replaying import replay
@@ -48,6 +50,8 @@ def paper(
     journal: Path | str | None = None,
     assess_every_s: float | Literal["auto"] | None = "auto",
     risk_bands: RiskBands | None = None,
+    alerts: object = (),
+    notify: object = None,
 ) -> Session:
     """Make a paper-trading session; ``start()`` begins it.
 
@@ -67,6 +71,10 @@ def paper(
     - ``journal`` is a folder or file for the journal, instead of the user's data folder.
     - ``assess_every_s`` has a :class:`RiskAssessment` made so often (``session.snapshot.assessment``), by the
       bounds of ``risk_bands``; "auto" is every 60 s, on a recording at most every 20 bars; None is never.
+    - ``alerts`` are rules such as ``qf.alerts.PriceAbove("BTCUSDT", 70_000)``, or functions of a snapshot;
+      ``notify`` says where they go: sinks such as ``qf.alerts.Webhook(url)``, functions of an alert, and texts
+      ("notebook", "terminal", "file:alerts.log", "https://...", "mailto://...", "env:NAME"). None shows them
+      where the session was started. The dashboard has them in any case, and the journal.
 
     Raises :class:`ParameterError`, :class:`StrategyError` or :class:`TimeframeError` for what
     does not fit.
@@ -92,7 +100,9 @@ def paper(
         assess_every_s=_assess_every_s(feed, timeframe) if assess_every_s == "auto" else assess_every_s,
         risk_bands=risk_bands,
     )
-    return Session(plan, feed, journal=journal, past=past_of(warmup, feed, timeframe))
+    desk = AlertDesk.of(alerts, notify)
+    desk.check_strategies(plan.strategies)
+    return Session(plan, feed, journal=journal, past=past_of(warmup, feed, timeframe), alerts=desk)
 
 
 def _assess_every_s(feed: Feed, timeframe: str | None) -> float:
@@ -109,6 +119,8 @@ def resume(
     risk: RiskLimits | Mapping[str, RiskLimits] | None = None,
     sizer: Sizer | None = None,
     allocation: Allocation | None = None,
+    alerts: object = None,
+    notify: object = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Session:
     """Continue a session whose process ended or was killed; ``start()`` goes on with it.
@@ -117,6 +129,8 @@ def resume(
     recording goes on where it stood, a live feed with a :class:`Gap` over the time between.
     ``strategies`` (classes) are needed only where the classes cannot be found by their names;
     ``feed``, ``costs``, ``risk``, ``sizer`` and ``allocation`` where the journal could not hold the original.
+    ``alerts`` None takes the journal's rules, but for functions; ``notify`` None those of its sinks that
+    are neither secret nor a function. It warns of the others.
 
     Raises :class:`SessionError` where there is nothing to resume, and :class:`JournalError` for a
     journal that is damaged, or whose replay does not equal what was recorded.
@@ -139,7 +153,10 @@ def resume(
             )
         if feed is None:
             feed = feed_of(meta["feed"].get("recipe"), meta["feed"].get("label", ""))
-        session = Session(plan, feed, engine=engine, resumed=path, skip=reader.feed_events)
+        desk, lost = resumed_desk(meta, reader.alerts(), alerts, notify)
+        desk.check_strategies(plan.strategies)
+        warnings += lost
+        session = Session(plan, feed, engine=engine, resumed=path, skip=reader.feed_events, alerts=desk)
     session._pipeline.failed_seqs = meta.get("failed_seqs", [])
     for text in warnings:
         session.warn(text)

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,8 @@ from qfkit.core.snapshot import FeedView, Snapshot
 from qfkit.errors import QfkitError, SessionError
 from qfkit.journal.schema import BadEvent, LogEntry
 from qfkit.journal.writer import JournalWriter
+from qfkit.live.alerts import AlertDesk
+from qfkit.live.watch_only import WatchOnly
 
 __all__ = ["Pipeline"]
 
@@ -35,9 +37,11 @@ class Pipeline:
     :attr:`snapshot` at what was committed.
     """
 
-    def __init__(self, name: str, engine: Engine, feed_label: str) -> None:
+    def __init__(self, name: str, engine: Engine, feed_label: str, alerts: AlertDesk | None = None) -> None:
         self.name = name
         self.engine = engine
+        self.alerts = AlertDesk() if alerts is None else alerts
+        self._is_watch_list = all(type(desk.strategy) is WatchOnly for desk in engine.desks.values())
         self.writer: JournalWriter | None = None
         self.failed_seqs: list[int] = []
         self.messages: deque[tuple[int, str]] = deque(maxlen=_SHOWN_MESSAGES)
@@ -47,6 +51,7 @@ class Pipeline:
         self._held_feed_events = 0
         self._held_bad: list[BadEvent] = []
         self._is_committed = True
+        self._is_seen = False
         self._committed_s = 0.0
         self._is_shown = True
         self._shown_s = 0.0
@@ -54,6 +59,7 @@ class Pipeline:
         self._health_s = 0.0
         self.state = "created"
         self.feed_view = FeedView(name=feed_label, state="closed")
+        self.now_ns: Callable[[], int] = self._wall_ns
         self.snapshot = self._take_snapshot()
 
     # -- events ------------------------------------------------------------------------------
@@ -98,7 +104,7 @@ class Pipeline:
         self._held_feed_events += feed_events
         self._held_bad += bad_events
         now_s = time.monotonic()
-        if meta or self._log or engine.records or now_s - self._committed_s >= _HOLD_S:
+        if meta or self._log or engine.records or self.alerts.is_waiting or now_s - self._committed_s >= _HOLD_S:
             self._commit(now_s, meta)
         if failure is not None:
             raise SessionError(
@@ -114,15 +120,26 @@ class Pipeline:
             if now_s - self._health_s >= _HEALTH_S:
                 meta["health"] = self._health()
                 self._health_s = now_s
-        records = self.engine.records
+        records, alerts = self.engine.records, self.alerts
+        if not self._is_seen:
+            # Once, also where the journal cannot be written and this is tried again.
+            self._is_seen = True
+            alerts.see(self._held, records, self.engine)
+        self._say_alerts()
+        if state := alerts.take_state():
+            meta = {**(meta or {}), **state}
         self._writer.commit(
             self._held,
             records,
             feed_events=self._held_feed_events,
             bad_events=self._held_bad,
             log=self._log,
+            alerts=alerts.fired,
+            deliveries=alerts.deliveries,
             meta=meta,
         )
+        alerts.committed()
+        self._is_seen = False
         for written in (self._held, self._held_bad, self._log, records):
             written.clear()
         self._held_feed_events = 0
@@ -130,9 +147,17 @@ class Pipeline:
         self._committed_s = now_s
         self._is_shown = False
 
+    def _say_alerts(self) -> None:
+        now_ns = self._wall_ns()
+        for alert in self.alerts.fired:
+            self.say(alert.time_ns, "alert", alert.text)
+        for text in (*self.alerts.faults, *self.alerts.take_deliveries()):
+            self.say(now_ns, "warning", text)
+        self.alerts.faults.clear()
+
     def flush(self) -> None:
         """Commit what waits."""
-        if not self._is_committed:
+        if not self._is_committed or self.alerts.is_waiting:
             self._commit(time.monotonic())
 
     @property
@@ -157,15 +182,20 @@ class Pipeline:
             self.snapshot = self._take_snapshot()
             self._is_shown = True
             self._shown_s = time.monotonic()
+            if self.writer is not None:
+                self.alerts.look(self.snapshot, max(self.engine.clock_ns, self.now_ns()))
 
     def _counted(self, view: FeedView) -> FeedView:
         engine = self.engine
         return msgspec.structs.replace(view, late=engine.late_events, events=engine.events)
 
     def _take_snapshot(self) -> Snapshot:
+        taken = self.engine.snapshot()
         return msgspec.structs.replace(
-            self.engine.snapshot(),
+            taken,
             name=self.name,
+            is_watch_list=self._is_watch_list,
+            strategies=() if self._is_watch_list else taken.strategies,
             state=self._shown_state(),
             feed=self.feed_view,
             messages=tuple(self.messages),
@@ -195,13 +225,28 @@ class Pipeline:
         """The feed's ledger, for the journal: a record a symbol and source."""
         return [msgspec.to_builtins(view) for view in self.feed_view.symbols]
 
+    async def last_alerts(self, state: str, error: str, patience_s: float) -> None:
+        """The alerts of the session's end, and a moment for the sinks; :meth:`end` or :meth:`leave` comes next."""
+        try:
+            self.flush()
+        except QfkitError:
+            # What is not in the journal is not told; that it cannot be written is just what somebody should know.
+            self.alerts.fired.clear()
+        if state:
+            self.alerts.end(self.name, state, error, max(self.engine.clock_ns, self.now_ns()))
+        try:
+            self.flush()
+        except QfkitError:
+            self.alerts.committed()
+        await self.alerts.drain(patience_s)
+
     # -- the state in the journal --------------------------------------------------------------
 
     def begin(self, writer: JournalWriter) -> None:
         """From now on everything goes into this journal."""
         self.writer = writer
         self.state = "running"
-        self.write_meta({"state": self._shown_state()})
+        self.write_meta({"state": self._shown_state(), **self.alerts.as_meta()})
         self.show()
 
     def write_meta(self, meta: Mapping[str, Any]) -> None:

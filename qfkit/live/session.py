@@ -26,6 +26,8 @@ from qfkit.journal.reader import JournalReader
 from qfkit.journal.recorded import Recorded
 from qfkit.journal.schema import BadEvent
 from qfkit.journal.writer import JournalWriter
+from qfkit.live.alerting import Alerting
+from qfkit.live.alerts import AlertDesk
 from qfkit.live.commands import SessionCommands
 from qfkit.live.figures import SessionFigures
 from qfkit.live.pipeline import Pipeline
@@ -46,9 +48,10 @@ _logger = logging.getLogger("qfkit.session")
 _TEND_S = 0.25
 _LOOK_S = 0.1
 _STOP_S = 30.0
+_LAST_ALERTS_S = 3.0
 
 
-class Session(SessionCommands, SessionFigures):
+class Session(SessionCommands, SessionFigures, Alerting):
     """Strategies that trade on paper on a feed, on a thread of their own. Made by :func:`paper`.
 
     ``state`` is created, running, paused, stopped (ended), failed (see ``error``) or interrupted
@@ -65,6 +68,7 @@ class Session(SessionCommands, SessionFigures):
         resumed: Path | None = None,
         skip: int = 0,
         past: Past | None = None,
+        alerts: AlertDesk | None = None,
     ) -> None:
         self.name = plan.name
         self.feed = feed
@@ -75,7 +79,8 @@ class Session(SessionCommands, SessionFigures):
         self._is_resumed = resumed is not None
         self._skip = skip
         self._past = past
-        self._pipeline = Pipeline(plan.name, plan.engine() if engine is None else engine, feed.label)
+        self._pipeline = Pipeline(plan.name, plan.engine() if engine is None else engine, feed.label, alerts)
+        self._pipeline.now_ns = feed.now_ns
         self._future: concurrent.futures.Future[None] | None = None
         self._tending_error: QfkitError | None = None
         self._is_stopping = False
@@ -98,6 +103,7 @@ class Session(SessionCommands, SessionFigures):
             if former is not None:
                 _logger.info("the running session %s is stopped and replaced", self.name)
                 former.stop()
+            self._pipeline.alerts.open(self.name)
             self._pipeline.begin(self._open_journal())
             running[self.name] = self
             self._future = runner.submit(self._run())
@@ -163,10 +169,12 @@ class Session(SessionCommands, SessionFigures):
             if running.get(self.name) is self:
                 del running[self.name]
             if self._is_leaving:
+                await pipeline.last_alerts("", "", _LAST_ALERTS_S)
                 pipeline.leave()
             else:
                 # The last word of the ledger; the tender looks now and then only.
                 pipeline.show(self.feed.view())
+                await pipeline.last_alerts(state, error, _LAST_ALERTS_S)
                 pipeline.end(state, error)
             if error:
                 _logger.error("the session %s failed: %s", self.name, error)

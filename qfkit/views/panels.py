@@ -42,7 +42,7 @@ class Painter:
         body: list[RenderableType] = [
             *top,
             *([Text("")] if spaced else []),
-            *self._figures(),
+            *([] if self.snapshot.is_watch_list else self._figures()),
             *self._equity(chart_rows),
         ]
         if room is not None:
@@ -179,7 +179,9 @@ class Painter:
 
     def _one_column(self, room: int | None) -> list[RenderableType]:
         tables = self.sections
-        sections = [tables.prices(), tables.positions(), tables.fills(), tables.strategies(), tables.orders()]
+        sections = [tables.prices()]
+        if not self.snapshot.is_watch_list:
+            sections += [tables.positions(), tables.fills(), tables.strategies(), tables.orders()]
         if tables.health_views:
             # What is wrong is said even where there is little room.
             sections.insert(1 if tables.is_feed_unwell else len(sections), tables.health())
@@ -204,11 +206,13 @@ class Painter:
     def _rows(self, room: int | None) -> list[RenderableType]:
         """Boxes, two beside each other where their text is short; fills need the whole width for their reasons."""
         tables = self.sections
-        rows = [
-            Row((tables.prices(), tables.positions())),
-            Row((tables.fills(),)),
-            Row((tables.strategies(), tables.orders())),
-        ]
+        rows = [Row((tables.prices(),))]
+        if not self.snapshot.is_watch_list:
+            rows = [
+                Row((tables.prices(), tables.positions())),
+                Row((tables.fills(),)),
+                Row((tables.strategies(), tables.orders())),
+            ]
         if tables.health_views:
             rows.insert(1 if tables.is_feed_unwell else len(rows), Row((tables.health(),)))
         if self.snapshot.messages:

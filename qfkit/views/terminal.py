@@ -69,6 +69,8 @@ def plain_line(snapshot: Snapshot, encoding: str = "utf-8") -> str:
     ]
     if len(snapshot.symbols) > 4:
         parts.append(f"{len(snapshot.symbols) - 4} more symbols")
+    if snapshot.is_watch_list:
+        return "  ".join(parts)
     parts += [
         f"value {money(snapshot.equity)}",
         f"P&L {signed_money(snapshot.pnl)} ({signed_percent(snapshot.return_)})",
