@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from math import inf
 from typing import TYPE_CHECKING
 
+from qfkit.core.exposure import exposure_of
 from qfkit.core.margin import hold_to_margin
 from qfkit.core.market import Market
 from qfkit.core.orders import (
@@ -25,7 +26,7 @@ from qfkit.core.orders import (
     Signal,
     TimeInForce,
 )
-from qfkit.core.risk import Exposure, gate
+from qfkit.core.risk import gate
 from qfkit.core.sizing import ClosedTrades, Sized, SizingContext
 from qfkit.core.steps import fit_quantity, stepped_price
 from qfkit.core.wording import utc_time
@@ -35,7 +36,7 @@ from qfkit.errors import OrderError
 if TYPE_CHECKING:
     from qfkit.core.desk import Desk
 
-__all__ = ["ask_sizer", "attach", "exposure_of", "send"]
+__all__ = ["ask_sizer", "attach", "send"]
 
 
 def ask_sizer(
@@ -74,32 +75,6 @@ def ask_sizer(
             f"{market.symbol}: the sizer gave {sized.quantity!r}: it must give a finite quantity, zero or more"
         )
     return sized
-
-
-def exposure_of(desk: "Desk", market: Market) -> Exposure:
-    """The book with its working orders filled; orders that may never fill count only where they add."""
-    book, broker = desk.book, desk.engine.broker
-    gross = 0.0
-    if not broker.open:
-        for held_elsewhere in book.open.values():
-            if held_elsewhere.market is not market:
-                gross += abs(held_elsewhere.market_value)
-        held_here = book.positions.get(market.symbol)
-        return Exposure(book.equity, 0.0 if held_here is None else held_here.quantity, gross)
-    quantities = {symbol: position.quantity for symbol, position in book.open.items()}
-    for working in broker.open.values():
-        if working.owner is not desk or working.is_leg:
-            continue
-        symbol = working.order.symbol
-        held = quantities.get(symbol, 0.0)
-        signed = working.remaining if working.is_buy else -working.remaining
-        if working.type is MARKET or held * signed >= 0.0:
-            quantities[symbol] = held + signed
-    position = quantities.pop(market.symbol, 0.0)
-    for symbol, quantity in quantities.items():
-        elsewhere = desk.engine.tracks[symbol].market
-        gross += abs(quantity) * elsewhere.price * elsewhere.rate
-    return Exposure(book.equity, position, gross)
 
 
 def send(
@@ -145,6 +120,10 @@ def send(
         allowed, checks = gate(desk.risk, signed, expected * rate, market.price * rate, exposure_of(desk, market), cost)
         if engine.margin.initial is not None and not forced:
             allowed = hold_to_margin(engine, desk, market, signed, expected * rate, cost, allowed, checks)
+        for watch in (desk.limit_watch, engine.limit_watch):
+            if watch.is_active:
+                left = watch.check(desk, market, signed, expected * rate, market.price * rate, cost, checks)
+                allowed = min(allowed, left)
         refusal = "" if allowed == wanted else _refusal(checks)
         if market.rules is not None and allowed > 0.0:
             allowed, refusal = _fitted(desk, market, signed, allowed, expected, refusal)
@@ -202,7 +181,12 @@ def send(
         status_reason=waits,
         updated_ns=engine.clock_ns,
     )
-    return engine.broker.submit(order, desk, desk.book, market)
+    working = engine.broker.submit(order, desk, desk.book, market)
+    for watch in (desk.limit_watch, engine.limit_watch):
+        if watch.is_active:
+            watch.note_sent()
+            working.is_reduce_only = working.is_reduce_only or bool(watch.stops)
+    return working
 
 
 def _converted(cost: Callable[[float], float], rate: float) -> Callable[[float], float]:
@@ -252,4 +236,13 @@ def attach(desk: "Desk", entry: WorkingOrder, kind: OrderType, price: float, rol
 
 def _refusal(checks: Iterable[Check]) -> str:
     """The checks that were not passed, in words."""
-    return "; ".join(f"{check.name} {check.value:.6g} over {check.limit:.6g}" for check in checks if not check.passed)
+    return "; ".join(_words(check) for check in checks if not check.passed)
+
+
+def _words(check: Check) -> str:
+    if check.name.endswith(")"):
+        # A stop says itself why there is one.
+        return check.name
+    if check.value != check.value:
+        return f"{check.name} is not known yet, limit {check.limit:.6g}"
+    return f"{check.name} {check.value:.6g} over {check.limit:.6g}"
