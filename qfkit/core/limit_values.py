@@ -224,4 +224,5 @@ def stop_views(watch: "LimitWatch") -> list[StopView]:
     return [
         StopView(strategy=watch.name, kind=stop.kind, why=stop.why, since_ns=stop.time_ns, lifts_ns=stop.lifts_ns)
         for stop in watch.stops.values()
+        if stop.lifts_ns is None or stop.lifts_ns > watch.engine.clock_ns
     ]

@@ -352,9 +352,9 @@ class LimitWatch:
         clock_ns = self.engine.clock_ns
         for name, stop in list(self.stops.items()) if self.stops else ():
             if stop.lifts_ns is not None and clock_ns >= stop.lifts_ns:
-                self._lift(name)
+                self._lift(name, stop.lifts_ns)
 
-    def _lift(self, name: str) -> None:
+    def _lift(self, name: str, time_ns: int | None = None) -> None:
         stop, equity = self.stops.pop(name), self.equity
         if name == "max_drawdown":
             self.peak = equity
@@ -362,8 +362,9 @@ class LimitWatch:
             self.day_start = equity
         elif name == "max_consecutive_losses":
             self.losses = 0
-        clock_ns = self.engine.clock_ns
-        self.engine.records.stops.append(msgspec.structs.replace(stop, time_ns=clock_ns, change="lifted"))
+        if time_ns is None:
+            time_ns = self.engine.clock_ns
+        self.engine.records.stops.append(msgspec.structs.replace(stop, time_ns=time_ns, change="lifted"))
         self._refresh()
         if self.is_watching:
             self._watch_prices(equity)
