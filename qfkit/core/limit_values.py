@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "correlated_exposure",
-    "group_gross",
     "limit_views",
-    "net_value",
     "present",
     "stop_text",
     "stop_views",
@@ -38,7 +36,7 @@ def _value(engine: "Engine", symbol: str, quantity: float) -> float:
     return quantity * market.price * market.rate if quantity else 0.0
 
 
-def group_gross(engine: "Engine", books: Books, symbols: Collection[str] | None) -> float:
+def _group_gross(engine: "Engine", books: Books, symbols: Collection[str] | None) -> float:
     """The gross value of books, which are not netted, in these symbols; None takes all."""
     return total(
         abs(_value(engine, symbol, quantity))
@@ -48,8 +46,7 @@ def group_gross(engine: "Engine", books: Books, symbols: Collection[str] | None)
     )
 
 
-def net_value(engine: "Engine", books: Books) -> float:
-    """Longs less shorts."""
+def _net_value(engine: "Engine", books: Books) -> float:
     return total(_value(engine, symbol, quantity) for book in books for symbol, quantity in book.items())
 
 
@@ -129,15 +126,15 @@ def _notional(watch: "LimitWatch") -> float:
 
 def _group(watch: "LimitWatch") -> float:
     books, groups = _books(watch), watch.limits.groups.values()
-    return _weight(watch, max((group_gross(watch.engine, books, symbols) for symbols in groups), default=0.0))
+    return _weight(watch, max((_group_gross(watch.engine, books, symbols) for symbols in groups), default=0.0))
 
 
 def _gross(watch: "LimitWatch") -> float:
-    return _weight(watch, group_gross(watch.engine, _books(watch), None))
+    return _weight(watch, _group_gross(watch.engine, _books(watch), None))
 
 
 def _net(watch: "LimitWatch") -> float:
-    return _weight(watch, abs(net_value(watch.engine, _books(watch))))
+    return _weight(watch, abs(_net_value(watch.engine, _books(watch))))
 
 
 def _at_risk(watch: "LimitWatch") -> float:
@@ -197,7 +194,7 @@ def stop_text(name: str, value: float, limit: float) -> str:
 
 def limit_views(watch: "LimitWatch") -> list[LimitView]:
     """Where each limit stands that has a present value; those of single orders have none."""
-    views = []
+    views, default = [], watch.engine.margin.limits_within(RiskLimits())
     for name, (label, measure, written) in _MEASURES.items():
         limit = getattr(watch.limits, name)
         if limit is None:
@@ -212,6 +209,7 @@ def limit_views(watch: "LimitWatch") -> list[LimitView]:
                 value_text=written(value),
                 limit_text=written(limit),
                 is_over_time=name in OVER_TIME,
+                is_default=name == "max_gross_exposure" and limit == default.max_gross_exposure,
                 stop="" if stop is None else stop.kind,
                 since_ns=None if stop is None else stop.time_ns,
             )

@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from qfkit.core.bands import INSIDE, Band
-from qfkit.core.exposure import account_exposure, filled_quantities
+from qfkit.core.exposure import Reach, Reaches, account_exposure, gross_value, net_value, reaches_of
 from qfkit.core.limit_stops import RiskStop
 from qfkit.core.limit_values import (
     correlated_exposure,
-    group_gross,
-    net_value,
     present,
     stop_text,
     value_at_risk_of,
@@ -27,7 +25,7 @@ from qfkit.core.limit_values import (
 from qfkit.core.orders import MARKET, Check
 from qfkit.core.portfolio import total
 from qfkit.core.returns_window import follow_returns
-from qfkit.core.risk import OVER_TIME, RiskLimits, StopKind, gate
+from qfkit.core.risk import OVER_TIME, RiskLimits, StopKind, exits_of, gate
 
 if TYPE_CHECKING:
     from qfkit.core.desk import Desk
@@ -130,96 +128,102 @@ class LimitWatch:
     ) -> float:
         """The quantity that may be sent; adds each check that was made. Prices and costs are in the account's currency."""
         engine, limits, wanted = self.engine, self.limits, abs(signed)
-        own = filled_quantities(desk)
-        position = own.get(market.symbol, 0.0)
-        reduces = min(wanted, abs(position)) if position * signed < 0.0 else 0.0
+        books = [reaches_of(one) for one in self.desks]
+        own = books[next(index for index, one in enumerate(self.desks) if one is desk)]
+        here = own.setdefault(market.symbol, Reach(0.0))
+        reduces = exits_of(here.towards(signed), signed)
+        exits = exits_of(here.quantity, signed)
         opens = wanted - reduces
         prefix = "account " if self.is_account else ""
         allowed = wanted
         if self.is_account:
-            exposure = account_exposure(desk, self.desks, market)
+            exposure = account_exposure(desk, self.desks, market, signed)
             allowed, basic = gate(limits, signed, price, last_price, exposure, cost)
             checks += [msgspec.structs.replace(check, name=prefix + check.name) for check in basic]
         if opens == 0.0:
             return allowed
         self.lift_what_is_over()
         for stop in self.stops.values():
-            checks.append(Check(f"{prefix}{stop.kind} ({stop.why})", opens, 0.0, reduces, passed=False))
-            return reduces
-        for name, value, limit, fits in self._bounds(desk, market, signed, price, reduces, own):
+            left = wanted - exits
+            checks.append(Check(f"{prefix}{stop.kind} ({stop.why})", left, 0.0, exits, passed=left == 0.0))
+            return exits
+        for name, value, limit, fits in self._bounds(market, signed, price, opens, books, own):
             passed = fits >= opens
-            checks.append(Check(prefix + name, value, limit, reduces + max(0.0, min(opens, fits)), passed))
+            left = max(exits, reduces + max(0.0, min(opens, fits)))
+            checks.append(Check(prefix + name, value, limit, left, passed))
             if not passed:
-                allowed = min(allowed, reduces + max(0.0, fits))
+                allowed = min(allowed, left)
         if limits.max_orders_per_minute is not None:
             sent = self.sent_lately(engine.clock_ns) + 1
             passed = sent <= limits.max_orders_per_minute
             name = prefix + "orders a minute"
             checks.append(
-                Check(name, float(sent), float(limits.max_orders_per_minute), wanted if passed else reduces, passed)
+                Check(name, float(sent), float(limits.max_orders_per_minute), wanted if passed else exits, passed)
             )
-            allowed = allowed if passed else min(allowed, reduces)
+            allowed = allowed if passed else min(allowed, exits)
         return allowed
 
     def _bounds(
-        self, desk: "Desk", market: "Market", signed: float, price: float, reduces: float, own: dict[str, float]
+        self, market: "Market", signed: float, price: float, opens: float, books: list[Reaches], own: Reaches
     ) -> Iterable[tuple[str, float, float, float]]:
-        """Name, value with the order, limit, and the quantity that the limit leaves room for beyond what reduces."""
+        """Name, value with the order, limit, and how much of what it opens the limit leaves room for."""
         engine, limits, symbol = self.engine, self.limits, market.symbol
-        opens, side = abs(signed) - reduces, 1.0 if signed > 0.0 else -1.0
-        books = [own if other is desk else filled_quantities(other) for other in self.desks]
+        side = 1.0 if signed > 0.0 else -1.0
         equity, notional = self.equity, opens * price
-        held = own.get(symbol, 0.0)
-        on_side = abs(held) if held * signed > 0.0 else 0.0
-        on_side += total(abs(book.get(symbol, 0.0)) for book in books if book is not own)
+        here = own[symbol].towards(side)
+        on_side = max(0.0, here * side)
+        on_side += total(book[symbol].largest for book in books if book is not own and symbol in book)
         if limits.max_order_quantity is not None:
             yield "order quantity", opens, limits.max_order_quantity, limits.max_order_quantity
         if limits.max_position_quantity is not None:
             most = limits.max_position_quantity
             yield "position quantity", on_side + opens, most, most - on_side
         if limits.max_positions is not None:
-            symbols = {one for book in books for one, quantity in book.items() if quantity}
+            symbols = {one for book in books for one, reach in book.items() if reach.largest}
             others = len(symbols - {symbol})
             most = limits.max_positions
             yield "positions", others + 1.0, float(most), inf if others < most else 0.0
-        # What the order reduces is gone first.
-        own[symbol] = held + side * reduces
         if equity <= 0.0:
             return
+        # Of this symbol only what is on the order's side adds to it; its other end was checked with its own orders.
+        here_gross = on_side * price
         if limits.max_group_weight is not None:
             for group, symbols_of in limits.groups.items():
                 if symbol in symbols_of:
-                    most, gross = limits.max_group_weight, group_gross(engine, books, symbols_of)
+                    most = limits.max_group_weight
+                    gross = here_gross + gross_value(engine, books, [one for one in symbols_of if one != symbol])
                     yield f"group {group}", (gross + notional) / equity, most, (most * equity - gross) / price
         if limits.max_net_exposure is not None:
-            most, net = limits.max_net_exposure, net_value(engine, books)
+            most, net = limits.max_net_exposure, net_value(engine, books, side)
+            # What the order closes moves the net to its side too.
+            net += side * (abs(signed) - opens) * price
             yield "net exposure", abs(net + side * notional) / equity, most, (most * equity - side * net) / price
         if limits.max_leverage is not None:
-            most, gross = limits.max_leverage, group_gross(engine, books, None)
+            most = limits.max_leverage
+            gross = here_gross + gross_value(engine, books, {one for book in books for one in book} - {symbol})
             yield "leverage", (gross + notional) / equity, most, (most * equity - gross) / price
         if limits.max_value_at_risk is not None:
             yield self._whole(
-                "value at risk", limits.max_value_at_risk, self._value_at_risk, books, own, symbol, signed
+                "value at risk", limits.max_value_at_risk, self._value_at_risk, books, own[symbol], signed
             )
         if limits.max_correlated_exposure is not None:
             most, measured = limits.max_correlated_exposure, self._correlated
-            yield self._whole("correlated exposure", most, measured, books, own, symbol, signed)
+            yield self._whole("correlated exposure", most, measured, books, own[symbol], signed)
 
     def _whole(
         self,
         name: str,
         most: float,
         measured: Callable[[list[dict[str, float]]], float],
-        books: list[dict[str, float]],
-        own: dict[str, float],
-        symbol: str,
+        books: list[Reaches],
+        here: Reach,
         signed: float,
     ) -> tuple[str, float, float, float]:
         """A limit that an order meets whole or not at all; one that betters what is too much already may pass."""
-        before, reduced = measured(books), own[symbol]
-        own[symbol] = reduced + signed
-        after = measured(books)
-        own[symbol] = reduced
+        before = measured(_expected(books))
+        here.quantity += signed
+        after = measured(_expected(books))
+        here.quantity -= signed
         # NaN is not known yet, and what is not known is not met.
         return name, after, most, inf if after <= most * (1.0 + _ROUNDING) or after <= before else 0.0
 
@@ -381,3 +385,17 @@ class LimitWatch:
             }
             if desk.book.open.keys() - closing:
                 desk.close_all("flatten: not flat yet")
+
+
+def _expected(books: list[Reaches]) -> list[dict[str, float]]:
+    """Each position with the orders filled that will fill, and those that may and would make it larger."""
+    found = []
+    for reaches in books:
+        book = {}
+        for symbol, reach in reaches.items():
+            quantity = reach.quantity
+            book[symbol] = quantity + (reach.bought if quantity > 0.0 else -reach.sold if quantity < 0.0 else 0.0)
+            if quantity == 0.0:
+                book[symbol] = reach.bought if reach.bought >= reach.sold else -reach.sold
+        found.append(book)
+    return found

@@ -26,7 +26,7 @@ from qfkit.core.orders import (
     Signal,
     TimeInForce,
 )
-from qfkit.core.risk import gate
+from qfkit.core.risk import exits_of, gate
 from qfkit.core.sizing import ClosedTrades, Sized, SizingContext
 from qfkit.core.steps import fit_quantity, stepped_price
 from qfkit.core.wording import utc_time
@@ -103,6 +103,7 @@ def send(
     engine = desk.engine
     wanted = abs(signed)
     checks: list[Check] = []
+    is_exit = False
     if wanted == 0.0:
         allowed, refusal = 0.0, (sized.reason if sized is not None else "") or "the sizer gave nothing"
     elif desk.state != "running" and not forced:
@@ -117,13 +118,18 @@ def send(
         rate, cost = market.rate, engine.cost_at(expected, signed, market)
         if rate != 1.0:
             cost = _converted(cost, rate)
-        allowed, checks = gate(desk.risk, signed, expected * rate, market.price * rate, exposure_of(desk, market), cost)
+        exposure = exposure_of(desk, market, signed)
+        # A stop that the market has passed already fires at once, at the market.
+        price = (max(expected, market.price) if kind is STOP else expected) * rate
+        allowed, checks = gate(desk.risk, signed, price, market.price * rate, exposure, cost, expected * rate)
         if engine.margin.initial is not None and not forced:
-            allowed = hold_to_margin(engine, desk, market, signed, expected * rate, cost, allowed, checks)
+            allowed = hold_to_margin(engine, desk, market, signed, price, cost, allowed, checks)
         for watch in (desk.limit_watch, engine.limit_watch):
             if watch.is_active:
-                left = watch.check(desk, market, signed, expected * rate, market.price * rate, cost, checks)
+                left = watch.check(desk, market, signed, price, market.price * rate, cost, checks)
                 allowed = min(allowed, left)
+        # What closes a position is let through; it and the orders at work must not go past flat together.
+        is_exit = allowed < wanted and 0.0 < allowed <= exits_of(exposure.held, signed)
         refusal = "" if allowed == wanted else _refusal(checks)
         if market.rules is not None and allowed > 0.0:
             allowed, refusal = _fitted(desk, market, signed, allowed, expected, refusal)
@@ -185,7 +191,11 @@ def send(
     for watch in (desk.limit_watch, engine.limit_watch):
         if watch.is_active:
             watch.note_sent()
-            working.is_reduce_only = working.is_reduce_only or bool(watch.stops)
+            is_exit = is_exit or bool(watch.stops)
+    if is_exit:
+        for one in market.working:
+            if one.owner is desk and one.is_buy is working.is_buy:
+                one.is_reduce_only = True
     return working
 
 

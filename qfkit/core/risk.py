@@ -9,7 +9,7 @@ import msgspec
 from qfkit.core.orders import Check
 from qfkit.errors import ParameterError, did_you_mean
 
-__all__ = ["ACCOUNT_LIMITS", "OVER_TIME", "Exposure", "RiskLimits", "StopKind", "affordable", "gate"]
+__all__ = ["ACCOUNT_LIMITS", "OVER_TIME", "Exposure", "RiskLimits", "StopKind", "affordable", "exits_of", "gate"]
 
 ACCOUNT_LIMITS = "account"
 """The name under which ``risk=`` has limits for all strategies together."""
@@ -183,14 +183,16 @@ _WIDE = (
 
 
 class Exposure(msgspec.Struct, frozen=True, gc=False):
-    """The book an order meets, with all working orders filled. ``position`` is signed.
+    """The book an order meets, with all working orders filled that go its way. ``position`` is signed.
 
-    ``beside`` is what other books hold of the symbol, where the limits are those of the account.
+    ``held`` is the position with only the market orders filled: what may be closed. ``beside`` is what other books
+    hold of the symbol, where the limits are those of the account.
     """
 
     equity: float
     position: float
     gross_of_others: float
+    held: float
     beside: float = 0.0
 
 
@@ -213,18 +215,24 @@ def gate(
     last_price: float,
     exposure: Exposure,
     cost: Callable[[float], float],
+    level: float | None = None,
 ) -> tuple[float, list[Check]]:
     """Return the quantity that may be sent (0.0 rejects) and each check that was made.
 
-    ``signed`` is the wanted quantity, negative to sell; ``price`` what it is expected to trade at.
+    ``signed`` is the wanted quantity, negative to sell; ``price`` what it is expected to trade at, and ``level`` the
+    limit or stop price where that is another. What closes
+    a position is never less than asked for, even where orders at work would close it too: whoever sends it must
+    see to it that they do not go on to the other side together.
     """
     wanted = abs(signed)
     position = exposure.position
     reduces = min(wanted, abs(position)) if position * signed < 0.0 else 0.0
     opens = wanted - reduces
+    exits = exits_of(exposure.held, signed)
     checks: list[Check] = []
-    if limits.price_collar is not None and price != last_price:
-        away = abs(price / last_price - 1.0)
+    level = price if level is None else level
+    if limits.price_collar is not None and level != last_price:
+        away = abs(level / last_price - 1.0)
         passed = away <= limits.price_collar
         checks.append(Check("price collar", away, limits.price_collar, wanted if passed else 0.0, passed))
         if not passed:
@@ -233,8 +241,8 @@ def gate(
         return wanted, checks
     equity = exposure.equity
     if equity <= 0.0:
-        checks.append(Check("equity", equity, 0.0, reduces, passed=False))
-        return reduces, checks
+        checks.append(Check("equity", equity, 0.0, exits, passed=False))
+        return exits, checks
     held = (abs(position) if position * signed > 0.0 else 0.0) + exposure.beside
     held_notional = held * price
     notional = opens * price
@@ -262,7 +270,12 @@ def gate(
         bounds.append(("gross exposure with costs", (used + notional + cost(opens)) / equity, most, room))
     allowed = opens
     for name, value, limit, fits in bounds:
-        checks.append(Check(name, value, limit, reduces + max(0.0, min(opens, fits)), fits >= opens))
+        checks.append(Check(name, value, limit, max(exits, reduces + max(0.0, min(opens, fits))), fits >= opens))
         if fits < allowed:
             allowed = max(0.0, fits)
-    return reduces + allowed, checks
+    return max(exits, reduces + allowed), checks
+
+
+def exits_of(held: float, signed: float) -> float:
+    """How much of an order closes a position."""
+    return min(abs(signed), abs(held)) if held * signed < 0.0 else 0.0

@@ -159,7 +159,8 @@ class FiguresView(msgspec.Struct, frozen=True):
 class LimitView(msgspec.Struct, frozen=True):
     """Where a risk limit of a strategy ("account": of all) stands; NaN ``value`` is not known yet.
 
-    ``stop`` is the one that it put and ``since_ns`` when, "" and None while there is none.
+    ``stop`` is the one that it put and ``since_ns`` when, "" and None while there is none. ``is_default`` is what
+    nobody asked for: no more gross exposure than the margin allows.
     """
 
     name: str
@@ -169,6 +170,7 @@ class LimitView(msgspec.Struct, frozen=True):
     value_text: str
     limit_text: str
     is_over_time: bool = False
+    is_default: bool = False
     stop: str = ""
     since_ns: int | None = None
 

@@ -321,7 +321,12 @@ class FastRecords:
             target = weight * equity / price if size is None else weight * size(equity, price)
             change = target - held
             allowed, checks = gate(
-                engine.risk, change, price, price, Exposure(equity, held, 0.0), engine.cost_at(price, change, None)
+                engine.risk,
+                change,
+                price,
+                price,
+                Exposure(equity, held, 0.0, held),
+                engine.cost_at(price, change, None),
             )
             refusal = "; ".join(
                 f"{check.name} {check.value:.6g} over {check.limit:.6g}" for check in checks if not check.passed
