@@ -177,12 +177,10 @@ def note_entry(desk: "Desk", market: "Market", working: "WorkingOrder") -> None:
 
 
 def in_words(check: Check) -> str:
-    """Why a check, of the filters or of the risk gate, was not passed."""
+    """Why a filter's check was not passed; "" for one of the risk limits."""
     if check.name == _EDGE and check.value != check.value:
         return "the expected move is unknown: too few closed bars for their range"
-    return _WORDS.get(check.name, "{name} {value:.6g} over {limit:.6g}").format(
-        name=check.name, value=check.value, limit=check.limit
-    )
+    return _WORDS.get(check.name, "").format(value=check.value, limit=check.limit)
 
 
 def _tests(
@@ -241,7 +239,7 @@ def _at_hand(desk: "Desk", market: "Market") -> float:
     position = desk.book.positions.get(market.symbol)
     held = 0.0 if position is None else position.quantity
     for working in market.working:
-        if working.owner is desk and working.type is MARKET and not working.is_leg:
+        if working.owner is desk and working.type is MARKET and not working.is_reduce_only:
             held += working.remaining if working.is_buy else -working.remaining
     return held
 
@@ -282,7 +280,7 @@ def _held_against(desk: "Desk", market: "Market", signed: float) -> float:
         if held * signed < 0.0:
             against += abs(held)
         for working in market.working:
-            if working.owner is other and working.type is not MARKET and not working.is_leg:
+            if working.owner is other and working.type is not MARKET and not working.is_reduce_only:
                 change = working.remaining if working.is_buy else -working.remaining
                 if change * signed < 0.0:
                     # Of an order against a position only what is beyond that opens one.

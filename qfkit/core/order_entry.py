@@ -132,7 +132,8 @@ def send(
             for watch in (desk.limit_watch, engine.limit_watch):
                 if watch.is_active:
                     allowed = min(allowed, watch.check(desk, market, passing, price, last_price, cost, checks))
-        checks = filtered + checks
+        if filtered:
+            checks = filtered + checks
         refusal = "" if allowed == wanted else _refusal(checks)
         if market.rules is not None and allowed > 0.0:
             allowed, refusal = _fitted(desk, market, passing, allowed, expected, refusal)

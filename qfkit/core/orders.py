@@ -123,8 +123,8 @@ class Signal(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     @property
     def decision_check(self) -> str:
-        """The name of the first check that was not passed, "" where none was."""
-        return next((check.name for check in self.checks if not check.passed), "")
+        """The name of the first check that was not passed, "" where none was; without what a stop says in brackets."""
+        return next((check.name.partition(" (")[0] for check in self.checks if not check.passed), "")
 
 
 class Order(msgspec.Struct, frozen=True, gc=False, array_like=True):
