@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         SwapStrategy,
         Tick,
     )
+    from qfkit.core.filters import SignalFilters
     from qfkit.core.impact import SquareRootImpact
     from qfkit.core.indicators import (
         ADX,
@@ -155,6 +156,7 @@ __all__ = [
     "SetParameters",
     "Side",
     "Signal",
+    "SignalFilters",
     "Snapshot",
     "SquareRootImpact",
     "StandardDeviation",
@@ -216,6 +218,7 @@ _NAMES = {
         "SwapStrategy",
         "Tick",
     ),
+    "qfkit.core.filters": ("SignalFilters",),
     "qfkit.core.impact": ("SquareRootImpact",),
     "qfkit.core.indicators": (
         "ADX",

@@ -43,6 +43,7 @@ from qfkit.core.events import (
     Tick,
     WarmUp,
 )
+from qfkit.core.filters import SignalFilters, checked_filters
 from qfkit.core.hours import MarketHours
 from qfkit.core.ladder import see_depth
 from qfkit.core.lanes import Track
@@ -83,7 +84,7 @@ class Engine:
     event names. The owner drains :attr:`records`. ``has_running_metrics`` False leaves the drawdown and
     the curve out of snapshots, for a run that is measured at its end. ``assess_every_s`` has a
     :class:`RiskAssessment` made so often on the engine's clock, by the bounds of ``risk_bands``.
-    ``margin`` None is ``Margin.cash()``;
+    ``margin`` None is ``Margin.cash()``; ``filters`` None lets every entry go on to the risk gate;
     ``currency`` None takes all prices for the account's own currency.
     """
 
@@ -96,6 +97,7 @@ class Engine:
         costs: Costs | None = None,
         risk: RiskLimits | Mapping[str, RiskLimits] | None = None,
         sizer: Sizer | None = None,
+        filters: SignalFilters | None = None,
         margin: Margin | None = None,
         currency: Currencies | str | None = None,
         timeframe: str | None = None,
@@ -112,6 +114,7 @@ class Engine:
         self.limits, self.risk = own_limits(risk, strategies, self.margin)
         self.sizer: Sizer = FractionOfEquity() if sizer is None else sizer
         self.has_own_sizer = sizer is not None
+        self.filters = checked_filters(filters)
         self.timeframe = timeframe
         self.starting_cash = cash
         self.latency_ns = self.costs.latency_of()
@@ -448,6 +451,8 @@ class Engine:
             self.records.trades.append(trade)
             desk.limit_watch.note_trade(trade.pnl)
             self.limit_watch.note_trade(trade.pnl)
+            if trade.pnl < 0.0:
+                desk.lost_ns[trade.symbol] = trade.exit_time_ns
         if self._has_running_metrics:
             self.scorecard.note_fill(desk.name, fill, trade, is_open=bool(desk.book.open))
         if desk.state in ("running", "paused") and type(desk.strategy).on_fill is not Strategy.on_fill:

@@ -2,7 +2,7 @@
 
 Market orders will fill; of the others any may fill and the others not. So each symbol has a reach: its quantity
 with the market orders filled, and how far the rest may carry it up and down. Of orders that cancel one another only
-the largest counts, and those that only ever reduce do not count at all.
+the largest counts; those that only ever reduce count no further than to flat.
 """
 
 from collections.abc import Iterable, Sequence
