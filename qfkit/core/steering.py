@@ -42,6 +42,21 @@ class Steering:
         self._engine = engine
         self._resolve = resolve
 
+    @property
+    def handlers(self) -> dict[type, Callable[..., None]]:
+        """What each command is done by, but for the end of a run."""
+        return {
+            SetParameters: self.change,
+            SwapStrategy: self.change,
+            Pause: self.pause,
+            Resume: self.resume,
+            Flatten: self.flatten,
+            BlockEntries: self.block_entries,
+            LiftStops: self.lift,
+            SetLimits: self.set_limits,
+            Rebalance: self.rebalance,
+        }
+
     def _addressed(self, event: Command) -> list[Desk]:
         desks = self._engine.desks
         if event.strategy is None:
