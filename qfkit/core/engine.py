@@ -177,6 +177,9 @@ class Engine:
     def choose_watches(self) -> None:
         """Limits or stops have changed: have those looked at that equity points matter to."""
         self._marked = [watch for watch in self.limit_watches if watch.is_marked]
+        self._has_mark_work = bool(
+            self._marked or self._has_running_metrics or self.allocator is not None or self.margin.has_rates
+        )
 
     def look_at_limits(self) -> None:
         """A price left its band, or the books changed by something else than a price."""
@@ -380,13 +383,14 @@ class Engine:
             self.start()
             self.accounts.charge(next_ns)
             return
-        if mark_ns >= self.accounts.next_night_ns:
+        if self._has_mark_work and mark_ns >= self.accounts.next_night_ns:
             self.accounts.charge(mark_ns)
         book = self._only_book
         if book is not None:
             equity = book.cash
             for position in book.open.values():
-                equity += position.quantity * position.market.price * position.market.rate
+                market = position.market
+                equity += position.quantity * market.price * market.rate
             row: tuple[float, ...] = (mark_ns, equity)
         else:
             each = [desk.book.equity for desk in self.desks.values()]
@@ -395,12 +399,18 @@ class Engine:
                 equity += value
             row = (mark_ns, equity, *each)
         self._keep_equity(row)
+        if self._has_mark_work or equity <= 0.0:
+            self._work_on_mark(row, next_ns)
+
+    def _work_on_mark(self, row: tuple[float, ...], next_ns: int) -> None:
+        """What hangs on equity points: nights, the end of an account, figures, limits, and shares of capital."""
         if next_ns >= self.accounts.next_night_ns:
             self.accounts.charge(next_ns)
-        if equity <= 0.0:
+        if row[1] <= 0.0:
             self.accounts.end_all()
         if self._has_running_metrics:
             self.scorecard.note_point(row)
+        mark_ns = int(row[0])
         for watch in self._marked:
             watch.mark(mark_ns)
         if self.allocator is not None:
