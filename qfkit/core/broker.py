@@ -91,6 +91,11 @@ class Broker:
         # How much of a trade comes to the order at hand, after those before it in the queue.
         self._reach = inf
 
+    @property
+    def is_inside_bar(self) -> bool:
+        """Whether the fill at hand happened inside a bar, after what its open decided; for whoever hears of the fill."""
+        return self._inside
+
     # -- orders come and go ------------------------------------------------------------------
 
     def submit(self, order: Order, owner: object, book: Book, market: Market) -> WorkingOrder:

@@ -19,6 +19,7 @@ from qfkit.core.orders import (
     TimeInForce,
 )
 from qfkit.core.portfolio import Book, Position
+from qfkit.core.protection import Protection, protect
 from qfkit.core.rebalancing import Rebalancing, end, rebalance
 from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sized
@@ -42,7 +43,7 @@ class Desk:
     """One strategy in the engine: its code, its book, its indicators and its orders.
 
     ``state`` is "running", "paused", "failed", "stopped" or "wiped out". ``forced`` are the orders that a
-    margin call sent.
+    margin call sent, ``protections`` the protective orders by symbol.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class Desk:
         "forced",
         "name",
         "named_sets",
+        "protections",
         "rebalancing",
         "risk",
         "sets",
@@ -73,6 +75,7 @@ class Desk:
         self.named_sets: list[tuple[str, IndicatorSet[Any]]] = []
         self.follows: set[str] = set()
         self.forced: list[WorkingOrder] = []
+        self.protections: dict[str, Protection] = {}
 
     # -- what the strategy sees ------------------------------------------------------------
 
@@ -154,8 +157,10 @@ class Desk:
         time_in_force: TimeInForce | str,
         expires_ns: int | None,
         reason: str,
+        by_hand: bool = False,
+        is_dry: bool = False,
     ) -> int | None:
-        """A buy or sell of any type."""
+        """A buy or sell of any type; ``is_dry`` sends nothing and only raises for what makes no sense."""
         market = self.market(symbol)
         buy = action == "buy"
         for place, price in enumerate((limit_price, stop_price, trail, trail_fraction, stop_loss, take_profit)):
@@ -190,6 +195,8 @@ class Desk:
             if level is not None and (level <= expected if above else level >= expected):
                 side = "above" if above else "below"
                 raise OrderError(f"{action} {symbol}: {name}={level!r} must be {side} the entry at {expected!r}")
+        if is_dry:
+            return None
         working = send(
             self,
             action,
@@ -204,6 +211,7 @@ class Desk:
             time_in_force=in_force,
             expires_ns=expires_ns,
             reason=reason,
+            by_hand=by_hand,
             sized=sized,
         )
         if working is None:
@@ -255,14 +263,19 @@ class Desk:
         """Targets for a whole book; see :mod:`qfkit.core.rebalancing`."""
         return rebalance(self, weights, **options)
 
-    def close(self, symbol: str, *, reason: str) -> int | None:
+    def close(self, symbol: str, *, reason: str, by_hand: bool = False) -> int | None:
         """Cancel everything of this strategy in a symbol and go flat."""
         self.cancel_all(f"closing the position: {reason}", symbol)
         held = self.position(symbol).quantity + self.pending_forced(symbol)
         if held == 0.0:
             return None
-        sent = send(self, "close", self.market(symbol), -held, self.market(symbol).price, reason=reason)
+        market = self.market(symbol)
+        sent = send(self, "close", market, -held, market.price, reason=reason, by_hand=by_hand)
         return None if sent is None else sent.order.order_id
+
+    def protect(self, symbol: str, **options: Any) -> list[int]:
+        """Protective orders on a position; see :mod:`qfkit.core.protection`."""
+        return protect(self, symbol, **options)
 
     def close_all(self, reason: str) -> None:
         """Cancel all orders and close all positions at the market, paused or not."""
@@ -277,11 +290,13 @@ class Desk:
         if working is not None and working.owner is self and not working.is_forced:
             self.engine.broker.cancel(working, reason, self.clock_ns)
 
-    def cancel_all(self, reason: str, symbol: str | None = None, *, forced: bool = False) -> None:
-        """Cancel the working orders; those of a margin call only where ``forced``."""
+    def cancel_all(self, reason: str, symbol: str | None = None, *, forced: bool = False, by_hand: bool = True) -> None:
+        """Cancel the working orders; those of a margin call only where ``forced``, the user's where ``by_hand``."""
         end(self, symbol)
         for working in list(self.engine.broker.open.values()):
-            if working.owner is self and symbol in (None, working.order.symbol) and forced >= working.is_forced:
+            if working.owner is not self or symbol not in (None, working.order.symbol):
+                continue
+            if forced >= working.is_forced and by_hand >= working.is_by_hand:
                 self.engine.broker.cancel(working, reason, self.clock_ns)
 
     def pending_forced(self, symbol: str) -> float:

@@ -23,6 +23,7 @@ from qfkit.core.currencies import Currencies
 from qfkit.core.desk import Desk
 from qfkit.core.events import (
     Bar,
+    CancelOrder,
     CorporateAction,
     Depth,
     Event,
@@ -31,7 +32,10 @@ from qfkit.core.events import (
     Heartbeat,
     Hours,
     Instrument,
+    ManualOrder,
+    ModifyOrder,
     Pause,
+    Protect,
     Quote,
     Rebalance,
     Resume,
@@ -50,6 +54,7 @@ from qfkit.core.notices import see_stale, take_hours, take_instrument
 from qfkit.core.opening import open_desks, own_limits
 from qfkit.core.orders import Fill
 from qfkit.core.portfolio import cash_shares
+from qfkit.core.protection import follow, spare
 from qfkit.core.rebalancing import go_on
 from qfkit.core.records import Fault, Records
 from qfkit.core.returns_window import ReturnsWindow
@@ -164,6 +169,10 @@ class Engine:
             Resume: self.steering.resume,
             Flatten: self.steering.flatten,
             Rebalance: self.steering.rebalance,
+            ManualOrder: self.steering.by_hand,
+            CancelOrder: self.steering.by_hand,
+            ModifyOrder: self.steering.by_hand,
+            Protect: self.steering.by_hand,
             Stop: self._on_stop,
         }
         self.returns: ReturnsWindow | None = None
@@ -428,6 +437,10 @@ class Engine:
             self.records.trades.append(trade)
         if self._has_running_metrics:
             self.scorecard.note_fill(desk.name, fill, trade, is_open=bool(desk.book.open))
+        if working.is_leg:
+            spare(working, fill)
+        if desk.protections:
+            follow(desk, working, fill)
         if desk.state in ("running", "paused") and type(desk.strategy).on_fill is not Strategy.on_fill:
             try:
                 desk.strategy.on_fill(fill)
@@ -447,7 +460,7 @@ class Engine:
         desk.state = "failed"
         desk.error = f"{type(error).__name__}: {error}"
         self.exceptions[desk.name] = error
-        desk.cancel_all("the strategy failed")
+        desk.cancel_all("the strategy failed", by_hand=False)
         for track in self.tracks.values():
             track.remove(desk)
         text = "".join(traceback.format_exception(error))

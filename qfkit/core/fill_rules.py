@@ -7,7 +7,7 @@ the strict side wherever the data leave a doubt; :mod:`qfkit.core.broker` applie
 
 from qfkit.core.events import Bar, Quote, Tick
 from qfkit.core.market import Market
-from qfkit.core.orders import LIMIT, MARKET, STOP, STOP_LIMIT, TRAILING_STOP, OrderType
+from qfkit.core.orders import LIMIT, MARKET, STOP_LIMIT, TRAILING_STOP, OrderType
 from qfkit.core.working import WorkingOrder
 
 __all__ = ["at_open", "late_leg", "limit_inside", "on_quote", "on_trade", "stop_inside"]
@@ -74,14 +74,17 @@ def limit_inside(working: WorkingOrder, bar: Bar, touch: bool) -> float | None:
 def late_leg(working: WorkingOrder, bar: Bar) -> float | None:
     """A leg whose entry filled inside this bar: the order of prices is unknown, so a stop that
     the bar touched counts (unless only the way to the entry passed it) and a target does not."""
-    level = working.stop_price
-    if working.type is not STOP or level is None:
+    level = working.stop_level()
+    if level is None or working.type is STOP_LIMIT:
         return None
     if working.is_buy:
         reached = bar.high >= level and (level >= bar.open or bar.close >= level)
     else:
         reached = bar.low <= level and (level <= bar.open or bar.close <= level)
     if not reached:
+        if working.type is TRAILING_STOP:
+            # Of all prices of the bar only the close is surely after the entry.
+            working.follow(bar.close)
         return None
     working.trigger()
     return max(level, bar.low) if working.is_buy else min(level, bar.high)

@@ -118,19 +118,21 @@ def send(
     expires_ns: int | None = None,
     reason: str,
     forced: bool = False,
+    by_hand: bool = False,
     sized: Sized | None = None,
 ) -> WorkingOrder | None:
     """Decide on a wish: keep the signal, and put what is left of it to work; None where nothing is.
 
     ``signed`` is below zero for a sale, ``expected`` the price it is likely to trade at. ``forced`` is
-    the user's or the engine's own wish, which a strategy's state does not stop.
+    the user's or the engine's own wish, which a strategy's state does not stop; ``by_hand`` a manual order,
+    which its state does not stop either, but all else does.
     """
     engine = desk.engine
     wanted = abs(signed)
     checks: list[Check] = []
     if wanted == 0.0:
         allowed, refusal = 0.0, (sized.reason if sized is not None else "") or "the sizer gave nothing"
-    elif desk.state != "running" and not forced:
+    elif desk.state != "running" and not (forced or by_hand):
         allowed, refusal = 0.0, f"the strategy is {desk.state}"
     elif engine.is_warming:
         allowed, refusal = 0.0, "warming up on history: orders are off"
@@ -202,7 +204,9 @@ def send(
         status_reason=waits,
         updated_ns=engine.clock_ns,
     )
-    return engine.broker.submit(order, desk, desk.book, market)
+    working = engine.broker.submit(order, desk, desk.book, market)
+    working.is_by_hand = by_hand
+    return working
 
 
 def _converted(cost: Callable[[float], float], rate: float) -> Callable[[float], float]:
@@ -247,7 +251,7 @@ def attach(desk: "Desk", entry: WorkingOrder, kind: OrderType, price: float, rol
         signal_id=parent.signal_id,
         updated_ns=engine.clock_ns,
     )
-    engine.broker.submit_leg(leg, entry)
+    engine.broker.submit_leg(leg, entry).is_by_hand = entry.is_by_hand
 
 
 def _refusal(checks: Iterable[Check]) -> str:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from qfkit.core.accounts import WIPED_OUT
 from qfkit.core.desk import Desk
-from qfkit.core.events import Command, Flatten, Pause, Rebalance, Resume, SetParameters, Stop, SwapStrategy
+from qfkit.core.events import ByHand, Command, Flatten, Pause, Rebalance, Resume, SetParameters, Stop, SwapStrategy
+from qfkit.core.manual import Answer, act
 from qfkit.core.seats import Seat
 from qfkit.core.strategy import Strategy
 from qfkit.errors import StrategyError, did_you_mean
@@ -20,11 +21,12 @@ class Steering:
     """Applies commands to an engine: parameters and code at the next bar, the rest at once.
 
     ``pending`` holds the changes that wait for a bar. ``resolve`` finds the class that a
-    ``SwapStrategy`` names.
+    ``SwapStrategy`` names. ``answer`` is what became of the latest manual order.
     """
 
     def __init__(self, engine: "Engine", resolve: Callable[[str], type[Strategy]] | None) -> None:
         self.pending: list[SetParameters | SwapStrategy] = []
+        self.answer = Answer()
         self._engine = engine
         self._resolve = resolve
 
@@ -101,6 +103,11 @@ class Steering:
         self._engine.advance(event.received_ns)
         for desk in self._addressed(event):
             desk.rebalance(event.weights, band=event.band, reason="rebalanced by the user", forced=True)
+
+    def by_hand(self, event: ByHand) -> None:
+        self._engine.advance(event.received_ns)
+        for desk in self._addressed(event):
+            self.answer = act(desk, event)
 
     def stop(self, event: Stop) -> None:
         """Have strategies end and cancel their orders; positions stay as they are."""
