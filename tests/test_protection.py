@@ -286,6 +286,21 @@ def test_one_cancelled_by_hand_leaves_the_others():
     assert fills(engine) == [("buy", 10, 100), ("sell", 10, 103)]
 
 
+def test_a_price_that_was_changed_stays_and_the_size_is_the_positions():
+    move = lambda strategy: strategy.modify(2, stop_price=99.0)  # noqa: E731
+    rows = [(100, 100, 100, 100), (104, 104, 104, 104), (104, 104, 98.9, 99)]
+    engine = run(
+        bars([*FLAT, *rows]),
+        {0: buy(), 1: protect(stop_loss=0.02, take_profit=0.05), 2: both(move, buy())},
+        finish=False,
+    )
+    # 20 at 102: the target went to 107.1, the stop that was moved stays.
+    assert fills(engine) == [("buy", 10, 100), ("buy", 10, 104), ("sell", 20, 99)]
+    assert [order.limit_price for order in engine.records.orders if order.order_id == 3][1] == pytest.approx(107.1)
+    with pytest.raises(OrderError, match="its quantity is the position's"):
+        run(bars([*FLAT, *rows]), {0: buy(), 1: protect(stop_loss=0.02), 2: lambda s: s.modify(2, quantity=5)})
+
+
 @pytest.mark.parametrize(
     ("fractions", "words"),
     [

@@ -185,8 +185,9 @@ class Desk:
         expected = limit_price if limit_price is not None else stop_price if stop_price is not None else market.price
         sized = None
         if quantity is None and notional is None and weight is None:
-            sized = ask_sizer(self, market, 1.0 if buy else -1.0, entry_price=expected, stop_price=stop_loss)
-            size = sized.quantity
+            if not is_dry:
+                sized = ask_sizer(self, market, 1.0 if buy else -1.0, entry_price=expected, stop_price=stop_loss)
+            size = 0.0 if sized is None else sized.quantity
         else:
             size = self._size(market, quantity, notional, weight)
             if size <= 0.0:
@@ -326,6 +327,9 @@ class Desk:
             if value is not None and not 0.0 < value < inf:
                 raise OrderError(f"order {order_id}: {name}={value!r} is not above zero and finite")
         working = self._mine(order_id)
+        protection = self.protections.get(working.order.symbol)
+        if protection is not None and working in protection.orders:
+            protection.move(working, quantity)
         rules = working.market.rules
         if quantity is not None and rules is not None and rules.quantity_step is not None:
             quantity = whole_steps(quantity, rules.quantity_step)

@@ -66,9 +66,14 @@ def check(desk: "Desk", event: ByHand) -> None:
     if desk.state == WIPED_OUT:
         raise OrderError(f"{desk.name} was {desk.error}: it does not trade again")
     if isinstance(event, ManualOrder):
+        market = desk.market(event.symbol)
         if event.action != "close":
+            if market.price != market.price:
+                raise OrderError(f"{event.action} {event.symbol}: there is no price yet")
             _order(desk, event, is_dry=True)
-        elif not desk.position(event.symbol) and not any(order.symbol == event.symbol for order in desk.open_orders()):
+        elif event.symbol not in desk.book.open and not any(
+            order.symbol == event.symbol for order in desk.open_orders()
+        ):
             raise OrderError(f"close {event.symbol}: {desk.name} has no position and no order in it")
     elif isinstance(event, Protect):
         check_protection(desk, event.symbol, **_fractions(event))

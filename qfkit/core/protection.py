@@ -7,7 +7,8 @@ The rules:
   best price since the protection began.
 - They reduce the position and nothing else: each is as large as the position, follows its size at once (they
   stand at the market, like a bracket's legs), and is cancelled with the fill that closes the position or turns it
-  over. Where one fills, the others have as much less to do; where one is cancelled by hand, the others go on.
+  over. Where one fills, the others have as much less to do; where one is cancelled, the others go on, and
+  one whose price was changed with ``modify`` keeps it.
 - Where no position is open yet, or market orders at work are about to turn it over, the protection waits
   for the position to come and begins with its first fill, inside a bar too. It is forgotten when the
   orders that it waited for are over. A position opened by another order later is not protected.
@@ -51,10 +52,21 @@ class Protection:
     """The protective orders of one position, or the wish for them where it is still to come.
 
     ``side`` is 1 for a long position, -1 for a short one, 0 where it waits for whichever comes;
-    ``entries`` are the orders that it waits for.
+    ``entries`` are the orders that it waits for, ``moved`` those whose price somebody changed since.
     """
 
-    __slots__ = ("_decided_ns", "_desk", "_signal_id", "by_hand", "entries", "fractions", "orders", "reason", "side")
+    __slots__ = (
+        "_decided_ns",
+        "_desk",
+        "_signal_id",
+        "by_hand",
+        "entries",
+        "fractions",
+        "moved",
+        "orders",
+        "reason",
+        "side",
+    )
 
     def __init__(
         self,
@@ -75,6 +87,7 @@ class Protection:
         self.by_hand = by_hand
         self.entries: list[WorkingOrder] = []
         self.orders: list[WorkingOrder] = []
+        self.moved: list[WorkingOrder] = []
 
     @property
     def is_whole(self) -> bool:
@@ -154,7 +167,9 @@ class Protection:
         rules, is_sale = position.market.rules, self.side > 0
         for working in self.orders:
             stop_price, limit_price = working.stop_price, working.limit_price
-            if working.order.type is STOP:
+            if working in self.moved:
+                pass
+            elif working.order.type is STOP:
                 stop_price = stepped_price(stop, rules, is_down=is_sale)
             elif working.order.type is LIMIT:
                 limit_price = stepped_price(target, rules, is_down=not is_sale)
@@ -176,6 +191,12 @@ class Protection:
             self._desk.engine.records.orders.append(working.order)
         return bool(self.orders)
 
+    def move(self, working: "WorkingOrder", quantity: float | None) -> None:
+        """An order of it is given another price, which it keeps."""
+        if quantity is not None:
+            raise OrderError(f"order {working.order.order_id} protects a position: its quantity is the position's")
+        self.moved.append(working)
+
     def cancel(self, reason: str, clock_ns: int) -> None:
         for working in self.orders:
             self._desk.engine.broker.cancel(working, reason, clock_ns)
@@ -196,7 +217,6 @@ def protect(
     fractions = (stop_loss, take_profit, trailing)
     side, entries = _awaited(desk, market)
     _check_fractions(symbol, fractions, side, entries)
-    position = desk.position(symbol)
     former = desk.protections.get(symbol)
     if former is not None and former.by_hand and not by_hand and (former.is_whole or former.is_awaiting):
         return former.order_ids
@@ -207,13 +227,12 @@ def protect(
         if former.entries and entries:
             former.entries = entries
             return []
+    held = _held(desk, symbol)
     if desk.state != "running" and not by_hand:
-        return note_refusal(desk, symbol, "protect", -position.quantity, f"the strategy is {desk.state}", reason)
+        return note_refusal(desk, symbol, "protect", -held, f"the strategy is {desk.state}", reason)
     if engine.is_warming:
-        return note_refusal(
-            desk, symbol, "protect", -position.quantity, "warming up on history: orders are off", reason
-        )
-    if not position and not entries:
+        return note_refusal(desk, symbol, "protect", -held, "warming up on history: orders are off", reason)
+    if not held and not entries:
         return note_refusal(desk, symbol, "protect", 0.0, _nothing(symbol), reason)
     if former is not None:
         former.cancel("replaced by a new protection", engine.clock_ns)
@@ -223,12 +242,12 @@ def protect(
     if entries:
         protection.entries = entries
     else:
-        protection.put(position)
+        protection.put(desk.book.open[symbol])
     _note(
         desk,
         symbol,
         "protect",
-        0.0 if entries else -position.quantity,
+        0.0 if entries else -held,
         "sent",
         "waits for the position to open" if entries else "",
         protection.order_ids[0] if protection.orders else None,
@@ -293,10 +312,10 @@ def check_protection(
     side, entries = _awaited(desk, market)
     fractions = (stop_loss, take_profit, trailing)
     _check_fractions(symbol, fractions, side, entries)
-    position = desk.position(symbol)
-    if not position and not entries:
+    position = desk.book.open.get(symbol)
+    if position is None and not entries:
         raise OrderError(_nothing(symbol))
-    if entries or market.price != market.price:
+    if position is None or entries or market.price != market.price:
         return
     held = f"{abs(position.quantity):g} {'long' if side > 0 else 'short'} at {position.average_price:g}"
     stop, target = _levels(fractions, position.average_price, side)
@@ -312,13 +331,18 @@ def check_protection(
             )
 
 
+def _held(desk: "Desk", symbol: str) -> float:
+    position = desk.book.open.get(symbol)
+    return 0.0 if position is None else position.quantity
+
+
 def _nothing(symbol: str) -> str:
     return f"protect {symbol}: there is nothing to protect, no position and no order that would open one"
 
 
 def _awaited(desk: "Desk", market: "Market") -> tuple[int, list["WorkingOrder"]]:
     """The side of the position to protect, and the orders that will open it; none where it is open already."""
-    held = desk.position(market.symbol).quantity
+    held = _held(desk, market.symbol)
     mine = [
         working for working in market.working if working.owner is desk and not working.is_leg and not working.is_forced
     ]
