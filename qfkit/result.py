@@ -27,6 +27,7 @@ from qfkit.tables import (
     margin_calls_frame,
     orders_frame,
     signals_frame,
+    stops_frame,
     trades_frame,
     transfers_frame,
 )
@@ -125,6 +126,11 @@ class Result(ResultFigures):
     def trades(self) -> "pandas.DataFrame":
         """Round trips, indexed by the time of the exit; an open position is not among them."""
         return trades_frame(self.records.trades)
+
+    @cached_property
+    def stops(self) -> "pandas.DataFrame":
+        """Stops that limits put on the books, or that were put by hand, and when they were lifted."""
+        return stops_frame(self.records.stops)
 
     @cached_property
     def margin_calls(self) -> "pandas.DataFrame":

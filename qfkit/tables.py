@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 
 from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar
+from qfkit.core.limit_stops import RiskStop
 from qfkit.core.margin import Financing, MarginCall
 from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
+from qfkit.core.snapshot import Snapshot, StopView
+from qfkit.core.wording import utc_time
 
 if TYPE_CHECKING:
     import pandas
@@ -32,9 +35,11 @@ __all__ = [
     "equity_frame",
     "fills_frame",
     "financing_frame",
+    "limits_frame",
     "margin_calls_frame",
     "orders_frame",
     "signals_frame",
+    "stops_frame",
     "trades_frame",
     "transfers_frame",
 ]
@@ -222,6 +227,37 @@ def bars_frame(bars: Iterable[Bar] | Mapping[str, BarColumns]) -> "pandas.DataFr
     return pandas.concat(frames).sort_values("close_time", kind="stable")
 
 
+def limits_frame(snapshot: Snapshot) -> "pandas.DataFrame":
+    """Each limit's value, bound, stop and what lifts that, indexed by strategy and limit."""
+    import pandas
+
+    lifts = {(stop.strategy, stop.since_ns): stop for stop in snapshot.stops}
+    rows: list[tuple[object, ...]] = []
+    for view in snapshot.limits:
+        stop = None if view.since_ns is None else lifts.pop((view.strategy, view.since_ns), None)
+        rows.append(
+            (
+                view.strategy,
+                view.name,
+                view.value,
+                view.limit,
+                view.stop,
+                view.since_ns,
+                _lifted_by(stop) if stop else "",
+            )
+        )
+    nan = float("nan")
+    rows += [(stop.strategy, stop.why, nan, nan, stop.kind, stop.since_ns, _lifted_by(stop)) for stop in lifts.values()]
+    columns = ["strategy", "limit_name", "value", "limit", "stop", "since", "lifted"]
+    frame = pandas.DataFrame(rows, columns=columns).set_index(["strategy", "limit_name"])
+    frame["since"] = pandas.to_datetime(frame["since"], unit="ns", utc=True)
+    return frame
+
+
+def _lifted_by(stop: StopView) -> str:
+    return "by hand: session.lift()" if stop.lifts_ns is None else f"{utc_time(stop.lifts_ns)} UTC"
+
+
 def margin_calls_frame(calls: Sequence[MarginCall]) -> "pandas.DataFrame":
     """Margin calls and wiped-out strategies, indexed by time."""
     return _frame(calls, "time_ns", _MARGIN_CALLS)
@@ -231,6 +267,21 @@ def financing_frame(financing: Sequence[Financing]) -> "pandas.DataFrame":
     """Nightly costs (negative) and earnings, indexed by the midnight."""
     return _frame(financing, "time_ns", _FINANCING)
 
+
+def stops_frame(stops: Sequence[RiskStop]) -> "pandas.DataFrame":
+    """Stops that began or were lifted, indexed by time."""
+    return _frame(stops, "time_ns", _STOPS)
+
+
+_STOPS = {
+    "strategy": ("strategy", _TEXT),
+    "stop": ("kind", _TEXT),
+    "change": ("change", _TEXT),
+    "why": ("why", _TEXT),
+    "limit_name": ("limit_name", _TEXT),
+    "value": ("value", _NUMBER),
+    "limit": ("bound", _NUMBER),
+}
 
 _MARGIN_CALLS = {
     "strategy": ("strategy", _TEXT),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qfkit.core.events import Bar
 from qfkit.core.lanes import IndicatorSet
+from qfkit.core.limit_watch import LimitWatch
 from qfkit.core.market import Market
 from qfkit.core.order_entry import ask_sizer, attach, send
 from qfkit.core.orders import (
@@ -52,6 +53,7 @@ class Desk:
         "error",
         "follows",
         "forced",
+        "limit_watch",
         "name",
         "named_sets",
         "protections",
@@ -68,6 +70,7 @@ class Desk:
         self.strategy = strategy
         self.book = book
         self.risk = risk
+        self.limit_watch = LimitWatch(engine, name, risk, is_account=False)
         self.rebalancing: Rebalancing | None = None
         self.state = "running"
         self.error = ""
@@ -299,6 +302,17 @@ class Desk:
                 continue
             if forced >= working.is_forced and by_hand >= working.is_by_hand:
                 self.engine.broker.cancel(working, reason, self.clock_ns)
+
+    def cancel_entries(self, reason: str) -> None:
+        """Cancel the working orders that would enter; those that would exit stay, and only ever reduce."""
+        end(self)
+        for working in list(self.engine.broker.open.values()):
+            if working.owner is self and not working.is_reduce_only:
+                held = self.book.position(working.market).quantity
+                if held * (1.0 if working.is_buy else -1.0) >= 0.0:
+                    self.engine.broker.cancel(working, reason, self.clock_ns)
+                else:
+                    working.is_reduce_only = True
 
     def pending_forced(self, symbol: str) -> float:
         """What the closing orders of a margin call have yet to change of a position, signed."""

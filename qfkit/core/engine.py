@@ -10,7 +10,7 @@ chance: the same events give the same records, to the last bit. One event goes t
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import inf
+from typing import get_args
 
 from qfkit.core.accounts import Accounts
 from qfkit.core.allocation import Allocation, Allocator
@@ -23,7 +23,8 @@ from qfkit.core.currencies import Currencies
 from qfkit.core.desk import Desk
 from qfkit.core.events import (
     Bar,
-    CancelOrder,
+    BlockEntries,
+    ByHand,
     CorporateAction,
     Depth,
     Event,
@@ -32,13 +33,12 @@ from qfkit.core.events import (
     Heartbeat,
     Hours,
     Instrument,
-    ManualOrder,
-    ModifyOrder,
+    LiftStops,
     Pause,
-    Protect,
     Quote,
     Rebalance,
     Resume,
+    SetLimits,
     SetParameters,
     Stop,
     SwapStrategy,
@@ -48,17 +48,18 @@ from qfkit.core.events import (
 from qfkit.core.hours import MarketHours
 from qfkit.core.ladder import see_depth
 from qfkit.core.lanes import Track
+from qfkit.core.limit_watch import LimitWatch
 from qfkit.core.margin import Margin
 from qfkit.core.market import see_bar, see_price
 from qfkit.core.notices import see_stale, take_hours, take_instrument
-from qfkit.core.opening import open_desks, own_limits
+from qfkit.core.opening import check_opening, open_desks, own_limits
 from qfkit.core.orders import Fill
 from qfkit.core.portfolio import cash_shares
-from qfkit.core.protection import follow, spare
+from qfkit.core.protection import follow
 from qfkit.core.rebalancing import go_on
 from qfkit.core.records import Fault, Records
 from qfkit.core.returns_window import ReturnsWindow
-from qfkit.core.risk import RiskLimits
+from qfkit.core.risk import ACCOUNT_LIMITS, RiskLimits
 from qfkit.core.scorecard import Scorecard
 from qfkit.core.seats import Seat
 from qfkit.core.sizing import FractionOfEquity, Sizer
@@ -69,7 +70,6 @@ from qfkit.core.survey import take_snapshot
 from qfkit.core.timeframes import timeframe_ns
 from qfkit.core.warmup import warm_up
 from qfkit.core.working import WorkingOrder
-from qfkit.errors import ParameterError
 
 __all__ = ["Engine"]
 
@@ -109,17 +109,10 @@ class Engine:
         assess_every_s: float | None = None,
         risk_bands: RiskBands | None = None,
     ) -> None:
-        if not 0.0 < cash < inf:
-            raise ParameterError(f"cash={cash!r}: the starting cash must be above zero and finite")
-        if not strategies:
-            raise ParameterError("no strategy given: pass one, a list of them or a dict of names")
-        if "account" in strategies:
-            raise ParameterError(
-                'a strategy cannot be named "account", which is the sum of them all: choose another name'
-            )
+        check_opening(strategies, cash)
         self.costs = Costs() if costs is None else costs
         self.margin = Margin.cash() if margin is None else margin
-        self.own_risk, self.risk = own_limits(risk, strategies, self.margin.default_limits())
+        self.limits, self.risk = own_limits(risk, strategies, self.margin)
         self.sizer: Sizer = FractionOfEquity() if sizer is None else sizer
         self.has_own_sizer = sizer is not None
         self.timeframe = timeframe
@@ -131,7 +124,7 @@ class Engine:
         self._keep_equity = self.records.equity.append
         self.broker = Broker(self.costs, self.records, self._on_fill)
         self.tracks: dict[str, Track] = {}
-        self.clock_ns = 0
+        self.clock_ns: int = 0
         self.events = 0
         self.late_events = 0
         self.is_warming = False
@@ -168,11 +161,11 @@ class Engine:
             Pause: self.steering.pause,
             Resume: self.steering.resume,
             Flatten: self.steering.flatten,
+            BlockEntries: self.steering.block_entries,
+            LiftStops: self.steering.lift,
+            SetLimits: self.steering.set_limits,
             Rebalance: self.steering.rebalance,
-            ManualOrder: self.steering.by_hand,
-            CancelOrder: self.steering.by_hand,
-            ModifyOrder: self.steering.by_hand,
-            Protect: self.steering.by_hand,
+            **dict.fromkeys(get_args(ByHand), self.steering.by_hand),
             Stop: self._on_stop,
         }
         self.returns: ReturnsWindow | None = None
@@ -184,9 +177,29 @@ class Engine:
         self.metrics = self.scorecard.account.curve
         self.equity_curve = self.scorecard.recent
         self._only_book = next(iter(self.desks.values())).book if len(self.desks) == 1 else None
+        self.limit_watch = LimitWatch(
+            self, ACCOUNT_LIMITS, self.limits.get(ACCOUNT_LIMITS, RiskLimits()), is_account=True
+        )
+        for watch in self.limit_watches:
+            watch.begin()
+        self.choose_watches()
         if timeframe is not None:
             for symbol in self._declared:
                 self._open_track(symbol, timeframe)
+
+    @property
+    def limit_watches(self) -> list[LimitWatch]:
+        """Each strategy's, then the account's."""
+        return [*[desk.limit_watch for desk in self.desks.values()], self.limit_watch]
+
+    def choose_watches(self) -> None:
+        """Limits or stops have changed: have those looked at that equity points matter to."""
+        self._marked = [watch for watch in self.limit_watches if watch.is_marked]
+
+    def look_at_limits(self) -> None:
+        """A price left its band, or the books changed by something else than a price."""
+        for watch in self._marked:
+            watch.look()
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -406,6 +419,8 @@ class Engine:
             self.accounts.end_all()
         if self._has_running_metrics:
             self.scorecard.note_point(row)
+        for watch in self._marked:
+            watch.mark(mark_ns)
         if self.allocator is not None:
             moved = self.allocator.look(mark_ns)
             if moved:
@@ -435,11 +450,11 @@ class Engine:
         self.last_fills.append(fill)
         if trade is not None:
             self.records.trades.append(trade)
+            desk.limit_watch.note_trade(trade.pnl)
+            self.limit_watch.note_trade(trade.pnl)
         if self._has_running_metrics:
             self.scorecard.note_fill(desk.name, fill, trade, is_open=bool(desk.book.open))
-        if working.is_leg:
-            spare(working, fill)
-        if desk.protections:
+        if working.is_reduce_only or desk.protections:
             follow(desk, working, fill)
         if desk.state in ("running", "paused") and type(desk.strategy).on_fill is not Strategy.on_fill:
             try:

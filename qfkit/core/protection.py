@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from qfkit.core.market import Market
     from qfkit.core.working import WorkingOrder
 
-__all__ = ["Protection", "check_protection", "follow", "note_refusal", "protect", "spare"]
+__all__ = ["Protection", "check_protection", "follow", "note_refusal", "protect"]
 
 
 class Protection:
@@ -149,7 +149,7 @@ class Protection:
             updated_ns=engine.clock_ns,
         )
         working = engine.broker.submit(order, desk, desk.book, market)
-        working.is_leg = True
+        working.is_reduce_only = True
         working.is_by_hand = self.by_hand
         if fill is not None:
             # As a bracket's legs: of the event that opened the position, what came after the fill counts.
@@ -258,7 +258,10 @@ def protect(
 
 
 def follow(desk: "Desk", filled: "WorkingOrder", fill: Fill) -> None:
-    """Have the protection of a symbol, if there is one, follow what a fill made of the position."""
+    """Have the protection of a symbol, if there is one, follow what a fill made of the position; and see to it that
+    what a leg closed is not closed again."""
+    if filled.is_reduce_only and filled.order.type is not MARKET:
+        _spare(filled, fill)
     protection = desk.protections.get(fill.symbol)
     if protection is None:
         return
@@ -277,11 +280,11 @@ def follow(desk: "Desk", filled: "WorkingOrder", fill: Fill) -> None:
     del desk.protections[fill.symbol]
 
 
-def spare(filled: "WorkingOrder", fill: Fill) -> None:
+def _spare(filled: "WorkingOrder", fill: Fill) -> None:
     """Have the market orders of the same side that are on their way close less by what a leg closed."""
     left = fill.quantity
     for working in list(filled.market.working):
-        if working.owner is not filled.owner or working.is_leg or working.type is not MARKET:
+        if working.owner is not filled.owner or working.is_reduce_only or working.type is not MARKET:
             continue
         if working.is_buy is not filled.is_buy:
             continue
@@ -344,7 +347,9 @@ def _awaited(desk: "Desk", market: "Market") -> tuple[int, list["WorkingOrder"]]
     """The side of the position to protect, and the orders that will open it; none where it is open already."""
     held = _held(desk, market.symbol)
     mine = [
-        working for working in market.working if working.owner is desk and not working.is_leg and not working.is_forced
+        working
+        for working in market.working
+        if working.owner is desk and not working.is_reduce_only and not working.is_forced
     ]
     if held == 0.0:
         return 0, mine

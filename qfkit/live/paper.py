@@ -90,7 +90,7 @@ def paper(
         cash=cash,
         shares=shares,
         costs=Costs() if costs is None else costs,
-        risk=(margin or Margin.cash()).default_limits() if risk is None else risk,
+        risk=RiskLimits() if risk is None else risk,
         margin=margin,
         currency=Currencies.of(currency),
         sizer=sizer,
