@@ -350,6 +350,24 @@ def test_what_a_limit_refuses_is_said_and_kept_and_what_it_cuts_is_a_warning(tmp
     desk.end()
 
 
+def test_where_entries_are_blocked_a_position_is_still_protected_and_closed(tmp_path):
+    desk = Desk(tmp_path)
+    session = desk.session
+    desk.give(tick(0, 100))
+    session.buy("A", quantity=10)
+    desk.give(tick(1, 100))
+    session.buy("A", quantity=5, limit_price=95)
+    session.block_entries()
+    with pytest.raises(OrderError, match="nothing was sent: account block_entries"):
+        session.buy("A", quantity=1)
+    session.protect("A", stop_loss=0.1)
+    session.sell("A", quantity=4)
+    desk.give(tick(2, 100), tick(3, 89))
+    assert desk.fills == [("buy", 10, 100), ("sell", 4, 100), ("sell", 6, 89)]
+    assert session.snapshot.working_orders == ()
+    desk.end()
+
+
 def test_margin_holds_for_a_manual_order(tmp_path):
     desk = Desk(tmp_path, margin=qf.Margin(initial=0.5), risk=qf.RiskLimits(max_gross_exposure=10.0))
     desk.give(tick(0, 100))
