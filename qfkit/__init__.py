@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         SwapStrategy,
         Tick,
     )
+    from qfkit.core.filters import SignalFilters
     from qfkit.core.impact import SquareRootImpact
     from qfkit.core.indicators import (
         ADX,
@@ -163,6 +164,7 @@ __all__ = [
     "SetParameters",
     "Side",
     "Signal",
+    "SignalFilters",
     "Snapshot",
     "SquareRootImpact",
     "StandardDeviation",
@@ -228,6 +230,7 @@ _NAMES = {
         "SwapStrategy",
         "Tick",
     ),
+    "qfkit.core.filters": ("SignalFilters",),
     "qfkit.core.impact": ("SquareRootImpact",),
     "qfkit.core.indicators": (
         "ADX",

@@ -20,6 +20,7 @@ from qfkit.tables import (
     assessments_frame,
     bar_columns,
     bars_frame,
+    checks_frame,
     equity_columns,
     equity_frame,
     fills_frame,
@@ -121,6 +122,11 @@ class Result(ResultFigures):
     def signals(self) -> "pandas.DataFrame":
         """What the strategies wanted and what became of it."""
         return signals_frame(self.records.signals)
+
+    @cached_property
+    def checks(self) -> "pandas.DataFrame":
+        """Each check of each signal by the filters and the risk limits, passed or not, with its numbers."""
+        return checks_frame(self.records.signals)
 
     @cached_property
     def trades(self) -> "pandas.DataFrame":

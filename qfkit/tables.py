@@ -31,6 +31,7 @@ __all__ = [
     "assessments_frame",
     "bar_columns",
     "bars_frame",
+    "checks_frame",
     "equity_columns",
     "equity_frame",
     "fills_frame",
@@ -54,6 +55,7 @@ _TEXT = "str"
 _NUMBER = "float64"
 _ID = "int64"
 _OPTIONAL_ID = "Int64"
+_FLAG = "bool"
 
 
 class EquityColumns(msgspec.Struct, frozen=True):
@@ -100,6 +102,22 @@ class FillColumns(msgspec.Struct, frozen=True):
     order_id: Times
     time_ns: Times
     reason: NDArray[Any]
+
+
+class _CheckRow(msgspec.Struct, frozen=True, gc=False):
+    """A check beside the signal that it was made of."""
+
+    time_ns: int
+    signal_id: int
+    symbol: str
+    action: str
+    wanted: float
+    check: str
+    value: float
+    limit: float
+    allowed: float
+    passed: bool
+    strategy: str
 
 
 def equity_columns(rows: Sequence[tuple[float, ...]]) -> EquityColumns:
@@ -157,9 +175,36 @@ def fills_frame(fills: Sequence[Fill] | FillColumns) -> "pandas.DataFrame":
 def signals_frame(signals: Sequence[Signal]) -> "pandas.DataFrame":
     """What the strategies wanted and what became of it, indexed by the time of the decision.
 
-    ``wanted`` is a signed quantity; ``order_id`` is ``<NA>`` where no order was sent.
+    ``wanted`` is a signed quantity; ``order_id`` is ``<NA>`` where no order was sent. ``decision_check`` is the
+    first check that was not passed, "" where none was: what to count by. ``signal_id`` is that of the checks.
     """
     return _frame(signals, "time_ns", _SIGNALS)
+
+
+def checks_frame(signals: Iterable[Signal]) -> "pandas.DataFrame":
+    """Each check of each signal, passed or not: one row a check, indexed by the time of the decision.
+
+    ``value`` is what was measured and ``limit`` its bound, in the unit that the check's name says;
+    ``allowed`` is the quantity it let through. A signal that came to no check has no row.
+    """
+    rows = [
+        _CheckRow(
+            one.time_ns,
+            one.signal_id,
+            one.symbol,
+            one.action,
+            one.wanted,
+            check.name,
+            check.value,
+            check.limit,
+            check.allowed,
+            check.passed,
+            one.strategy,
+        )
+        for one in signals
+        for check in one.checks
+    ]
+    return _frame(rows, "time_ns", _CHECKS)
 
 
 def trades_frame(trades: Sequence[Trade]) -> "pandas.DataFrame":
@@ -329,11 +374,26 @@ _FILLS = {
     "reason": ("reason", _TEXT),
 }
 
+_CHECKS = {
+    "signal_id": ("signal_id", _ID),
+    "symbol": ("symbol", _TEXT),
+    "action": ("action", _TEXT),
+    "wanted": ("wanted", _NUMBER),
+    "check": ("check", _TEXT),
+    "value": ("value", _NUMBER),
+    "limit": ("limit", _NUMBER),
+    "allowed": ("allowed", _NUMBER),
+    "passed": ("passed", _FLAG),
+    "strategy": ("strategy", _TEXT),
+}
+
 _SIGNALS = {
+    "signal_id": ("signal_id", _ID),
     "symbol": ("symbol", _TEXT),
     "action": ("action", _TEXT),
     "wanted": ("wanted", _NUMBER),
     "decision": ("decision", _TEXT),
+    "decision_check": ("decision_check", _TEXT),
     "decision_reason": ("decision_reason", _TEXT),
     "order_id": ("order_id", _OPTIONAL_ID),
     "strategy": ("strategy", _TEXT),

@@ -18,7 +18,7 @@ DonchianChannel EMA Engine FailoverFeed Fill Flatten Gap Heartbeat Hours Indicat
 LogNormalLatency MACD ManualOrder Margin ModifyOrder MomentumRebalance MovingAverageCrossover OnBalanceVolume
 Order OrderStatus OrderType Param Pause PortfolioRebalance Price Protect QfkitError Quote RSI RateOfChange
 RealTimeMovingAverageCrossover Rebalance RebalancePlan ReplayFeed Result Resume RiskAssessment RiskBands
-RiskLimits RiskReport SMA Session SetLimits SetParameters Side Signal Snapshot SquareRootImpact
+RiskLimits RiskReport SMA Session SetLimits SetParameters Side Signal SignalFilters Snapshot SquareRootImpact
 StandardDeviation Stochastic Stop Strategy StressTest SwapStrategy SyntheticFeed Tick TimeInForce Trade
 UniformLatency VWAP WMA YahooFeed YahooFinanceWebSocket ZScore alerts allow_nested_loops backtest errors feeds
 history paper resume run sample sessions signal sizing stress watch weights

@@ -5,6 +5,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from qfkit.core.events import Bar
+from qfkit.core.filters import enters
 from qfkit.core.lanes import IndicatorSet
 from qfkit.core.limit_watch import LimitWatch
 from qfkit.core.market import Market
@@ -44,16 +45,19 @@ class Desk:
     """One strategy in the engine: its code, its book, its indicators and its orders.
 
     ``state`` is "running", "paused", "failed", "stopped" or "wiped out". ``forced`` are the orders that a
-    margin call sent, ``protections`` the protective orders by symbol.
+    margin call sent, ``protections`` the protective orders by symbol. ``entries`` are the last entries by symbol and side (``is_buy``) with the bar they were
+    in, and ``lost_ns`` the times of the last losing trades by symbol, for the filters.
     """
 
     __slots__ = (
         "book",
         "engine",
+        "entries",
         "error",
         "follows",
         "forced",
         "limit_watch",
+        "lost_ns",
         "name",
         "named_sets",
         "protections",
@@ -79,6 +83,8 @@ class Desk:
         self.follows: set[str] = set()
         self.forced: list[WorkingOrder] = []
         self.protections: dict[str, Protection] = {}
+        self.entries: dict[tuple[str, bool], tuple[int, WorkingOrder]] = {}
+        self.lost_ns: dict[str, int] = {}
 
     # -- what the strategy sees ------------------------------------------------------------
 
@@ -214,12 +220,16 @@ class Desk:
             trail_is_fraction=trail_fraction is not None,
             time_in_force=in_force,
             expires_ns=expires_ns,
+            take_profit=take_profit,
             reason=reason,
             by_hand=by_hand,
             sized=sized,
         )
         if working is None:
             return None
+        if working.order.quantity < size and not enters(self, market, working):
+            # Cut down to an exit, it has nothing that a stop-loss could protect.
+            return working.order.order_id
         if stop_loss is not None:
             attach(self, working, STOP, stop_loss, "stop-loss")
         if take_profit is not None:

@@ -10,7 +10,6 @@ chance: the same events give the same records, to the last bit. One event goes t
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import get_args
 
 from qfkit.core.accounts import Accounts
 from qfkit.core.allocation import Allocation, Allocator
@@ -23,28 +22,19 @@ from qfkit.core.currencies import Currencies
 from qfkit.core.desk import Desk
 from qfkit.core.events import (
     Bar,
-    BlockEntries,
-    ByHand,
     CorporateAction,
     Depth,
     Event,
-    Flatten,
     Gap,
     Heartbeat,
     Hours,
     Instrument,
-    LiftStops,
-    Pause,
     Quote,
-    Rebalance,
-    Resume,
-    SetLimits,
-    SetParameters,
     Stop,
-    SwapStrategy,
     Tick,
     WarmUp,
 )
+from qfkit.core.filters import SignalFilters, checked_filters
 from qfkit.core.hours import MarketHours
 from qfkit.core.ladder import see_depth
 from qfkit.core.lanes import Track
@@ -86,7 +76,7 @@ class Engine:
     event names. The owner drains :attr:`records`. ``has_running_metrics`` False leaves the drawdown and
     the curve out of snapshots, for a run that is measured at its end. ``assess_every_s`` has a
     :class:`RiskAssessment` made so often on the engine's clock, by the bounds of ``risk_bands``.
-    ``margin`` None is ``Margin.cash()``;
+    ``margin`` None is ``Margin.cash()``; ``filters`` None lets every entry go on to the risk gate;
     ``currency`` None takes all prices for the account's own currency.
     """
 
@@ -99,6 +89,7 @@ class Engine:
         costs: Costs | None = None,
         risk: RiskLimits | Mapping[str, RiskLimits] | None = None,
         sizer: Sizer | None = None,
+        filters: SignalFilters | None = None,
         margin: Margin | None = None,
         currency: Currencies | str | None = None,
         timeframe: str | None = None,
@@ -115,6 +106,7 @@ class Engine:
         self.limits, self.risk = own_limits(risk, strategies, self.margin)
         self.sizer: Sizer = FractionOfEquity() if sizer is None else sizer
         self.has_own_sizer = sizer is not None
+        self.filters = checked_filters(filters)
         self.timeframe = timeframe
         self.starting_cash = cash
         self.latency_ns = self.costs.latency_of()
@@ -156,16 +148,7 @@ class Engine:
             Hours: lambda event: take_hours(self, event),
             CorporateAction: lambda action: apply_action(self, action),
             WarmUp: lambda event: warm_up(self, event),
-            SetParameters: self.steering.change,
-            SwapStrategy: self.steering.change,
-            Pause: self.steering.pause,
-            Resume: self.steering.resume,
-            Flatten: self.steering.flatten,
-            BlockEntries: self.steering.block_entries,
-            LiftStops: self.steering.lift,
-            SetLimits: self.steering.set_limits,
-            Rebalance: self.steering.rebalance,
-            **dict.fromkeys(get_args(ByHand), self.steering.by_hand),
+            **self.steering.handlers,
             Stop: self._on_stop,
         }
         self.returns: ReturnsWindow | None = None
@@ -195,6 +178,9 @@ class Engine:
     def choose_watches(self) -> None:
         """Limits or stops have changed: have those looked at that equity points matter to."""
         self._marked = [watch for watch in self.limit_watches if watch.is_marked]
+        self._has_mark_work = bool(
+            self._marked or self._has_running_metrics or self.allocator is not None or self.margin.has_rates
+        )
 
     def look_at_limits(self) -> None:
         """A price left its band, or the books changed by something else than a price."""
@@ -398,13 +384,14 @@ class Engine:
             self.start()
             self.accounts.charge(next_ns)
             return
-        if mark_ns >= self.accounts.next_night_ns:
+        if self._has_mark_work and mark_ns >= self.accounts.next_night_ns:
             self.accounts.charge(mark_ns)
         book = self._only_book
         if book is not None:
             equity = book.cash
             for position in book.open.values():
-                equity += position.quantity * position.market.price * position.market.rate
+                market = position.market
+                equity += position.quantity * market.price * market.rate
             row: tuple[float, ...] = (mark_ns, equity)
         else:
             each = [desk.book.equity for desk in self.desks.values()]
@@ -413,12 +400,18 @@ class Engine:
                 equity += value
             row = (mark_ns, equity, *each)
         self._keep_equity(row)
+        if self._has_mark_work or equity <= 0.0:
+            self._work_on_mark(row, next_ns)
+
+    def _work_on_mark(self, row: tuple[float, ...], next_ns: int) -> None:
+        """What hangs on equity points: nights, the end of an account, figures, limits, and shares of capital."""
         if next_ns >= self.accounts.next_night_ns:
             self.accounts.charge(next_ns)
-        if equity <= 0.0:
+        if row[1] <= 0.0:
             self.accounts.end_all()
         if self._has_running_metrics:
             self.scorecard.note_point(row)
+        mark_ns = int(row[0])
         for watch in self._marked:
             watch.mark(mark_ns)
         if self.allocator is not None:
@@ -452,6 +445,8 @@ class Engine:
             self.records.trades.append(trade)
             desk.limit_watch.note_trade(trade.pnl)
             self.limit_watch.note_trade(trade.pnl)
+            if trade.pnl < 0.0:
+                desk.lost_ns[trade.symbol] = trade.exit_time_ns
         if self._has_running_metrics:
             self.scorecard.note_fill(desk.name, fill, trade, is_open=bool(desk.book.open))
         if working.is_reduce_only or desk.protections:

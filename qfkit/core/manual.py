@@ -1,8 +1,8 @@
 """Orders by hand: what a person sends into a strategy's book while it runs.
 
 They are events (``ManualOrder``, ``CancelOrder``, ``ModifyOrder``, ``Protect``), applied at their time and
-not at the next bar. Risk gate and margin hold for them as for the strategy's own; its state does not: a paused,
-stopped or failed strategy's book can be traded by hand, one that was wiped out cannot.
+not at the next bar. Limits and margin hold for them as for the strategy's own orders; its state and the filters
+of its signals do not: a paused, stopped or failed strategy's book can be traded by hand, one that was wiped out cannot.
 """
 
 from typing import TYPE_CHECKING

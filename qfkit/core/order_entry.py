@@ -8,6 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from qfkit.core.exposure import exposure_of
+from qfkit.core.filters import in_words, note_entry, pass_filters
 from qfkit.core.margin import hold_to_margin
 from qfkit.core.market import Market
 from qfkit.core.orders import (
@@ -91,6 +92,7 @@ def send(
     trail_is_fraction: bool = False,
     time_in_force: TimeInForce = GTC,
     expires_ns: int | None = None,
+    take_profit: float | None = None,
     reason: str,
     forced: bool = False,
     by_hand: bool = False,
@@ -99,12 +101,13 @@ def send(
     """Decide on a wish: keep the signal, and put what is left of it to work; None where nothing is.
 
     ``signed`` is below zero for a sale, ``expected`` the price it is likely to trade at. ``forced`` is
-    the user's or the engine's own wish, which a strategy's state does not stop; ``by_hand`` a manual order,
-    which its state does not stop either, but all else does.
+    the user's or the engine's own wish, which neither a strategy's state nor a filter stops; ``by_hand`` a manual
+    order, which they do not stop either, but limits and margin do.
     """
     engine = desk.engine
     wanted = abs(signed)
     checks: list[Check] = []
+    filtered: list[Check] = []
     is_exit = False
     if wanted == 0.0:
         allowed, refusal = 0.0, (sized.reason if sized is not None else "") or "the sizer gave nothing"
@@ -120,21 +123,27 @@ def send(
         rate, cost = market.rate, engine.cost_at(expected, signed, market)
         if rate != 1.0:
             cost = _converted(cost, rate)
-        exposure = exposure_of(desk, market, signed)
-        # A stop that the market has passed already fires at once, at the market.
-        price = (max(expected, market.price) if kind is STOP else expected) * rate
-        allowed, checks = gate(desk.risk, signed, price, market.price * rate, exposure, cost, expected * rate)
-        if engine.margin.initial is not None and not forced:
-            allowed = hold_to_margin(engine, desk, market, signed, price, cost, allowed, checks)
-        for watch in (desk.limit_watch, engine.limit_watch):
-            if watch.is_active:
-                left = watch.check(desk, market, signed, price, market.price * rate, cost, checks)
-                allowed = min(allowed, left)
-        # What closes a position is let through; it and the orders at work must not go past flat together.
-        is_exit = allowed < wanted and 0.0 < allowed <= exits_of(exposure.held, signed)
+        passing = signed
+        if engine.filters is not None and not (forced or by_hand):
+            passing, filtered = pass_filters(desk, market, signed, expected, take_profit)
+        allowed = 0.0
+        if passing:
+            # A stop that the market has passed already fires at once, at the market.
+            price, last_price = (max(expected, market.price) if kind is STOP else expected) * rate, market.price * rate
+            exposure = exposure_of(desk, market, passing)
+            allowed, checks = gate(desk.risk, passing, price, last_price, exposure, cost, expected * rate)
+            if engine.margin.initial is not None and not forced:
+                allowed = hold_to_margin(engine, desk, market, passing, price, cost, allowed, checks)
+            for watch in (desk.limit_watch, engine.limit_watch):
+                if watch.is_active:
+                    allowed = min(allowed, watch.check(desk, market, passing, price, last_price, cost, checks))
+            # What closes a position is let through; it and the orders at work must not go past flat together.
+            is_exit = allowed < wanted and 0.0 < allowed <= exits_of(exposure.held, signed)
+        if filtered:
+            checks = filtered + checks
         refusal = "" if allowed == wanted else _refusal(checks)
         if market.rules is not None and allowed > 0.0:
-            allowed, refusal = _fitted(desk, market, signed, allowed, expected, refusal)
+            allowed, refusal = _fitted(desk, market, passing, allowed, expected, refusal)
     waits = ""
     if market.hours is not None and not market.hours.is_open(engine.clock_ns) and allowed > 0.0:
         opens_ns = market.hours.next_open_ns(engine.clock_ns)
@@ -199,6 +208,8 @@ def send(
         for one in market.working:
             if one.owner is desk and one.is_buy is working.is_buy:
                 one.is_reduce_only = True
+    if filtered:
+        note_entry(desk, market, working)
     return working
 
 
@@ -256,6 +267,8 @@ def _words(check: Check) -> str:
     if check.name.endswith(")"):
         # A stop says itself why there is one.
         return check.name
+    if filtered := in_words(check):
+        return filtered
     if check.value != check.value:
         return f"{check.name} is not known yet, limit {check.limit:.6g}"
     return f"{check.name} {check.value:.6g} over {check.limit:.6g}"

@@ -1,7 +1,7 @@
 """What a user's commands do to a running engine."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from qfkit.core.accounts import WIPED_OUT
 from qfkit.core.desk import Desk
@@ -44,6 +44,22 @@ class Steering:
         self.answer = Answer()
         self._engine = engine
         self._resolve = resolve
+
+    @property
+    def handlers(self) -> dict[type, Callable[..., None]]:
+        """What each command is done by, but for the end of a run."""
+        return {
+            SetParameters: self.change,
+            SwapStrategy: self.change,
+            Pause: self.pause,
+            Resume: self.resume,
+            Flatten: self.flatten,
+            BlockEntries: self.block_entries,
+            LiftStops: self.lift,
+            SetLimits: self.set_limits,
+            Rebalance: self.rebalance,
+            **dict.fromkeys(get_args(ByHand), self.by_hand),
+        }
 
     def _addressed(self, event: Command) -> list[Desk]:
         desks = self._engine.desks

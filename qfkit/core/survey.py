@@ -81,6 +81,8 @@ def assumptions(engine: "Engine") -> tuple[str, ...]:
         lines = [f"positions of at most {engine.risk.gross_bound:g} times the equity"]
     if margin := engine.margin.describe():
         lines.append(margin)
+    if engine.filters is not None:
+        lines.append(engine.filters.describe())
     if engine.accounts.rates is not None:
         lines.append(engine.accounts.rates.currencies.describe())
     if engine.hours:

@@ -116,6 +116,11 @@ class SessionFigures:
         return self.result.signals
 
     @property
+    def checks(self) -> "pandas.DataFrame":
+        """Each check of each signal by the filters and the risk limits, passed or not, with its numbers."""
+        return self.result.checks
+
+    @property
     def trades(self) -> "pandas.DataFrame":
         """Round trips so far."""
         return self.result.trades

@@ -22,10 +22,10 @@ _logger = logging.getLogger("qfkit.session")
 class ManualTrading:
     """The part of a :class:`~qfkit.Session` that takes a person's own orders.
 
-    They pass the risk limits and the margin as the strategy's own do; a paused, stopped or failed strategy's
-    book can be traded all the same. With several strategies ``strategy`` says whose book it is. What makes no sense
-    raises :class:`OrderError` and leaves no trace; what a limit refuses raises it too, with the numbers, and stands
-    in ``session.signals``; what a limit made smaller is a warning.
+    Risk limits and margin hold for them as for the strategy's own; filters of its signals do not, and a paused,
+    stopped or failed strategy's book can be traded all the same. With several strategies ``strategy`` says
+    whose book it is. What makes no sense raises :class:`OrderError` and leaves no trace; what a limit refuses
+    raises it too, with the numbers, and stands in ``session.signals``; what a limit made smaller is a warning.
     """
 
     name: str

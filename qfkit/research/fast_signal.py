@@ -67,7 +67,9 @@ class _Terms(msgspec.Struct, frozen=True):
 def fast_run(engine: Engine, columns: BarColumns, targets: Floats) -> "FastRecords | None":
     """The run of the engine's one strategy over these targets; None where it takes the engine to know."""
     terms = _terms(engine.costs, engine.risk)
-    if engine.limit_watch.is_active or engine.margin != Margin() or engine.accounts.rates is not None:
+    if engine.limit_watch.is_active or engine.filters is not None:
+        return None
+    if engine.margin != Margin() or engine.accounts.rates is not None:
         return None
     if engine.has_own_sizer and type(engine.sizer) not in (FixedQuantity, FractionOfEquity):
         return None
