@@ -4,13 +4,30 @@ from contextlib import suppress
 from math import inf
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import MINUTE, SECOND, START
 
 from qfkit.core.costs import Costs
 from qfkit.core.engine import Engine
-from qfkit.core.events import Bar, Event, Flatten, Heartbeat, Pause, Quote, Resume, SetParameters, Stop, Tick
+from qfkit.core.events import (
+    Bar,
+    CancelOrder,
+    CorporateAction,
+    Event,
+    Flatten,
+    Heartbeat,
+    ManualOrder,
+    ModifyOrder,
+    Pause,
+    Protect,
+    Quote,
+    Resume,
+    SetParameters,
+    Stop,
+    Tick,
+)
 from qfkit.core.impact import SquareRootImpact
 from qfkit.core.latency import LogNormalLatency
 from qfkit.core.orders import OrderStatus, OrderType, Side
@@ -18,6 +35,7 @@ from qfkit.core.strategy import Param, Strategy
 from qfkit.errors import OrderError
 
 SYMBOLS = ("A", "B")
+ROLES = ("stop-loss:", "take-profit:", "trailing stop:")
 KINDS = (
     "market",
     "limit",
@@ -31,6 +49,7 @@ KINDS = (
     "modify",
     "oco",
     "rebalance",
+    "protect",
 )
 
 request = st.tuples(
@@ -94,6 +113,14 @@ class AnyOrders(Strategy):
             self.close(symbol)
         elif kind == "rebalance":
             self.rebalance({symbol: near * 10})
+        elif kind == "protect":
+            self.protect(
+                symbol,
+                stop_loss=far,
+                take_profit=far if near > 0 else None,
+                trailing=far if buy else None,
+                reason="code",
+            )
         elif self.orders:
             first = self.orders[0]
             if kind == "cancel":
@@ -134,6 +161,59 @@ def markets(draw: st.DrawFn, ticks: bool) -> list[Event]:
 
 
 any_market = st.one_of(markets(ticks=False), markets(ticks=True))
+price_part = st.one_of(st.none(), st.floats(0.9, 1.1))
+
+
+@st.composite
+def by_hand(draw: st.DrawFn, clock_ns: int) -> Event:
+    """What a person might send, whether it makes sense or not: a session checks it, a replay does not."""
+    strategy, symbol = draw(st.sampled_from(("one", "two"))), draw(st.sampled_from((*SYMBOLS, "C")))
+    scale = 100.0 if symbol == "A" else 7.0
+    kind = draw(st.sampled_from(("buy", "sell", "close", "cancel", "modify", "protect", "protect")))
+
+    def price() -> float | None:
+        part = draw(price_part)
+        return None if part is None else part * scale
+
+    if kind == "cancel":
+        return CancelOrder(clock_ns, strategy, order_id=draw(st.integers(1, 8)))
+    if kind == "modify":
+        return ModifyOrder(clock_ns, strategy, order_id=draw(st.integers(1, 8)), limit_price=price())
+    if kind == "protect":
+        part = st.one_of(st.none(), st.floats(0.001, 0.05))
+        return Protect(
+            clock_ns,
+            strategy,
+            symbol=symbol,
+            stop_loss=draw(part),
+            take_profit=draw(part),
+            trailing=draw(part),
+            reason="hand",
+        )
+    return ManualOrder(
+        clock_ns,
+        strategy,
+        action=kind,
+        symbol=symbol,
+        quantity=draw(st.floats(0.01, 50.0)),
+        limit_price=price(),
+        stop_price=price(),
+        take_profit=price(),
+    )
+
+
+@st.composite
+def steered(draw: st.DrawFn) -> list[Event]:
+    """A market with a person's orders, pauses and a split in between."""
+    events = draw(any_market)
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(st.integers(0, len(events)))
+        clock = max([START, *(event.received_ns for event in events[:at])])
+        other = st.sampled_from((Pause(clock), Resume(clock), CorporateAction("A", clock, clock, split=2.0)))
+        events.insert(at, draw(st.one_of(by_hand(clock), by_hand(clock), by_hand(clock), other)))
+    return events
+
+
 any_costs = st.builds(
     Costs,
     commission=st.sampled_from((0.0, 0.001, 0.01)),
@@ -264,6 +344,45 @@ def test_replaying_any_split_gives_the_same_to_the_last_bit(events, requests, co
             getattr(resumed.records, name)
         )
     assert through.snapshot() == resumed.snapshot()
+
+
+@given(steered(), st.lists(request, max_size=8), any_costs)
+@settings(max_examples=200, deadline=None)
+def test_protective_orders_only_reduce_and_never_outlive_their_position(events, requests, costs):
+    engine = make(requests, costs)
+    held: dict[tuple[str, str], float] = {}
+    for event in events:
+        fills_before, orders_before = len(engine.records.fills), len(engine.records.orders)
+        engine.process(event)
+        assert not engine.exceptions, engine.exceptions
+        balanced(engine)
+        if isinstance(event, CorporateAction):
+            held = {key: quantity * event.split if key[1] == "A" else quantity for key, quantity in held.items()}
+        kinds = {order.order_id: order for order in engine.records.orders[orders_before:]}
+        for fill in engine.records.fills[fills_before:]:
+            key = (fill.strategy, fill.symbol)
+            before = held.get(key, 0.0)
+            after = held[key] = before + (fill.quantity if fill.side == Side.BUY else -fill.quantity)
+            if kinds[fill.order_id].reason.startswith(ROLES):
+                # Nearer to zero, and not beyond it.
+                assert before * after >= -1e-9
+                assert abs(after) < abs(before)
+        for working in engine.broker.open.values():
+            if working.order.reason.startswith(ROLES):
+                position = working.book.positions[working.order.symbol].quantity
+                assert working.is_buy == (position < 0.0)
+                # Less than all of it only where it was linked with an order in another symbol.
+                is_linked = working.order.status_reason.startswith("reduced by a fill")
+                assert 0.0 < working.remaining <= abs(position)
+                assert working.remaining == abs(position) or is_linked
+                assert working.order.quantity - working.order.filled == pytest.approx(working.remaining)
+    engine.process(Stop(engine.clock_ns))
+    assert not engine.broker.open
+    decode = msgspec.msgpack.Decoder(list[Event])
+    again = make(requests, costs)
+    again.process_all(decode.decode(msgspec.msgpack.encode([*events, Stop(engine.clock_ns)])))
+    assert msgspec.msgpack.encode(again.records.fills) == msgspec.msgpack.encode(engine.records.fills)
+    assert msgspec.msgpack.encode(again.records.orders) == msgspec.msgpack.encode(engine.records.orders)
 
 
 @given(markets(ticks=False), st.lists(request, min_size=1, max_size=6))

@@ -13,10 +13,10 @@ from qfkit import errors
 
 PINNED = """
 ADX ATR Allocation AllocationContext AlphaVantageFeed AlphaVantageWebSocket Bar BinanceFeed BinanceWebSocket
-BlockEntries BollingerBands BollingerReversion Commission CorporateAction Costs Currencies Depth
+BlockEntries BollingerBands BollingerReversion CancelOrder Commission CorporateAction Costs Currencies Depth
 DonchianChannel EMA Engine FailoverFeed Fill Flatten Gap Heartbeat Hours Indicator Instrument LiftStops
-LogNormalLatency MACD Margin MomentumRebalance MovingAverageCrossover OnBalanceVolume Order OrderStatus
-OrderType Param Pause PortfolioRebalance Price QfkitError Quote RSI RateOfChange
+LogNormalLatency MACD ManualOrder Margin ModifyOrder MomentumRebalance MovingAverageCrossover OnBalanceVolume
+Order OrderStatus OrderType Param Pause PortfolioRebalance Price Protect QfkitError Quote RSI RateOfChange
 RealTimeMovingAverageCrossover Rebalance RebalancePlan ReplayFeed Result Resume RiskAssessment RiskBands
 RiskLimits RiskReport SMA Session SetLimits SetParameters Side Signal SignalFilters Snapshot SquareRootImpact
 StandardDeviation Stochastic Stop Strategy StressTest SwapStrategy SyntheticFeed Tick TimeInForce Trade

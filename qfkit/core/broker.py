@@ -27,7 +27,7 @@ from msgspec.structs import replace
 
 from qfkit.core.costs import Costs, moved
 from qfkit.core.events import Bar, Quote, Tick
-from qfkit.core.fill_rules import at_open, late_leg, limit_inside, on_quote, on_trade, stop_inside
+from qfkit.core.fill_rules import at_open, late_leg, limit_inside, nearest_first, on_quote, on_trade, stop_inside
 from qfkit.core.ladder import OrderBook, Walk
 from qfkit.core.market import Market
 from qfkit.core.orders import (
@@ -90,6 +90,11 @@ class Broker:
         self._is_trade = False
         # How much of a trade comes to the order at hand, after those before it in the queue.
         self._reach = inf
+
+    @property
+    def is_inside_bar(self) -> bool:
+        """Whether the fill at hand happened inside a bar, after what its open decided; for whoever hears of the fill."""
+        return self._inside
 
     # -- orders come and go ------------------------------------------------------------------
 
@@ -244,7 +249,7 @@ class Broker:
                 for working in self._eligible(market, bar.open_ns, bar.close_ns, bar.open_ns)
                 if working.expires_ns is None or working.expires_ns >= bar.close_ns
             ]
-            for working in inside:
+            for working in nearest_first(inside, bar) if len(inside) > 1 else inside:
                 if working.is_open:
                     self._fill(working, stop_inside(working, bar, touch))
             for working in inside:

@@ -21,6 +21,7 @@ from qfkit.core.orders import (
     TimeInForce,
 )
 from qfkit.core.portfolio import Book, Position
+from qfkit.core.protection import Protection, protect
 from qfkit.core.rebalancing import Rebalancing, end, rebalance
 from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sized
@@ -44,7 +45,7 @@ class Desk:
     """One strategy in the engine: its code, its book, its indicators and its orders.
 
     ``state`` is "running", "paused", "failed", "stopped" or "wiped out". ``forced`` are the orders that a
-    margin call sent. ``entries`` are the last entries by symbol and side (``is_buy``) with the bar they were
+    margin call sent, ``protections`` the protective orders by symbol. ``entries`` are the last entries by symbol and side (``is_buy``) with the bar they were
     in, and ``lost_ns`` the times of the last losing trades by symbol, for the filters.
     """
 
@@ -59,6 +60,7 @@ class Desk:
         "lost_ns",
         "name",
         "named_sets",
+        "protections",
         "rebalancing",
         "risk",
         "sets",
@@ -80,6 +82,7 @@ class Desk:
         self.named_sets: list[tuple[str, IndicatorSet[Any]]] = []
         self.follows: set[str] = set()
         self.forced: list[WorkingOrder] = []
+        self.protections: dict[str, Protection] = {}
         self.entries: dict[tuple[str, bool], tuple[int, WorkingOrder]] = {}
         self.lost_ns: dict[str, int] = {}
 
@@ -163,8 +166,10 @@ class Desk:
         time_in_force: TimeInForce | str,
         expires_ns: int | None,
         reason: str,
+        by_hand: bool = False,
+        is_dry: bool = False,
     ) -> int | None:
-        """A buy or sell of any type."""
+        """A buy or sell of any type; ``is_dry`` sends nothing and only raises for what makes no sense."""
         market = self.market(symbol)
         buy = action == "buy"
         for place, price in enumerate((limit_price, stop_price, trail, trail_fraction, stop_loss, take_profit)):
@@ -189,8 +194,9 @@ class Desk:
         expected = limit_price if limit_price is not None else stop_price if stop_price is not None else market.price
         sized = None
         if quantity is None and notional is None and weight is None:
-            sized = ask_sizer(self, market, 1.0 if buy else -1.0, entry_price=expected, stop_price=stop_loss)
-            size = sized.quantity
+            if not is_dry:
+                sized = ask_sizer(self, market, 1.0 if buy else -1.0, entry_price=expected, stop_price=stop_loss)
+            size = 0.0 if sized is None else sized.quantity
         else:
             size = self._size(market, quantity, notional, weight)
             if size <= 0.0:
@@ -199,6 +205,8 @@ class Desk:
             if level is not None and (level <= expected if above else level >= expected):
                 side = "above" if above else "below"
                 raise OrderError(f"{action} {symbol}: {name}={level!r} must be {side} the entry at {expected!r}")
+        if is_dry:
+            return None
         working = send(
             self,
             action,
@@ -214,6 +222,7 @@ class Desk:
             expires_ns=expires_ns,
             take_profit=take_profit,
             reason=reason,
+            by_hand=by_hand,
             sized=sized,
         )
         if working is None:
@@ -268,14 +277,19 @@ class Desk:
         """Targets for a whole book; see :mod:`qfkit.core.rebalancing`."""
         return rebalance(self, weights, **options)
 
-    def close(self, symbol: str, *, reason: str) -> int | None:
+    def close(self, symbol: str, *, reason: str, by_hand: bool = False) -> int | None:
         """Cancel everything of this strategy in a symbol and go flat."""
         self.cancel_all(f"closing the position: {reason}", symbol)
         held = self.position(symbol).quantity + self.pending_forced(symbol)
         if held == 0.0:
             return None
-        sent = send(self, "close", self.market(symbol), -held, self.market(symbol).price, reason=reason)
+        market = self.market(symbol)
+        sent = send(self, "close", market, -held, market.price, reason=reason, by_hand=by_hand)
         return None if sent is None else sent.order.order_id
+
+    def protect(self, symbol: str, **options: Any) -> list[int]:
+        """Protective orders on a position; see :mod:`qfkit.core.protection`."""
+        return protect(self, symbol, **options)
 
     def close_all(self, reason: str) -> None:
         """Cancel all orders and close all positions at the market, paused or not; the strategy cannot take it back."""
@@ -293,11 +307,13 @@ class Desk:
         if working is not None and working.owner is self and not working.is_forced:
             self.engine.broker.cancel(working, reason, self.clock_ns)
 
-    def cancel_all(self, reason: str, symbol: str | None = None, *, forced: bool = False) -> None:
-        """Cancel the working orders; those of a margin call only where ``forced``."""
+    def cancel_all(self, reason: str, symbol: str | None = None, *, forced: bool = False, by_hand: bool = True) -> None:
+        """Cancel the working orders; those of a margin call only where ``forced``, the user's where ``by_hand``."""
         end(self, symbol)
         for working in list(self.engine.broker.open.values()):
-            if working.owner is self and symbol in (None, working.order.symbol) and forced >= working.is_forced:
+            if working.owner is not self or symbol not in (None, working.order.symbol):
+                continue
+            if forced >= working.is_forced and by_hand >= working.is_by_hand:
                 self.engine.broker.cancel(working, reason, self.clock_ns)
 
     def cancel_entries(self, reason: str) -> None:
@@ -338,6 +354,9 @@ class Desk:
             if value is not None and not 0.0 < value < inf:
                 raise OrderError(f"order {order_id}: {name}={value!r} is not above zero and finite")
         working = self._mine(order_id)
+        protection = self.protections.get(working.order.symbol)
+        if protection is not None and working in protection.orders:
+            protection.move(working, quantity)
         rules = working.market.rules
         if quantity is not None and rules is not None and rules.quantity_step is not None:
             quantity = whole_steps(quantity, rules.quantity_step)

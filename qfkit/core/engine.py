@@ -45,6 +45,7 @@ from qfkit.core.notices import see_stale, take_hours, take_instrument
 from qfkit.core.opening import check_opening, open_desks, own_limits
 from qfkit.core.orders import Fill
 from qfkit.core.portfolio import cash_shares
+from qfkit.core.protection import follow
 from qfkit.core.rebalancing import go_on
 from qfkit.core.records import Fault, Records
 from qfkit.core.returns_window import ReturnsWindow
@@ -448,6 +449,8 @@ class Engine:
                 desk.lost_ns[trade.symbol] = trade.exit_time_ns
         if self._has_running_metrics:
             self.scorecard.note_fill(desk.name, fill, trade, is_open=bool(desk.book.open))
+        if working.is_reduce_only or desk.protections:
+            follow(desk, working, fill)
         if desk.state in ("running", "paused") and type(desk.strategy).on_fill is not Strategy.on_fill:
             try:
                 desk.strategy.on_fill(fill)
@@ -467,7 +470,7 @@ class Engine:
         desk.state = "failed"
         desk.error = f"{type(error).__name__}: {error}"
         self.exceptions[desk.name] = error
-        desk.cancel_all("the strategy failed")
+        desk.cancel_all("the strategy failed", by_hand=False)
         for track in self.tracks.values():
             track.remove(desk)
         text = "".join(traceback.format_exception(error))

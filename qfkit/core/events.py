@@ -11,10 +11,13 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from qfkit.core.orders import TimeInForce
 from qfkit.errors import BadEventError
 
 __all__ = [
     "Bar",
+    "ByHand",
+    "CancelOrder",
     "Command",
     "CorporateAction",
     "Depth",
@@ -24,8 +27,11 @@ __all__ = [
     "Heartbeat",
     "Hours",
     "Instrument",
+    "ManualOrder",
     "MarketEvent",
+    "ModifyOrder",
     "Pause",
+    "Protect",
     "Quote",
     "Rebalance",
     "Resume",
@@ -243,6 +249,51 @@ class Rebalance(_Command, frozen=True, array_like=True, tag="rebalance", kw_only
     band: float = 0.0
 
 
+class ManualOrder(_Command, frozen=True, array_like=True, tag="order", kw_only=True):
+    """An order of the user's own in a strategy's book, as ``Strategy.buy``, ``sell`` and ``close`` send it."""
+
+    action: Literal["buy", "sell", "close"]
+    symbol: str
+    quantity: float | None = None
+    notional: float | None = None
+    weight: float | None = None
+    limit_price: float | None = None
+    stop_price: float | None = None
+    trail: float | None = None
+    trail_fraction: float | None = None
+    stop_loss: float | None = None
+    take_profit: float | None = None
+    time_in_force: TimeInForce = TimeInForce.GTC
+    expires_ns: int | None = None
+    reason: str = ""
+
+
+class CancelOrder(_Command, frozen=True, array_like=True, tag="cancel", kw_only=True):
+    """The user takes an open order of a strategy's book back."""
+
+    order_id: int
+    reason: str = ""
+
+
+class ModifyOrder(_Command, frozen=True, array_like=True, tag="modify", kw_only=True):
+    """The user changes an open order of a strategy's book; what is None stays."""
+
+    order_id: int
+    quantity: float | None = None
+    limit_price: float | None = None
+    stop_price: float | None = None
+
+
+class Protect(_Command, frozen=True, array_like=True, tag="protect", kw_only=True):
+    """Protective orders on a position, as fractions: see ``Strategy.protect``."""
+
+    symbol: str
+    stop_loss: float | None = None
+    take_profit: float | None = None
+    trailing: float | None = None
+    reason: str = ""
+
+
 class Stop(_Command, frozen=True, array_like=True, tag="stop"):
     """The end of the session: ``on_stop`` runs and working orders are cancelled."""
 
@@ -259,6 +310,7 @@ class WarmUp(_Command, frozen=True, array_like=True, tag="warmup", kw_only=True)
 
 
 MarketEvent: TypeAlias = Tick | Quote | Depth | Bar | Heartbeat | Gap | Instrument | Hours | CorporateAction
+ByHand: TypeAlias = ManualOrder | CancelOrder | ModifyOrder | Protect
 Command: TypeAlias = (
     SetParameters
     | SwapStrategy
@@ -269,6 +321,7 @@ Command: TypeAlias = (
     | LiftStops
     | SetLimits
     | Rebalance
+    | ByHand
     | Stop
     | WarmUp
 )

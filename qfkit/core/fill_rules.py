@@ -5,12 +5,14 @@ market order by then (a fired stop, say) pays slippage, a limit order does not. 
 the strict side wherever the data leave a doubt; :mod:`qfkit.core.broker` applies them in order.
 """
 
+from math import inf
+
 from qfkit.core.events import Bar, Quote, Tick
 from qfkit.core.market import Market
-from qfkit.core.orders import LIMIT, MARKET, STOP, STOP_LIMIT, TRAILING_STOP, OrderType
+from qfkit.core.orders import LIMIT, MARKET, STOP_LIMIT, TRAILING_STOP, OrderType
 from qfkit.core.working import WorkingOrder
 
-__all__ = ["at_open", "late_leg", "limit_inside", "on_quote", "on_trade", "stop_inside"]
+__all__ = ["at_open", "late_leg", "limit_inside", "nearest_first", "on_quote", "on_trade", "stop_inside"]
 
 
 def beyond(price: float, limit: float | None, buy: bool, touch: bool) -> bool:
@@ -38,6 +40,16 @@ def at_open(working: WorkingOrder, bar: Bar, touch: bool) -> float | None:
     elif kind is TRAILING_STOP:
         working.follow(price)
     return None
+
+
+def nearest_first(orders: list[WorkingOrder], bar: Bar) -> list[WorkingOrder]:
+    """The orders with the stops nearest to the open first: on its way a price comes to them before the others."""
+
+    def distance(working: WorkingOrder) -> float:
+        level = working.stop_level()
+        return inf if level is None else abs(level - bar.open)
+
+    return sorted(orders, key=distance)
 
 
 def stop_inside(working: WorkingOrder, bar: Bar, touch: bool) -> float | None:
@@ -74,14 +86,17 @@ def limit_inside(working: WorkingOrder, bar: Bar, touch: bool) -> float | None:
 def late_leg(working: WorkingOrder, bar: Bar) -> float | None:
     """A leg whose entry filled inside this bar: the order of prices is unknown, so a stop that
     the bar touched counts (unless only the way to the entry passed it) and a target does not."""
-    level = working.stop_price
-    if working.type is not STOP or level is None:
+    level = working.stop_level()
+    if level is None or working.type is STOP_LIMIT:
         return None
     if working.is_buy:
         reached = bar.high >= level and (level >= bar.open or bar.close >= level)
     else:
         reached = bar.low <= level and (level <= bar.open or bar.close <= level)
     if not reached:
+        if working.type is TRAILING_STOP:
+            # Of all prices of the bar only the close is surely after the entry.
+            working.follow(bar.close)
         return None
     working.trigger()
     return max(level, bar.low) if working.is_buy else min(level, bar.high)

@@ -95,12 +95,14 @@ def send(
     take_profit: float | None = None,
     reason: str,
     forced: bool = False,
+    by_hand: bool = False,
     sized: Sized | None = None,
 ) -> WorkingOrder | None:
     """Decide on a wish: keep the signal, and put what is left of it to work; None where nothing is.
 
     ``signed`` is below zero for a sale, ``expected`` the price it is likely to trade at. ``forced`` is
-    the user's or the engine's own wish, which neither a strategy's state nor a filter stops.
+    the user's or the engine's own wish, which neither a strategy's state nor a filter stops; ``by_hand`` a manual
+    order, which they do not stop either, but limits and margin do.
     """
     engine = desk.engine
     wanted = abs(signed)
@@ -109,7 +111,7 @@ def send(
     is_exit = False
     if wanted == 0.0:
         allowed, refusal = 0.0, (sized.reason if sized is not None else "") or "the sizer gave nothing"
-    elif desk.state != "running" and not forced:
+    elif desk.state != "running" and not (forced or by_hand):
         allowed, refusal = 0.0, f"the strategy is {desk.state}"
     elif engine.is_warming:
         allowed, refusal = 0.0, "warming up on history: orders are off"
@@ -122,7 +124,7 @@ def send(
         if rate != 1.0:
             cost = _converted(cost, rate)
         passing = signed
-        if engine.filters is not None and not forced:
+        if engine.filters is not None and not (forced or by_hand):
             passing, filtered = pass_filters(desk, market, signed, expected, take_profit)
         allowed = 0.0
         if passing:
@@ -199,11 +201,12 @@ def send(
         updated_ns=engine.clock_ns,
     )
     working = engine.broker.submit(order, desk, desk.book, market)
+    working.is_by_hand = by_hand
     for watch in (desk.limit_watch, engine.limit_watch):
         if watch.is_active:
             watch.note_sent()
             is_exit = is_exit or bool(watch.stops)
-    if not desk.risk.allow_short and not working.is_buy:
+    if not working.is_buy and not (desk.risk.allow_short and engine.limit_watch.limits.allow_short):
         # What it closes may be an entry at work, which may be taken back.
         working.is_reduce_only = True
     if is_exit:
@@ -257,7 +260,7 @@ def attach(desk: "Desk", entry: WorkingOrder, kind: OrderType, price: float, rol
         signal_id=parent.signal_id,
         updated_ns=engine.clock_ns,
     )
-    engine.broker.submit_leg(leg, entry)
+    engine.broker.submit_leg(leg, entry).is_by_hand = entry.is_by_hand
 
 
 def _refusal(checks: Iterable[Check]) -> str:

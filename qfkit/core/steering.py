@@ -1,12 +1,13 @@
 """What a user's commands do to a running engine."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from qfkit.core.accounts import WIPED_OUT
 from qfkit.core.desk import Desk
 from qfkit.core.events import (
     BlockEntries,
+    ByHand,
     Command,
     Flatten,
     LiftStops,
@@ -19,6 +20,7 @@ from qfkit.core.events import (
     SwapStrategy,
 )
 from qfkit.core.limit_watch import LimitWatch
+from qfkit.core.manual import Answer, act
 from qfkit.core.risk import ACCOUNT_LIMITS
 from qfkit.core.seats import Seat
 from qfkit.core.strategy import Strategy
@@ -34,11 +36,12 @@ class Steering:
     """Applies commands to an engine: parameters and code at the next bar, the rest at once.
 
     ``pending`` holds the changes that wait for a bar. ``resolve`` finds the class that a
-    ``SwapStrategy`` names.
+    ``SwapStrategy`` names. ``answer`` is what became of the latest manual order.
     """
 
     def __init__(self, engine: "Engine", resolve: Callable[[str], type[Strategy]] | None) -> None:
         self.pending: list[SetParameters | SwapStrategy] = []
+        self.answer = Answer()
         self._engine = engine
         self._resolve = resolve
 
@@ -55,6 +58,7 @@ class Steering:
             LiftStops: self.lift,
             SetLimits: self.set_limits,
             Rebalance: self.rebalance,
+            **dict.fromkeys(get_args(ByHand), self.by_hand),
         }
 
     def _addressed(self, event: Command) -> list[Desk]:
@@ -151,6 +155,11 @@ class Steering:
         self._engine.advance(event.received_ns)
         for desk in self._addressed(event):
             desk.rebalance(event.weights, band=event.band, reason="rebalanced by the user", forced=True)
+
+    def by_hand(self, event: ByHand) -> None:
+        self._engine.advance(event.received_ns)
+        for desk in self._addressed(event):
+            self.answer = act(desk, event)
 
     def stop(self, event: Stop) -> None:
         """Have strategies end and cancel their orders; positions stay as they are."""

@@ -336,6 +336,26 @@ class Strategy:
         """Cancel this strategy's orders in a symbol and close its position at the market."""
         return self._at.close(symbol, reason=reason)
 
+    def protect(
+        self,
+        symbol: str,
+        *,
+        stop_loss: float | None = None,
+        take_profit: float | None = None,
+        trailing: float | None = None,
+        reason: str = "",
+    ) -> list[int]:
+        """Put protective orders on a position: ``self.protect("A", stop_loss=0.02, trailing=0.03)``.
+
+        ``stop_loss`` and ``take_profit`` are fractions of the position's average price, ``trailing`` one of the
+        best price from now on. Whichever comes first closes the position; they follow its size, only ever
+        reduce it and end with it. Right after :meth:`buy` or :meth:`order_target` it waits for the fill and works
+        from that on. Said again with other fractions it replaces the earlier ones; with the same it changes nothing, so
+        it may be called at each bar. Returns the ids of the orders, none where it waits; with no position
+        and no order that would open one, a rejected signal says so. The rules stand in :mod:`qfkit.core.protection`.
+        """
+        return self._at.protect(symbol, stop_loss=stop_loss, take_profit=take_profit, trailing=trailing, reason=reason)
+
     def cancel(self, order_id: int, *, reason: str = "cancelled by the strategy") -> None:
         """Cancel an open order; one that is no longer open is left as it is."""
         self._at.cancel(order_id, reason=reason)

@@ -20,7 +20,8 @@ class WorkingOrder:
     the best price a trailing stop saw. A leg belongs to a ``parent``, its entry, and becomes
     active when that fills. ``place`` is where a limit order stands in the queue of its price, None
     where that is unknown or not asked for. The flags ``..._inside`` hold within the bar in which it happened.
-    What ``is_forced`` the strategy cannot take back.
+    What ``is_forced`` the strategy cannot take back; what ``is_by_hand`` the user sent, and it outlives the
+    failure of the strategy.
     """
 
     __slots__ = (
@@ -31,6 +32,7 @@ class WorkingOrder:
         "fired_inside",
         "group",
         "is_buy",
+        "is_by_hand",
         "is_forced",
         "is_open",
         "is_reduce_only",
@@ -64,6 +66,7 @@ class WorkingOrder:
         self.seen = False
         self.is_reduce_only = False
         self.is_forced = False
+        self.is_by_hand = False
         self.is_open = True
         self.activated_inside = False
         self.fired_inside = False

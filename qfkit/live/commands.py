@@ -26,6 +26,7 @@ from qfkit.core.risk import ACCOUNT_LIMITS
 from qfkit.core.strategy import Strategy
 from qfkit.errors import ParameterError, SessionError, did_you_mean
 from qfkit.feeds.base import Feed
+from qfkit.live.manual import ManualTrading
 from qfkit.live.pipeline import Pipeline
 from qfkit.live.plan import SessionPlan, check_storable
 from qfkit.live.runner import run
@@ -34,7 +35,7 @@ from qfkit.live.sources import as_strategy
 __all__ = ["SessionCommands"]
 
 
-class SessionCommands:
+class SessionCommands(ManualTrading):
     """The part of a :class:`~qfkit.Session` that steers it. Each method returns when the engine has the command."""
 
     name: str

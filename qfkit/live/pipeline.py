@@ -41,7 +41,7 @@ class Pipeline:
         self.name = name
         self.engine = engine
         self.alerts = AlertDesk() if alerts is None else alerts
-        self._is_watch_list = all(type(desk.strategy) is WatchOnly for desk in engine.desks.values())
+        self.is_watch_list = all(type(desk.strategy) is WatchOnly for desk in engine.desks.values())
         self.writer: JournalWriter | None = None
         self.failed_seqs: list[int] = []
         self.messages: deque[tuple[int, str]] = deque(maxlen=_SHOWN_MESSAGES)
@@ -194,8 +194,8 @@ class Pipeline:
         return msgspec.structs.replace(
             taken,
             name=self.name,
-            is_watch_list=self._is_watch_list,
-            strategies=() if self._is_watch_list else taken.strategies,
+            is_watch_list=self.is_watch_list,
+            strategies=() if self.is_watch_list else taken.strategies,
             state=self._shown_state(),
             feed=self.feed_view,
             messages=tuple(self.messages),
