@@ -4,6 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Where the seed of the soak is given, all chance is to be the same each time.
+settings.register_profile("same", derandomize=True)
+if os.environ.get("QFKIT_SOAK_SEED"):
+    settings.load_profile("same")
 
 _BESIDE = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 

@@ -90,7 +90,9 @@ def worst_case(engine: Engine, name: str) -> float:
     for symbol, track in engine.tracks.items():
         held = desk.position(symbol).quantity
         price = track.market.price * track.market.rate
-        orders = [order for order in desk.open_orders() if order.symbol == symbol and order.parent_id is None]
+        # Legs, and exits that overlap others, only ever reduce.
+        working = [one for one in engine.broker.open.values() if one.owner is desk and not one.is_reduce_only]
+        orders = [one.order for one in working if one.order.symbol == symbol]
         bought = sum(order.quantity - order.filled for order in orders if order.side == Side.BUY)
         sold = sum(order.quantity - order.filled for order in orders if order.side == Side.SELL)
         if held or orders:
