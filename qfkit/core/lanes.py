@@ -8,7 +8,7 @@ from qfkit.core.bars import BarBuilder
 from qfkit.core.events import Bar
 from qfkit.core.indicators import Cross, Indicator, make_indicator
 from qfkit.core.market import Market
-from qfkit.core.timeframes import timeframe_ns
+from qfkit.core.timeframes import check_multiple, timeframe_ns
 from qfkit.errors import StrategyError, TimeframeError, did_you_mean
 
 if TYPE_CHECKING:
@@ -109,8 +109,13 @@ class Series:
             lane.feed(bar)
 
     def forget_crossings(self) -> None:
-        """End the crossings of this series' last bar, once a base bar has told the strategies of them."""
+        """End the crossings of this series' last bar, once a base bar has told the strategies of them.
+
+        Once only: a crossing is shared by the lanes of its two lines, and the other one may move before the
+        next base bar.
+        """
         if self.is_told:
+            self.is_told = False
             for lane in self.lanes:
                 for cross in lane.crosses:
                     cross.above = cross.below = False
@@ -197,13 +202,11 @@ class Track:
             return self.base
         series = self.higher.get(timeframe)
         if series is None:
-            step, base = timeframe_ns(timeframe), self.base.builder.step_ns
-            if step < base or step % base:
-                raise TimeframeError(
-                    f"{self.symbol}: bars of {timeframe} cannot be built from bars of {self.base.timeframe}; "
-                    "ask for a multiple of it, or run on a smaller timeframe"
-                )
+            check_multiple(timeframe, self.base.timeframe, self.symbol)
             series = self.higher[timeframe] = Series(self.symbol, timeframe)
+            if len(self.base.kept) == KEPT_BARS:
+                # The bars before are not there any more, so a bar that began with them would be a part of one.
+                series.builder.whole_from_ns = self.base.kept[0].open_ns
             # Whoever moves most often moves last, and a crossing is that of the line which moved last.
             self.higher = dict(sorted(self.higher.items(), key=lambda item: -item[1].builder.step_ns))
             for bar in self.base.kept:
@@ -213,9 +216,14 @@ class Track:
 
     @staticmethod
     def raise_bar(series: Series, bar: Bar) -> list[Bar]:
-        """Add a base bar to a higher series; return the bars that this closed, at most two."""
+        """Add a base bar to a higher series; return the bars that this closed, at most two.
+
+        One of a time whose higher bar is closed already changes nothing.
+        """
         builder = series.builder
-        closed = []
+        closed: list[Bar] = []
+        if bar.open_ns < builder.open_ns:
+            return closed
         before = builder.close_before(bar.open_ns)
         if before is not None:
             closed.append(before)
