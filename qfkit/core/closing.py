@@ -9,9 +9,9 @@ The rules of several timeframes:
   a heartbeat closes it too as soon as no bar of it can come any more.
 - **What there is.** An interval without a base bar has no higher bar. One that is not over is never
   told, not at the end of a run either.
-- **Order.** Of all that closes at one moment the indicators are fed first, from the largest timeframe
-  down; then ``on_bar`` hears of the base bar, then of the higher ones, from the smallest up. What closed
-  late is told before the base bar that comes after it.
+- **Order.** Of all that ends at one moment the indicators are fed first, from the largest timeframe
+  down; then ``on_bar`` hears of the base bar, then of the higher ones, from the smallest up. What closes
+  late is told before the base bar that comes after it, one end after the other.
 """
 
 from typing import TYPE_CHECKING
@@ -51,7 +51,7 @@ def close_bar(engine: "Engine", track: Track, bar: Bar) -> None:
         for series, closed in reversed(finished):
             _tell_followers(engine, track, series, closed)
         for series in track.higher.values():
-            series.is_told = True
+            series.tell()
 
 
 def _raise_higher(engine: "Engine", track: Track, bar: Bar) -> list[tuple[Series, Bar]]:
@@ -107,17 +107,22 @@ def close_higher(engine: "Engine", track: Track, time_ns: int, *, moves_clock: b
 def _close(engine: "Engine", track: Track, ended: list[tuple[Series, int]], *, moves_clock: bool = False) -> None:
     for series in track.higher.values():
         series.forget_crossings()
-    closed = []
-    for series, time_ns in ended:
-        bar = series.builder.close_before(time_ns)
-        if bar is not None:
-            series.feed(bar)
-            closed.append((series, bar))
-    closed.reverse()
-    for series, bar in sorted(closed, key=lambda one: one[1].close_ns):
-        if moves_clock:
-            engine.advance(bar.close_ns)
-        _tell_followers(engine, track, series, bar)
+    for end_ns in sorted({series.builder.close_ns for series, _ in ended}):
+        closed = []
+        for series, time_ns in ended:
+            if series.builder.close_ns == end_ns:
+                bar = series.builder.close_before(time_ns)
+                if bar is not None:
+                    series.feed(bar)
+                    closed.append((series, bar))
+        if closed and moves_clock:
+            engine.advance(end_ns)
+        for series, bar in reversed(closed):
+            _tell_followers(engine, track, series, bar)
+            for lane in series.lanes:
+                if lane.follows:
+                    for cross in lane.crosses:
+                        cross.note()
 
 
 def _tell_followers(engine: "Engine", track: Track, series: Series, bar: Bar) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from qfkit.errors import ParameterError
 
-__all__ = ["Cross", "Line", "Output", "crossings_state", "drop_crossings", "restore_crossings"]
+__all__ = ["Cross", "Line", "Output", "Watchers", "crossings_state", "drop_crossings", "restore_crossings"]
 
 _EQUALITY = 1e-12
 _MOST_LEVELS = 256
@@ -178,6 +178,19 @@ class Cross:
             self.below = self.sign > 0
             self.sign = -1
 
+    def end(self) -> None:
+        """The strategy was told of it on a base bar."""
+        self.above = self.below = False
+
+    def go_on(self, above: bool, below: bool) -> None:
+        """After a step: have a crossing that nobody was told of stay one, unless the lines have crossed back."""
+        if above or below:
+            self.above = above and self.sign > 0
+            self.below = below and self.sign < 0
+
+    def note(self) -> None:
+        """The strategy was told of it on the higher bar that made it."""
+
     def state(self) -> list[int]:
         """Plain numbers for :meth:`restore`."""
         return [self.sign, int(self.above), int(self.below)]
@@ -187,6 +200,16 @@ class Cross:
         self.sign, self.above, self.below = state[0], bool(state[1]), bool(state[2])
 
 
+class Watchers(list[Cross]):
+    """The crossings that a lane settles; ``symbol`` is whose bars feed it, None for ticks."""
+
+    __slots__ = ("symbol",)
+
+    def __init__(self, symbol: str | None) -> None:
+        super().__init__()
+        self.symbol = symbol
+
+
 class MixedCross(Cross):
     """The crossings of lines that do not move together: two timeframes, two symbols, or nobody who steps.
 
@@ -194,17 +217,39 @@ class MixedCross(Cross):
     with that of the line which moved last. So ``on_bar`` hears of all that happened since the bar
     before, and ``on_tick`` of all since the tick before, whatever order the lines are fed in.
     ``step`` may come any number of times a bar.
+
+    Of two timeframes of one symbol's bars the strategy hears on the base bars, so the answer compares
+    with what it was last told there, whichever of the lines moved.
     """
 
-    __slots__ = ("_first_count", "_first_sign", "_second_count", "_second_sign")
+    __slots__ = ("_first_count", "_first_sign", "_second_count", "_second_sign", "_told_sign")
 
     def __init__(self, first: Line, second: Line, *, known: bool = True) -> None:
         super().__init__(first, second, known=known)
         self._first_count = first.count
         self._second_count = second.count
-        self._first_sign = self._second_sign = self.sign
+        self._first_sign = self._second_sign = self._told_sign = self.sign
+
+    def _is_of_bars(self) -> bool:
+        """Whether both lines move with the bars of one symbol."""
+        feed = getattr(self.first.watchers, "symbol", None)
+        return feed is not None and feed == getattr(self.second.watchers, "symbol", None)
+
+    def end(self) -> None:
+        super().end()
+        self._told_sign = self.sign
+
+    def go_on(self, above: bool, below: bool) -> None:
+        pass
+
+    def note(self) -> None:
+        self._told_sign = self.sign
 
     def step(self) -> None:
+        if self._is_of_bars():
+            self.sign = self._told_sign
+            super().step()
+            return
         first_count, second_count = self.first.count, self.second.count
         first_moves, second_moves = first_count - self._first_count, second_count - self._second_count
         if not second_moves:
@@ -229,6 +274,7 @@ class MixedCross(Cross):
         super().restore(state)
         self._first_count, self._second_count = self.first.count, self.second.count
         self._first_sign = self._second_sign = self.sign
+        self._told_sign = -self.sign if self.above or self.below else self.sign
         if len(state) > 3:
             self._first_count, self._first_sign, self._second_count, self._second_sign = state[3:]
 

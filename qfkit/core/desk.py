@@ -131,14 +131,18 @@ class Desk:
     ) -> IndicatorSet[Any]:
         indicators: IndicatorSet[Any] = IndicatorSet(factory, args, kwargs, timeframe, source)
         if isinstance(self.sets, tuple):
-            raise StrategyError("self.indicator(...) works in setup only, which runs before the first event: move it there")
+            raise StrategyError(
+                "self.indicator(...) works in setup only, which runs before the first event: move it there"
+            )
         self.sets.append(indicators)
         return indicators
 
     def follow(self, timeframe: str) -> None:
         timeframe_ns(timeframe)
         if isinstance(self.follows, frozenset):
-            raise StrategyError("self.follow(...) works in setup only, which runs before the first event: move it there")
+            raise StrategyError(
+                "self.follow(...) works in setup only, which runs before the first event: move it there"
+            )
         self.follows.add(timeframe)
 
     def timeframes(self) -> set[str]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from qfkit.core.bars import BarBuilder
 from qfkit.core.events import Bar
-from qfkit.core.indicators import Cross, Indicator, make_indicator
+from qfkit.core.crossings import Watchers
+from qfkit.core.indicators import Indicator, make_indicator
 from qfkit.core.market import Market
 from qfkit.core.timeframes import check_multiple, timeframe_ns
 from qfkit.errors import StrategyError, TimeframeError, did_you_mean
@@ -60,12 +61,12 @@ class Lane:
 
     __slots__ = ("bar_updates", "close_updates", "crosses", "follows", "owner")
 
-    def __init__(self, owner: object) -> None:
+    def __init__(self, owner: object, symbol: str | None = None) -> None:
         self.owner = owner
         self.follows = False
         self.close_updates: list[Callable[[float], None]] = []
         self.bar_updates: list[Callable[[Bar], None]] = []
-        self.crosses: list[Cross] = []
+        self.crosses = Watchers(symbol)
 
     def add(self, indicator: Indicator, source: str) -> None:
         """Hang an indicator on the lane."""
@@ -88,25 +89,47 @@ class Lane:
         for cross in self.crosses:
             cross.step()
 
+    def feed_more(self, bar: Bar) -> None:
+        """The same where the strategy has not been told yet what the bar before crossed."""
+        before = [(cross, cross.above, cross.below) for cross in self.crosses]
+        self.feed(bar)
+        for cross, above, below in before:
+            cross.go_on(above, below)
+
 
 class Series:
-    """The closed bars of one symbol and timeframe, and the lanes that want them."""
+    """The closed bars of one symbol and timeframe, and the lanes that want them.
 
-    __slots__ = ("builder", "is_told", "kept", "lanes", "timeframe")
+    ``has_news`` is whether no base bar was told since the last one; ``is_told`` whether one was, and the
+    crossings still stand.
+    """
+
+    __slots__ = ("builder", "has_news", "is_told", "kept", "lanes", "timeframe")
 
     def __init__(self, symbol: str, timeframe: str) -> None:
         self.timeframe = timeframe
         self.is_told = True
+        self.has_news = False
         self.builder = BarBuilder(symbol, timeframe)
         self.kept: deque[Bar] = deque(maxlen=KEPT_BARS)
         self.lanes: list[Lane] = []
 
     def feed(self, bar: Bar) -> None:
         """Keep a closed bar and give it to every lane."""
-        self.is_told = False
         self.kept.append(bar)
         for lane in self.lanes:
-            lane.feed(bar)
+            # A strategy that follows was told on the bar before.
+            if self.has_news and not lane.follows:
+                lane.feed_more(bar)
+            else:
+                lane.feed(bar)
+        self.is_told = False
+        self.has_news = True
+
+    def tell(self) -> None:
+        """A base bar was told."""
+        self.is_told = True
+        self.has_news = False
 
     def forget_crossings(self) -> None:
         """End the crossings of this series' last bar, once a base bar has told the strategies of them.
@@ -118,14 +141,14 @@ class Series:
             self.is_told = False
             for lane in self.lanes:
                 for cross in lane.crosses:
-                    cross.above = cross.below = False
+                    cross.end()
 
     def lane(self, owner: object) -> Lane:
         """The lane of a strategy, made at need."""
         for lane in self.lanes:
             if lane.owner is owner:
                 return lane
-        lane = Lane(owner)
+        lane = Lane(owner, self.builder.symbol)
         self.lanes.append(lane)
         return lane
 

@@ -26,7 +26,7 @@ _FIRST_MONDAY_NS = 4 * _UNITS_NS["d"]
 _SHAPE = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
 _EXAMPLES = '"1s", "5s", "1m", "5m", "15m", "1h", "4h", "1d", "1w"'
 # As pandas, exchanges and people write them.
-_OTHER_SHAPE = re.compile(r"([1-9][0-9]{0,5})? *(s|m|h|d|w|t|wk|sec|min|hr)[a-z]*", re.IGNORECASE)
+_OTHER_SHAPE = re.compile(r"([1-9][0-9]{0,5})? *(s|m(?!o)|h|d|w|t)[a-z]*", re.IGNORECASE)
 
 _known: dict[str, int] = {}
 
