@@ -17,7 +17,7 @@ import qfkit as qf
 from qfkit.core.bars import BarBuilder
 from qfkit.core.engine import Engine
 from qfkit.core.events import Bar, Event, Heartbeat, Stop, SwapStrategy, Tick, WarmUp
-from qfkit.core.lanes import KEPT_BARS, Track
+from qfkit.core.lanes import KEPT_BARS
 from qfkit.core.timeframes import bar_open_ns, timeframe_ns
 from qfkit.errors import StrategyError, TimeframeError
 from qfkit.feeds.calendars import hours_of
@@ -203,25 +203,21 @@ def test_a_value_is_seen_once_its_bar_has_closed(
     assert_sees(strategy.seen, frame, timeframe, period)
 
 
-def one_bar_early(series: Any, bar: Bar) -> list[Bar]:
-    builder = series.builder
-    before = builder.close_before(bar.open_ns)
-    builder.add_bar(bar)
-    after = builder.close_before(bar.close_ns + MINUTE)
-    return [one for one in (before, after) if one is not None]
-
-
-def one_bar_late(series: Any, bar: Bar) -> list[Bar]:
-    before = series.builder.close_before(bar.open_ns)
-    series.builder.add_bar(bar)
-    return [] if before is None else [before]
-
-
-@pytest.mark.parametrize("wrong", [one_bar_early, one_bar_late])
+@pytest.mark.parametrize("wrong_ns", [-MINUTE, MINUTE])
 def test_that_proof_fails_where_a_bar_closes_early_or_late(
-    wrong: Any, session_ibm: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+    wrong_ns: int, session_ibm: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Track, "raise_bar", staticmethod(wrong))
+    right = BarBuilder.close_before
+
+    def wrong(self: BarBuilder, time_ns: int) -> Bar | None:
+        bar = right(self, time_ns)
+        if bar is not None or self.volume == -1.0:
+            self.close_ns = self.open_ns + self.step_ns + (wrong_ns if self.step_ns > MINUTE else 0)
+        return bar
+
+    strategy = run(Reader, events(session_ibm), higher="1h", period=20)
+    assert_sees(strategy.seen, session_ibm, "1h", 20)
+    monkeypatch.setattr(BarBuilder, "close_before", wrong)
     strategy = run(Reader, events(session_ibm), higher="1h", period=20)
     with pytest.raises(AssertionError):
         assert_sees(strategy.seen, session_ibm, "1h", 20)

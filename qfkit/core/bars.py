@@ -98,7 +98,9 @@ class BarBuilder:
         if self.volume == -1.0:
             self.open, self.high, self.low, self.volume = bar.open, bar.high, bar.low, bar.volume
         else:
-            self.high = max(self.high, bar.high)
-            self.low = min(self.low, bar.low)
+            if bar.high > self.high:
+                self.high = bar.high
+            if bar.low < self.low:
+                self.low = bar.low
             self.volume += bar.volume
         self.close = bar.close

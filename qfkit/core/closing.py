@@ -56,11 +56,20 @@ def close_bar(engine: "Engine", track: Track, bar: Bar) -> None:
 
 def _raise_higher(engine: "Engine", track: Track, bar: Bar) -> list[tuple[Series, Bar]]:
     """Close the higher bars that end with a base bar, and feed their indicators."""
+    finished: list[tuple[Series, Bar]] = []
+    is_moved = False
     for series in track.higher.values():
         series.forget_crossings()
-    finished = [(series, up) for series in track.higher.values() for up in track.raise_bar(series, bar)]
-    for series, closed in finished:
-        series.feed(closed)
+        builder = series.builder
+        if builder.open_ns <= bar.open_ns and bar.close_ns < builder.close_ns:
+            builder.add_bar(bar)
+        else:
+            is_moved = True
+            finished += [(series, up) for up in track.raise_bar(series, bar)]
+    if is_moved:
+        track.find_due()
+        for series, closed in finished:
+            series.feed(closed)
     return finished
 
 
@@ -72,7 +81,8 @@ def close_due(engine: "Engine", track: Track, next_bar: Bar) -> None:
         if bar is not None:
             engine.advance(bar.close_ns)
             close_bar(engine, track, bar)
-    close_higher(engine, track, time_ns, moves_clock=True)
+    if time_ns >= track.due_ns:
+        close_higher(engine, track, time_ns, moves_clock=True)
 
 
 def close_over(engine: "Engine", track: Track, time_ns: int) -> None:
@@ -94,14 +104,15 @@ def close_over(engine: "Engine", track: Track, time_ns: int) -> None:
         if bar is not None:
             track.closed_until_ns = max(track.closed_until_ns, bar.close_ns)
             close_bar(engine, track, bar)
-    _close(engine, track, [(series, series.builder.close_ns) for series in track.higher.values() if is_over(series)])
+    ended = [(series, series.builder.close_ns) for series in track.higher.values() if is_over(series)]
+    if ended:
+        _close(engine, track, ended)
 
 
 def close_higher(engine: "Engine", track: Track, time_ns: int, *, moves_clock: bool = False) -> None:
     """Close the higher bars that have ended by a time."""
     ended = [(series, time_ns) for series in track.higher.values() if time_ns >= series.builder.close_ns]
-    if ended:
-        _close(engine, track, ended, moves_clock=moves_clock)
+    _close(engine, track, ended, moves_clock=moves_clock)
 
 
 def _close(engine: "Engine", track: Track, ended: list[tuple[Series, int]], *, moves_clock: bool = False) -> None:
@@ -115,6 +126,7 @@ def _close(engine: "Engine", track: Track, ended: list[tuple[Series, int]], *, m
                 if bar is not None:
                     series.feed(bar)
                     closed.append((series, bar))
+        track.find_due()
         if closed and moves_clock:
             engine.advance(end_ns)
         for series, bar in reversed(closed):

@@ -216,7 +216,7 @@ class Engine:
         if clock_ns > self._mark_ns:
             self._mark(self._mark_ns, bar.open_ns)
             self._mark_ns = clock_ns
-        if track.higher or not track.is_direct:
+        if bar.open_ns >= track.due_ns or not track.is_direct:
             close_due(self, track, bar)
         if clock_ns > self.clock_ns:
             self.clock_ns = clock_ns
@@ -287,7 +287,7 @@ class Engine:
             bar = builder.close_before(time_ns)
             if bar is not None:
                 close_bar(self, track, bar)
-            if track.higher:
+            if time_ns >= track.due_ns:
                 close_higher(self, track, time_ns)
         builder.add_tick(tick)
         for seat in track.tick_seats:
@@ -338,7 +338,8 @@ class Engine:
             bar = track.base.builder.close_before(time_ns)
             if bar is not None:
                 close_bar(self, track, bar)
-            close_higher(self, track, time_ns)
+            if time_ns >= track.due_ns:
+                close_higher(self, track, time_ns)
 
     def _on_gap(self, gap: Gap) -> None:
         self.advance(gap.received_ns)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from qfkit.core.bars import BarBuilder
-from qfkit.core.events import Bar
 from qfkit.core.crossings import Watchers
+from qfkit.core.events import Bar
 from qfkit.core.indicators import Indicator, make_indicator
 from qfkit.core.market import Market
 from qfkit.core.timeframes import check_multiple, timeframe_ns
@@ -21,6 +21,8 @@ KEPT_BARS = 1_000
 """Closed bars kept for each symbol and timeframe: what new indicators are warmed from."""
 
 Kind = TypeVar("Kind", bound=Indicator)
+
+_NEVER_NS = 2**63
 
 _SOURCES = ("open", "high", "low", "close", "volume")
 
@@ -157,13 +159,14 @@ class Track:
     """One symbol in the engine: its market, its base series and the higher ones built from that.
 
     ``source_timeframe`` is that of the bars that come in, "" until then and for ticks. Bars that
-    open before ``closed_until_ns``, the end of the history given before, are late. What ``is_rate`` only
-    converts currencies, and has no seats.
+    open before ``closed_until_ns``, the end of the history given before, are late. ``due_ns`` is when the
+    first of the higher bars ends. What ``is_rate`` only converts currencies, and has no seats.
     """
 
     __slots__ = (
         "base",
         "closed_until_ns",
+        "due_ns",
         "higher",
         "is_direct",
         "is_rate",
@@ -184,6 +187,7 @@ class Track:
         self.is_direct = False
         self.is_rate = False
         self.closed_until_ns = 0
+        self.due_ns = _NEVER_NS
         self.seats: list[Seat] = []
         self.tick_seats: list[Seat] = []
         self.quote_seats: list[Seat] = []
@@ -235,7 +239,12 @@ class Track:
             for bar in self.base.kept:
                 for closed in self.raise_bar(series, bar):
                     series.kept.append(closed)
+            self.find_due()
         return series
+
+    def find_due(self) -> None:
+        """Set :attr:`due_ns` anew, after a higher bar closed or began."""
+        self.due_ns = min(series.builder.close_ns for series in self.higher.values())
 
     @staticmethod
     def raise_bar(series: Series, bar: Bar) -> list[Bar]:
