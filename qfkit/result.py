@@ -20,6 +20,7 @@ from qfkit.tables import (
     assessments_frame,
     bar_columns,
     bars_frame,
+    checks_frame,
     equity_columns,
     equity_frame,
     fills_frame,
@@ -27,6 +28,7 @@ from qfkit.tables import (
     margin_calls_frame,
     orders_frame,
     signals_frame,
+    stops_frame,
     trades_frame,
     transfers_frame,
 )
@@ -122,9 +124,19 @@ class Result(ResultFigures):
         return signals_frame(self.records.signals)
 
     @cached_property
+    def checks(self) -> "pandas.DataFrame":
+        """Each check of each signal by the filters and the risk limits, passed or not, with its numbers."""
+        return checks_frame(self.records.signals)
+
+    @cached_property
     def trades(self) -> "pandas.DataFrame":
         """Round trips, indexed by the time of the exit; an open position is not among them."""
         return trades_frame(self.records.trades)
+
+    @cached_property
+    def stops(self) -> "pandas.DataFrame":
+        """Stops that limits put on the books, or that were put by hand, and when they were lifted."""
+        return stops_frame(self.records.stops)
 
     @cached_property
     def margin_calls(self) -> "pandas.DataFrame":

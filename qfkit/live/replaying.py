@@ -18,6 +18,7 @@ from qfkit.journal.schema import (
     MARGIN_CALLS,
     ORDERS,
     SIGNALS,
+    STOPS,
     TRADES,
     TRANSFERS,
     Table,
@@ -34,6 +35,7 @@ _STREAMS: tuple[Table[Any], ...] = (
     FAULTS,
     ASSESSMENTS,
     TRANSFERS,
+    STOPS,
     MARGIN_CALLS,
     FINANCING,
 )

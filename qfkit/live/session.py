@@ -305,6 +305,7 @@ class Session(SessionCommands, SessionFigures, Alerting):
             timeframe=timeframe,
             label=self.feed.label,
             order_timing=ORDERS_ON_TICKS if self.feed.timeframe is None else ORDERS_ON_BARS,
+            assumptions=() if self._plan.filters is None else (self._plan.filters.describe(),),
             strategy_cash=self._plan.strategy_cash,
             holdings=Holdings.of_snapshot(self.snapshot),
         )
