@@ -141,7 +141,7 @@ def _level(number: object) -> _Level:
 class Cross:
     """The crossings of one line with another. The owner of the lines calls ``step`` once a bar."""
 
-    __slots__ = ("above", "below", "first", "second", "sign")
+    __slots__ = ("above", "below", "first", "second", "sign", "told_sign")
 
     def __init__(self, first: Line, second: Line, *, known: bool = True) -> None:
         self.first = first
@@ -152,6 +152,7 @@ class Cross:
         if known:
             self._settle(first.previous, second.previous)
         self._settle(first.value, second.value)
+        self.told_sign = self.sign
 
     def _settle(self, value: float, other: float) -> None:
         difference = value - other
@@ -179,17 +180,17 @@ class Cross:
             self.sign = -1
 
     def end(self) -> None:
-        """The strategy was told of it on a base bar."""
+        """The strategy was told on a base bar how the lines stand."""
         self.above = self.below = False
-
-    def go_on(self, above: bool, below: bool) -> None:
-        """After a step: have a crossing that nobody was told of stay one, unless the lines have crossed back."""
-        if above or below:
-            self.above = above and self.sign > 0
-            self.below = below and self.sign < 0
+        self.told_sign = self.sign
 
     def note(self) -> None:
-        """The strategy was told of it on the higher bar that made it."""
+        """The strategy was told on a higher bar that it follows; the base bar may still ask."""
+        self.told_sign = self.sign
+
+    def rewind(self) -> None:
+        """Before a step: compare with what the strategy was told last, for the bar before it was not told of."""
+        self.sign = self.told_sign
 
     def state(self) -> list[int]:
         """Plain numbers for :meth:`restore`."""
@@ -198,6 +199,7 @@ class Cross:
     def restore(self, state: Sequence[int]) -> None:
         """Go on from a state; lines that move together and lines that do not may take each other's."""
         self.sign, self.above, self.below = state[0], bool(state[1]), bool(state[2])
+        self.told_sign = -self.sign if self.above or self.below else self.sign
 
 
 class Watchers(list[Cross]):
@@ -222,32 +224,25 @@ class MixedCross(Cross):
     with what it was last told there, whichever of the lines moved.
     """
 
-    __slots__ = ("_first_count", "_first_sign", "_second_count", "_second_sign", "_told_sign")
+    __slots__ = ("_first_count", "_first_sign", "_second_count", "_second_sign")
 
     def __init__(self, first: Line, second: Line, *, known: bool = True) -> None:
         super().__init__(first, second, known=known)
         self._first_count = first.count
         self._second_count = second.count
-        self._first_sign = self._second_sign = self._told_sign = self.sign
+        self._first_sign = self._second_sign = self.sign
 
     def _is_of_bars(self) -> bool:
         """Whether both lines move with the bars of one symbol."""
         feed = getattr(self.first.watchers, "symbol", None)
         return feed is not None and feed == getattr(self.second.watchers, "symbol", None)
 
-    def end(self) -> None:
-        super().end()
-        self._told_sign = self.sign
-
-    def go_on(self, above: bool, below: bool) -> None:
+    def rewind(self) -> None:
         pass
-
-    def note(self) -> None:
-        self._told_sign = self.sign
 
     def step(self) -> None:
         if self._is_of_bars():
-            self.sign = self._told_sign
+            self.sign = self.told_sign
             super().step()
             return
         first_count, second_count = self.first.count, self.second.count
@@ -274,7 +269,6 @@ class MixedCross(Cross):
         super().restore(state)
         self._first_count, self._second_count = self.first.count, self.second.count
         self._first_sign = self._second_sign = self.sign
-        self._told_sign = -self.sign if self.above or self.below else self.sign
         if len(state) > 3:
             self._first_count, self._first_sign, self._second_count, self._second_sign = state[3:]
 

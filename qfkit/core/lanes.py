@@ -93,10 +93,9 @@ class Lane:
 
     def feed_more(self, bar: Bar) -> None:
         """The same where the strategy has not been told yet what the bar before crossed."""
-        before = [(cross, cross.above, cross.below) for cross in self.crosses]
+        for cross in self.crosses:
+            cross.rewind()
         self.feed(bar)
-        for cross, above, below in before:
-            cross.go_on(above, below)
 
 
 class Series:
