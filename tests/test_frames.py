@@ -77,7 +77,7 @@ def test_columns_do_not_change_with_the_frame():
         ("1h", "1h"),
         ("4h", "4h"),
         ("1D", "1d"),
-        ("7D", "7d"),
+        ("7D", "1w"),
     ],
 )
 def test_timeframe_is_read_off_the_times(freq, name):

@@ -12,7 +12,7 @@ from typing import Any
 
 from qfkit.errors import ParameterError
 
-__all__ = ["Cross", "Line", "Output", "crossings_state", "drop_crossings", "restore_crossings"]
+__all__ = ["Cross", "Line", "Output", "Watchers", "crossings_state", "drop_crossings", "restore_crossings"]
 
 _EQUALITY = 1e-12
 _MOST_LEVELS = 256
@@ -141,7 +141,7 @@ def _level(number: object) -> _Level:
 class Cross:
     """The crossings of one line with another. The owner of the lines calls ``step`` once a bar."""
 
-    __slots__ = ("above", "below", "first", "second", "sign")
+    __slots__ = ("above", "below", "first", "second", "sign", "told_sign")
 
     def __init__(self, first: Line, second: Line, *, known: bool = True) -> None:
         self.first = first
@@ -152,6 +152,7 @@ class Cross:
         if known:
             self._settle(first.previous, second.previous)
         self._settle(first.value, second.value)
+        self.told_sign = self.sign
 
     def _settle(self, value: float, other: float) -> None:
         difference = value - other
@@ -178,6 +179,19 @@ class Cross:
             self.below = self.sign > 0
             self.sign = -1
 
+    def end(self) -> None:
+        """The strategy was told on a base bar how the lines stand."""
+        self.above = self.below = False
+        self.told_sign = self.sign
+
+    def note(self) -> None:
+        """The strategy was told on a higher bar that it follows; the base bar may still ask."""
+        self.told_sign = self.sign
+
+    def rewind(self) -> None:
+        """Before a step: compare with what the strategy was told last, for the bar before it was not told of."""
+        self.sign = self.told_sign
+
     def state(self) -> list[int]:
         """Plain numbers for :meth:`restore`."""
         return [self.sign, int(self.above), int(self.below)]
@@ -185,6 +199,17 @@ class Cross:
     def restore(self, state: Sequence[int]) -> None:
         """Go on from a state; lines that move together and lines that do not may take each other's."""
         self.sign, self.above, self.below = state[0], bool(state[1]), bool(state[2])
+        self.told_sign = -self.sign if self.above or self.below else self.sign
+
+
+class Watchers(list[Cross]):
+    """The crossings that a lane settles; ``symbol`` is whose bars feed it, None for ticks."""
+
+    __slots__ = ("symbol",)
+
+    def __init__(self, symbol: str | None) -> None:
+        super().__init__()
+        self.symbol = symbol
 
 
 class MixedCross(Cross):
@@ -194,6 +219,9 @@ class MixedCross(Cross):
     with that of the line which moved last. So ``on_bar`` hears of all that happened since the bar
     before, and ``on_tick`` of all since the tick before, whatever order the lines are fed in.
     ``step`` may come any number of times a bar.
+
+    Of two timeframes of one symbol's bars the strategy hears on the base bars, so the answer compares
+    with what it was last told there, whichever of the lines moved.
     """
 
     __slots__ = ("_first_count", "_first_sign", "_second_count", "_second_sign")
@@ -204,7 +232,19 @@ class MixedCross(Cross):
         self._second_count = second.count
         self._first_sign = self._second_sign = self.sign
 
+    def _is_of_bars(self) -> bool:
+        """Whether both lines move with the bars of one symbol."""
+        feed = getattr(self.first.watchers, "symbol", None)
+        return feed is not None and feed == getattr(self.second.watchers, "symbol", None)
+
+    def rewind(self) -> None:
+        pass
+
     def step(self) -> None:
+        if self._is_of_bars():
+            self.sign = self.told_sign
+            super().step()
+            return
         first_count, second_count = self.first.count, self.second.count
         first_moves, second_moves = first_count - self._first_count, second_count - self._second_count
         if not second_moves:

@@ -28,7 +28,7 @@ from qfkit.core.sizing import Sized
 from qfkit.core.steps import stepped_price, whole_steps
 from qfkit.core.timeframes import timeframe_ns
 from qfkit.core.working import WorkingOrder
-from qfkit.errors import OrderError, did_you_mean
+from qfkit.errors import OrderError, StrategyError, did_you_mean
 
 if TYPE_CHECKING:
     from qfkit.core.engine import Engine
@@ -78,9 +78,9 @@ class Desk:
         self.rebalancing: Rebalancing | None = None
         self.state = "running"
         self.error = ""
-        self.sets: list[IndicatorSet[Any]] = []
+        self.sets: list[IndicatorSet[Any]] | tuple[IndicatorSet[Any], ...] = []
         self.named_sets: list[tuple[str, IndicatorSet[Any]]] = []
-        self.follows: set[str] = set()
+        self.follows: set[str] | frozenset[str] = set()
         self.forced: list[WorkingOrder] = []
         self.protections: dict[str, Protection] = {}
         self.entries: dict[tuple[str, bool], tuple[int, WorkingOrder]] = {}
@@ -111,14 +111,22 @@ class Desk:
     def price(self, symbol: str) -> float:
         return self.market(symbol).price
 
-    def bars(self, symbol: str, count: int) -> list[Bar]:
+    def bars(self, symbol: str, count: int, timeframe: str | None = None) -> list[Bar]:
         self.market(symbol)
-        return self.kept_bars(symbol, count)
+        return self.kept_bars(symbol, count, timeframe)
 
-    def kept_bars(self, symbol: str, count: int) -> list[Bar]:
+    def kept_bars(self, symbol: str, count: int, timeframe: str | None = None) -> list[Bar]:
         """The latest closed bars, oldest first; none of a symbol that nothing was received for."""
         track = self.engine.tracks.get(symbol)
-        kept = () if track is None else track.base.kept
+        if track is None:
+            return []
+        series = track.base if timeframe in (None, track.base.timeframe) else track.higher.get(timeframe)
+        if series is None:
+            raise StrategyError(
+                f"{symbol}: no bars of timeframe={timeframe!r} are kept: name it in setup, "
+                f"with self.follow({timeframe!r}) or self.indicator(..., timeframe={timeframe!r})"
+            )
+        kept = series.kept
         return [kept[index] for index in range(max(0, len(kept) - count), len(kept))]
 
     def open_orders(self) -> list[Order]:
@@ -134,15 +142,29 @@ class Desk:
         self, factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any], timeframe: str | None, source: str
     ) -> IndicatorSet[Any]:
         indicators: IndicatorSet[Any] = IndicatorSet(factory, args, kwargs, timeframe, source)
+        if isinstance(self.sets, tuple):
+            raise StrategyError(
+                "self.indicator(...) works in setup only, which runs before the first event: move it there"
+            )
         self.sets.append(indicators)
         return indicators
 
     def follow(self, timeframe: str) -> None:
         timeframe_ns(timeframe)
+        if isinstance(self.follows, frozenset):
+            raise StrategyError(
+                "self.follow(...) works in setup only, which runs before the first event: move it there"
+            )
         self.follows.add(timeframe)
 
+    def timeframes(self) -> set[str]:
+        """The timeframes, beside that of the run, that the strategy follows or has indicators of."""
+        named = {indicators.timeframe for indicators in self.sets}
+        return {timeframe for timeframe in named if timeframe not in (None, "tick")} | self.follows
+
     def name_sets(self) -> None:
-        """Learn the names that ``setup`` gave to the indicators."""
+        """Learn the names that ``setup`` gave to the indicators; there are no more to come."""
+        self.sets, self.follows = tuple(self.sets), frozenset(self.follows)
         self.named_sets = [
             (name, value) for name, value in vars(self.strategy).items() if isinstance(value, IndicatorSet)
         ]

@@ -15,7 +15,7 @@ from qfkit.core.accounts import Accounts
 from qfkit.core.allocation import Allocation, Allocator
 from qfkit.core.assessment import Assessor, RiskBands
 from qfkit.core.broker import Broker
-from qfkit.core.closing import close_bar, close_higher
+from qfkit.core.closing import close_bar, close_due, close_higher, close_over
 from qfkit.core.corporate import apply_action
 from qfkit.core.costs import Costs
 from qfkit.core.currencies import Currencies
@@ -224,6 +224,8 @@ class Engine:
         if clock_ns > self._mark_ns:
             self._mark(self._mark_ns, bar.open_ns)
             self._mark_ns = clock_ns
+        if bar.open_ns >= track.due_ns or not track.is_direct:
+            close_due(self, track, bar)
         if clock_ns > self.clock_ns:
             self.clock_ns = clock_ns
         market = track.market
@@ -293,6 +295,8 @@ class Engine:
             bar = builder.close_before(time_ns)
             if bar is not None:
                 close_bar(self, track, bar)
+            if time_ns >= track.due_ns:
+                close_higher(self, track, time_ns)
         builder.add_tick(tick)
         for seat in track.tick_seats:
             if seat.hear_price(price) and seat.on_tick is not None:
@@ -336,11 +340,14 @@ class Engine:
         time_ns = heartbeat.time_ns
         for track in self.tracks.values():
             if track.source_timeframe:
+                if track.higher or not track.is_direct:
+                    close_over(self, track, time_ns)
                 continue
             bar = track.base.builder.close_before(time_ns)
             if bar is not None:
                 close_bar(self, track, bar)
-            close_higher(self, track, time_ns)
+            if time_ns >= track.due_ns:
+                close_higher(self, track, time_ns)
 
     def _on_gap(self, gap: Gap) -> None:
         self.advance(gap.received_ns)

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from qfkit.core.bars import BarBuilder
+from qfkit.core.crossings import Watchers
 from qfkit.core.events import Bar
-from qfkit.core.indicators import Cross, Indicator, make_indicator
+from qfkit.core.indicators import Indicator, make_indicator
 from qfkit.core.market import Market
-from qfkit.core.timeframes import timeframe_ns
+from qfkit.core.timeframes import check_multiple, timeframe_ns
 from qfkit.errors import StrategyError, TimeframeError, did_you_mean
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ KEPT_BARS = 1_000
 """Closed bars kept for each symbol and timeframe: what new indicators are warmed from."""
 
 Kind = TypeVar("Kind", bound=Indicator)
+
+_NEVER_NS = 2**63
 
 _SOURCES = ("open", "high", "low", "close", "volume")
 
@@ -60,12 +63,12 @@ class Lane:
 
     __slots__ = ("bar_updates", "close_updates", "crosses", "follows", "owner")
 
-    def __init__(self, owner: object) -> None:
+    def __init__(self, owner: object, symbol: str | None = None) -> None:
         self.owner = owner
         self.follows = False
         self.close_updates: list[Callable[[float], None]] = []
         self.bar_updates: list[Callable[[Bar], None]] = []
-        self.crosses: list[Cross] = []
+        self.crosses = Watchers(symbol)
 
     def add(self, indicator: Indicator, source: str) -> None:
         """Hang an indicator on the lane."""
@@ -88,39 +91,65 @@ class Lane:
         for cross in self.crosses:
             cross.step()
 
+    def feed_more(self, bar: Bar) -> None:
+        """The same where the strategy has not been told yet what the bar before crossed."""
+        for cross in self.crosses:
+            cross.rewind()
+        self.feed(bar)
+
 
 class Series:
-    """The closed bars of one symbol and timeframe, and the lanes that want them."""
+    """The closed bars of one symbol and timeframe, and the lanes that want them.
 
-    __slots__ = ("builder", "is_told", "kept", "lanes", "timeframe")
+    ``has_news`` is whether no base bar was told since the last one; ``is_told`` whether one was, and the
+    crossings still stand.
+    """
+
+    __slots__ = ("builder", "has_news", "is_told", "kept", "lanes", "timeframe")
 
     def __init__(self, symbol: str, timeframe: str) -> None:
         self.timeframe = timeframe
         self.is_told = True
+        self.has_news = False
         self.builder = BarBuilder(symbol, timeframe)
         self.kept: deque[Bar] = deque(maxlen=KEPT_BARS)
         self.lanes: list[Lane] = []
 
     def feed(self, bar: Bar) -> None:
         """Keep a closed bar and give it to every lane."""
-        self.is_told = False
         self.kept.append(bar)
         for lane in self.lanes:
-            lane.feed(bar)
+            # A strategy that follows was told on the bar before.
+            if self.has_news and not lane.follows:
+                lane.feed_more(bar)
+            else:
+                lane.feed(bar)
+        self.is_told = False
+        self.has_news = True
+
+    def tell(self) -> None:
+        """A base bar was told."""
+        self.is_told = True
+        self.has_news = False
 
     def forget_crossings(self) -> None:
-        """End the crossings of this series' last bar, once a base bar has told the strategies of them."""
+        """End the crossings of this series' last bar, once a base bar has told the strategies of them.
+
+        Once only: a crossing is shared by the lanes of its two lines, and the other one may move before the
+        next base bar.
+        """
         if self.is_told:
+            self.is_told = False
             for lane in self.lanes:
                 for cross in lane.crosses:
-                    cross.above = cross.below = False
+                    cross.end()
 
     def lane(self, owner: object) -> Lane:
         """The lane of a strategy, made at need."""
         for lane in self.lanes:
             if lane.owner is owner:
                 return lane
-        lane = Lane(owner)
+        lane = Lane(owner, self.builder.symbol)
         self.lanes.append(lane)
         return lane
 
@@ -129,13 +158,14 @@ class Track:
     """One symbol in the engine: its market, its base series and the higher ones built from that.
 
     ``source_timeframe`` is that of the bars that come in, "" until then and for ticks. Bars that
-    open before ``closed_until_ns``, the end of the history given before, are late. What ``is_rate`` only
-    converts currencies, and has no seats.
+    open before ``closed_until_ns``, the end of the history given before, are late. ``due_ns`` is when the
+    first of the higher bars ends. What ``is_rate`` only converts currencies, and has no seats.
     """
 
     __slots__ = (
         "base",
         "closed_until_ns",
+        "due_ns",
         "higher",
         "is_direct",
         "is_rate",
@@ -156,6 +186,7 @@ class Track:
         self.is_direct = False
         self.is_rate = False
         self.closed_until_ns = 0
+        self.due_ns = _NEVER_NS
         self.seats: list[Seat] = []
         self.tick_seats: list[Seat] = []
         self.quote_seats: list[Seat] = []
@@ -197,25 +228,33 @@ class Track:
             return self.base
         series = self.higher.get(timeframe)
         if series is None:
-            step, base = timeframe_ns(timeframe), self.base.builder.step_ns
-            if step < base or step % base:
-                raise TimeframeError(
-                    f"{self.symbol}: bars of {timeframe} cannot be built from bars of {self.base.timeframe}; "
-                    "ask for a multiple of it, or run on a smaller timeframe"
-                )
+            check_multiple(timeframe, self.base.timeframe, self.symbol)
             series = self.higher[timeframe] = Series(self.symbol, timeframe)
+            if len(self.base.kept) == KEPT_BARS:
+                # The bars before are not there any more, so a bar that began with them would be a part of one.
+                series.builder.whole_from_ns = self.base.kept[0].open_ns
             # Whoever moves most often moves last, and a crossing is that of the line which moved last.
             self.higher = dict(sorted(self.higher.items(), key=lambda item: -item[1].builder.step_ns))
             for bar in self.base.kept:
                 for closed in self.raise_bar(series, bar):
                     series.kept.append(closed)
+            self.find_due()
         return series
+
+    def find_due(self) -> None:
+        """Set :attr:`due_ns` anew, after a higher bar closed or began."""
+        self.due_ns = min(series.builder.close_ns for series in self.higher.values())
 
     @staticmethod
     def raise_bar(series: Series, bar: Bar) -> list[Bar]:
-        """Add a base bar to a higher series; return the bars that this closed, at most two."""
+        """Add a base bar to a higher series; return the bars that this closed, at most two.
+
+        One of a time whose higher bar is closed already changes nothing.
+        """
         builder = series.builder
-        closed = []
+        closed: list[Bar] = []
+        if bar.open_ns < builder.open_ns:
+            return closed
         before = builder.close_before(bar.open_ns)
         if before is not None:
             closed.append(before)

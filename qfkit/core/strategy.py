@@ -151,7 +151,7 @@ class Strategy:
         """Runs once, at the first event."""
 
     def on_bar(self, bar: Bar) -> None:
-        """A bar closed and every indicator of its symbol is ready."""
+        """A bar closed and every indicator of its symbol is ready, those of higher timeframes too."""
 
     def on_tick(self, tick: Tick) -> None:
         """Something traded."""
@@ -211,9 +211,12 @@ class Strategy:
         """The last price of a symbol, NaN before the first."""
         return self._at.price(symbol)
 
-    def bars(self, symbol: str, count: int) -> list[Bar]:
-        """The last ``count`` closed bars, oldest first; fewer where fewer are kept (1,000 at most)."""
-        return self._at.bars(symbol, count)
+    def bars(self, symbol: str, count: int, *, timeframe: str | None = None) -> list[Bar]:
+        """The last ``count`` closed bars, oldest first; fewer where fewer are kept (1,000 at most).
+
+        ``timeframe`` is a higher one that :meth:`setup` named, by an indicator or :meth:`follow`.
+        """
+        return self._at.bars(symbol, count, timeframe)
 
     @property
     def orders(self) -> list[Order]:
@@ -233,14 +236,20 @@ class Strategy:
     ) -> "IndicatorSet[Any]":
         """Make an indicator for every symbol, fed with closed bars: ``self.indicator(qf.SMA, 20)[symbol]``.
 
-        ``timeframe`` feeds it with bars of a higher timeframe (``"15m"``), or with each trade
-        (``"tick"``). ``source`` is the bar's field that a one-number indicator reads. A
-        streaming indicator of the library talipp may be given as it is.
+        In :meth:`setup` only. ``timeframe`` feeds it with bars of a higher timeframe (``"15m"``), which
+        are on the UTC grid of :mod:`qfkit.core.timeframes` and count from their close on, or with each
+        trade (``"tick"``). ``on_bar`` waits for these too: 20 bars of ``"1h"`` are 20 hours of trade.
+        ``source`` is the bar's field that a one-number indicator reads. A streaming indicator of the
+        library talipp may be given as it is.
         """
         return self._at.declare(factory, args, kwargs, timeframe, source)
 
     def follow(self, timeframe: str) -> None:
-        """Have ``on_bar`` called for closed bars of a higher timeframe too (see ``bar.timeframe``)."""
+        """Have ``on_bar`` called for closed bars of a higher timeframe too: tell them by ``bar.timeframe``.
+
+        In :meth:`setup` only. Where several close at once the run's own bar comes first, then the others from
+        the smallest timeframe up, with the indicators of all fed before; the rules stand in :mod:`qfkit.core.closing`.
+        """
         self._at.follow(timeframe)
 
     def buy(

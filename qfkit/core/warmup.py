@@ -3,7 +3,7 @@
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from qfkit.core.closing import close_bar
+from qfkit.core.closing import close_bar, close_due
 from qfkit.core.events import Bar, WarmUp
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def warm_up(engine: "Engine", event: WarmUp) -> None:
 
 def _take(engine: "Engine", bar: Bar) -> None:
     track = engine.track(bar.symbol, bar.timeframe)
+    close_due(engine, track, bar)
     engine.advance(bar.close_ns)
     track.market.see(bar.close, bar.open, bar.close_ns)
     closed = [bar] if bar.timeframe == track.base.timeframe else track.raise_bar(track.base, bar)

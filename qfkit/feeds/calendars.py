@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
 
-from qfkit.core.events import Heartbeat, Hours, MarketEvent
+from qfkit.core.events import Bar, Heartbeat, Hours, MarketEvent
 from qfkit.errors import ParameterError, did_you_mean
 from qfkit.feeds.captures import Portion
 
@@ -144,13 +144,17 @@ def hours_of(symbol: str, received_ns: int, *, calendar: str | None = None) -> H
 def with_hours(portions: Iterator[Portion], calendar: str | None) -> Iterator[Portion]:
     """Past events with the hours of their markets: before the first event of a symbol, and anew in time."""
     until_ns: dict[str, int] = {}
+    before_ns = 0
     for batch, fraction in portions:
         events: list[MarketEvent] = []
         for event in batch:
             if not isinstance(event, Heartbeat) and event.received_ns >= until_ns.get(event.symbol, 0):
-                hours = hours_of(event.symbol, event.received_ns, calendar=calendar)
+                # A bar is received at its close, and an order of before may fill at its open.
+                known_ns = max(event.open_ns, before_ns) if isinstance(event, Bar) else event.received_ns
+                hours = hours_of(event.symbol, known_ns, calendar=calendar)
                 until_ns[event.symbol] = _NEVER_NS if hours is None else event.received_ns + _RENEW_DAYS * _DAY_NS
                 if hours is not None:
                     events.append(hours)
             events.append(event)
+            before_ns = event.received_ns
         yield events, fraction

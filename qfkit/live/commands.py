@@ -31,6 +31,7 @@ from qfkit.live.pipeline import Pipeline
 from qfkit.live.plan import SessionPlan, check_storable
 from qfkit.live.runner import run
 from qfkit.live.sources import as_strategy
+from qfkit.live.warmup import higher_timeframes
 
 __all__ = ["SessionCommands"]
 
@@ -187,7 +188,8 @@ class SessionCommands(ManualTrading):
 
     def _try_out(self, kind: type[Strategy], parameters: Mapping[str, Any]) -> None:
         """Have ``setup`` refuse what does not go together here, and not on the next bar."""
-        Engine({self.name: kind(**parameters)}, cash=self._plan.cash, timeframe=self._plan.timeframe)
+        engine = Engine({self.name: kind(**parameters)}, cash=self._plan.cash, timeframe=self._plan.timeframe)
+        higher_timeframes(engine, self.feed)
 
     def _strategy(self, name: str | None) -> str | None:
         desks = self._pipeline.engine.desks

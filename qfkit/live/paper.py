@@ -24,7 +24,7 @@ from qfkit.live.plan import SessionPlan
 from qfkit.live.registry import find_journal, session_record
 from qfkit.live.replaying import replay
 from qfkit.live.session import Session
-from qfkit.live.warmup import past_of
+from qfkit.live.warmup import higher_timeframes, past_of
 
 __all__ = ["paper", "resume"]
 
@@ -64,7 +64,8 @@ def paper(
     - ``warmup`` is the number of bars from before the start that indicators are warmed with, fetched
       from the feed's provider; or these bars, as a DataFrame or a dict of them by symbol. They go the
       way of live bars, but nothing is ordered on them. Where they cannot be had the session warns and
-      goes on without. On a feed of trades the bar that is open at the start is taken over too: its
+      goes on without. Fetched are as many more as make the first bar of each higher timeframe whole; 20 bars
+      of "1h" over those of "1m" are ``warmup=1200``. On a feed of trades the bar that is open at the start is taken over too: its
       volume may hold the trades of the moment of the start twice. Symbols subscribed to later have no warm-up.
     - ``costs`` None is the sober ``qf.Costs()``; ``risk``, ``sizer``, ``filters``, ``allocation``, ``margin`` and
       ``currency`` as in ``qf.backtest``.
@@ -105,7 +106,9 @@ def paper(
     )
     desk = AlertDesk.of(alerts, notify)
     desk.check_strategies(plan.strategies)
-    return Session(plan, feed, journal=journal, past=past_of(warmup, feed, timeframe), alerts=desk)
+    engine = plan.engine()
+    past = past_of(warmup, feed, timeframe, higher_timeframes(engine, feed))
+    return Session(plan, feed, journal=journal, engine=engine, past=past, alerts=desk)
 
 
 def _assess_every_s(feed: Feed, timeframe: str | None) -> float:

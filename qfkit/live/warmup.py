@@ -1,7 +1,7 @@
 """What a session knows of the past before its first event: bars from the feed's provider, or the user's own."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, Protocol
@@ -9,16 +9,17 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
+from qfkit.core.engine import Engine
 from qfkit.core.events import Bar, MarketEvent
-from qfkit.core.timeframes import timeframe_ns
+from qfkit.core.timeframes import bar_open_ns, check_multiple, timeframe_ns
 from qfkit.errors import ParameterError, QfkitError, TimeframeError, did_you_mean
 from qfkit.feeds.bar_source import BarSource
 from qfkit.feeds.base import Feed
 from qfkit.frames import bars_of, columns_by_symbol, is_frame
 from qfkit.history_cache import columns_where, fetch_bars, join_columns
-from qfkit.tables import BarColumns
+from qfkit.tables import BarColumns, Times
 
-__all__ = ["FetchedPast", "GivenPast", "Past", "PastBars", "after_past", "past_of"]
+__all__ = ["FetchedPast", "GivenPast", "Past", "PastBars", "after_past", "higher_timeframes", "past_of"]
 
 _DAY_NS = 86_400 * 1_000_000_000
 _UNNAMED = "data"
@@ -53,8 +54,22 @@ class Past(Protocol):
         ...
 
 
-def past_of(warmup: object, feed: Feed, timeframe: str | None) -> Past | None:
-    """What ``qf.paper(..., warmup=)`` was given: a number of bars, a DataFrame or a dict of them by symbol; None for 0."""
+def higher_timeframes(engine: Engine, feed: Feed) -> set[str]:
+    """The further timeframes of the strategies; :class:`TimeframeError` for one that the run's does not make up."""
+    higher = {timeframe for desk in engine.desks.values() for timeframe in desk.timeframes()}
+    # What else comes, an unknown recording's say, shows with its first event.
+    base = engine.timeframe or feed.timeframe or ("1m" if feed.is_live else None)
+    if base is not None:
+        for timeframe in sorted(higher):
+            check_multiple(timeframe, base)
+    return higher
+
+
+def past_of(warmup: object, feed: Feed, timeframe: str | None, higher: Collection[str] = ()) -> Past | None:
+    """What ``qf.paper(..., warmup=)`` was given: a number of bars, a DataFrame or a dict of them by symbol; None for 0.
+
+    ``higher`` are the further timeframes that the strategies want.
+    """
     step = timeframe or feed.timeframe or "1m"
     if is_frame(warmup) or isinstance(warmup, Mapping | BarColumns):
         return GivenPast(_given(warmup, feed, step), step)
@@ -71,7 +86,7 @@ def past_of(warmup: object, feed: Feed, timeframe: str | None) -> Past | None:
             f"warmup={warmup}: {feed.label} has no bars from before its first: give them as a DataFrame, "
             f"as in warmup=qf.history({feed.symbols[0] if feed.symbols else '...'!r}, days=30, timeframe={step!r})"
         )
-    return FetchedPast(int(warmup), step, _fetched_timeframe(source, feed.timeframe, step, int(warmup)))
+    return FetchedPast(int(warmup), step, _fetched_timeframe(source, feed.timeframe, step, int(warmup)), higher)
 
 
 def _given(warmup: Any, feed: Feed, step: str) -> dict[str, BarColumns]:
@@ -129,12 +144,16 @@ class GivenPast:
 
 
 class FetchedPast:
-    """The newest bars that a feed's provider has: ``count`` closed ones of ``timeframe``, a symbol."""
+    """The newest bars that a feed's provider has: ``count`` closed ones of ``timeframe``, a symbol.
 
-    def __init__(self, count: int, timeframe: str, fetched: str) -> None:
+    And those before them that the first bar of each ``higher`` timeframe begins with.
+    """
+
+    def __init__(self, count: int, timeframe: str, fetched: str, higher: Collection[str] = ()) -> None:
         self._count = count
         self._timeframe = timeframe
         self._fetched = fetched
+        self._cut_by = (timeframe, *higher)
 
     async def bars(self, feed: Feed, before_ns: int) -> PastBars:
         source = feed.history_source()
@@ -162,8 +181,8 @@ class FetchedPast:
         until_ns, span_ns = now_ns + small_ns, (self._count + 1) * step_ns
         refusal = ""
         for _ in range(_ROUNDS):
-            # A whole bar of the session's begins where the smaller ones it is built from do.
-            start_ns = max(0, (now_ns - span_ns) // step_ns * step_ns)
+            # A whole bar begins where the smaller ones it is built from do.
+            start_ns = max(0, self._begin_ns(now_ns - span_ns))
             try:
                 older = await fetch_bars(source, symbol, self._fetched, start_ns, until_ns)
             except QfkitError as error:
@@ -179,19 +198,30 @@ class FetchedPast:
 
     def _whole(self, columns: BarColumns, now_ns: int) -> int:
         """How many bars of the session's timeframe are closed."""
-        step_ns = timeframe_ns(self._timeframe)
         if self._fetched == self._timeframe:
             return _closed(columns, now_ns)
-        return len(np.unique(columns.open_ns[(columns.open_ns // step_ns + 1) * step_ns <= now_ns] // step_ns))
+        return len(self._closed_opens(columns, now_ns))
+
+    def _closed_opens(self, columns: BarColumns, now_ns: int) -> Times:
+        """When the bars of the session's timeframe open that are closed."""
+        step_ns, first_ns = timeframe_ns(self._timeframe), bar_open_ns(self._timeframe, timeframe_ns(self._timeframe))
+        opens_ns = (columns.open_ns - first_ns) // step_ns * step_ns + first_ns
+        return np.unique(opens_ns[opens_ns + step_ns <= now_ns])
+
+    def _begin_ns(self, time_ns: int) -> int:
+        """When the longest of the bars begins that a time lies in."""
+        return min(bar_open_ns(timeframe, time_ns) for timeframe in self._cut_by)
 
     def _newest(self, columns: BarColumns, now_ns: int) -> BarColumns:
-        """As many closed bars of the session's timeframe as wanted, and what is open."""
-        step_ns = timeframe_ns(self._timeframe)
+        """As many closed bars of the session's timeframe as wanted, what its first higher bars lack, and what is open."""
         if self._fetched == self._timeframe:
-            return columns_where(columns, slice(max(0, _closed(columns, now_ns) - self._count), None))
-        numbers = columns.open_ns // step_ns
-        whole = np.unique(numbers[(numbers + 1) * step_ns <= now_ns])
-        return columns_where(columns, numbers >= (whole[-self._count :][0] if len(whole) else 0))
+            opens_ns = columns.open_ns[: _closed(columns, now_ns)]
+        else:
+            opens_ns = self._closed_opens(columns, now_ns)
+        if not len(opens_ns):
+            return columns
+        first_ns = int(opens_ns[-self._count :][0])
+        return columns_where(columns, columns.open_ns >= self._begin_ns(first_ns))
 
 
 def _closed(columns: BarColumns, now_ns: int) -> int:
