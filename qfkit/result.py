@@ -29,6 +29,7 @@ from qfkit.tables import (
     signals_frame,
     trades_frame,
     transfers_frame,
+    widened,
 )
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class Result(ResultFigures):
 
     @property
     def transfers(self) -> "pandas.DataFrame":
-        """Cash that ``allocation=`` moved between strategies, indexed by the equity point it came after."""
+        """Cash that moved between strategies, by ``allocation=`` or to one that joined; by the equity point before it."""
         return transfers_frame(self.records.transfers)
 
     @property
@@ -178,7 +179,8 @@ class Result(ResultFigures):
 
     @cached_property
     def _equity(self) -> EquityColumns:
-        return equity_columns(self.records.equity) if self._equity_arrays is None else self._equity_arrays
+        columns = equity_columns(self.records.equity) if self._equity_arrays is None else self._equity_arrays
+        return widened(columns, len(self.strategy_names))
 
     @cached_property
     def _bars(self) -> Mapping[str, BarColumns]:

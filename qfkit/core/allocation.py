@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from qfkit.core.desk import Desk
     from qfkit.core.engine import Engine
 
-__all__ = ["Allocation", "AllocationContext", "Allocator", "growth"]
+__all__ = ["Allocation", "AllocationContext", "Allocator", "free_cash", "growth"]
 
 Rule: TypeAlias = Literal["fixed", "equal", "inverse_volatility"]
 
@@ -95,7 +95,11 @@ class Allocator:
 
     def look(self, time_ns: int) -> dict[str, float]:
         """An equity point was taken at ``time_ns``: note the returns, and move what is to move; what was moved, by name."""
-        desks = [desk for desk in self._engine.desks.values() if desk.state in ("running", "paused")]
+        desks = [
+            desk
+            for desk in self._engine.desks.values()
+            if desk.state in ("running", "paused") and not desk.is_joining
+        ]
         for desk in desks:
             equity, base = desk.book.equity, self._bases.get(desk.name, desk.book.starting_cash)
             if base > 0.0:
@@ -111,6 +115,16 @@ class Allocator:
         if self._owed:
             self._move(time_ns, desks, moved)
         return moved
+
+    def note_joined(self, joined: "Desk", amount: float, whole: float, moved: Mapping[str, float]) -> None:
+        """A strategy began with ``amount`` of a ``whole`` that the others gave: of the fixed shares it has that part."""
+        if joined.name not in self._returns:
+            self._returns[joined.name] = deque(maxlen=self._allocation.lookback)
+            part = amount / whole
+            self._shares = {name: share * (1.0 - part) for name, share in self._shares.items()}
+            self._shares[joined.name] = part
+        for name in (*moved, joined.name):
+            self._bases[name] = self._engine.desks[name].book.equity
 
     def _reckon(self, desks: "Sequence[Desk]", time_ns: int) -> None:
         self._owed.clear()
@@ -161,7 +175,7 @@ class Allocator:
         missing = {name: amount for name, amount in self._missing.items() if name in by_name}
         wanted = total(missing.values())
         for source in [name for name in self._owed if name in by_name]:
-            amount = min(self._owed[source], _free(by_name[source]), wanted)
+            amount = min(self._owed[source], free_cash(by_name[source]), wanted)
             if amount <= least:
                 continue
             for target, part in missing.items():
@@ -195,7 +209,7 @@ def _inverse(returns: Sequence[float], lookback: int) -> float:
     return 1.0 / sqrt(variance) if variance > 0.0 else 0.0
 
 
-def _free(desk: "Desk") -> float:
+def free_cash(desk: "Desk") -> float:
     """What a book can do without: see the rules above."""
     gross, costs = committed(desk)
     book = desk.book

@@ -42,7 +42,7 @@ class Desk:
     """One strategy in the engine: its code, its book, its indicators and its orders.
 
     ``state`` is "running", "paused", "failed", "stopped" or "wiped out". ``forced`` are the orders that a
-    margin call sent.
+    margin call sent. One ``is_joining`` as long as it waits for its capital, and has not begun.
     """
 
     __slots__ = (
@@ -51,6 +51,7 @@ class Desk:
         "error",
         "follows",
         "forced",
+        "is_joining",
         "name",
         "named_sets",
         "rebalancing",
@@ -73,6 +74,7 @@ class Desk:
         self.named_sets: list[tuple[str, IndicatorSet[Any]]] = []
         self.follows: set[str] = set()
         self.forced: list[WorkingOrder] = []
+        self.is_joining = False
 
     # -- what the strategy sees ------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from qfkit.core.costs import Costs
 from qfkit.core.currencies import Currencies
 from qfkit.core.desk import Desk
 from qfkit.core.events import (
+    AddStrategy,
     Bar,
     CorporateAction,
     Depth,
@@ -145,6 +146,7 @@ class Engine:
         self.accounts = Accounts(self, Currencies.of(currency))
         self.steering = Steering(self, resolve)
         self.pending = self.steering.pending
+        self.joiners = self.steering.joining.waiting
         # The desks of which a rebalance is under way.
         self.rebalancing: list[Desk] = []
         self._handlers: dict[type, Callable[..., None]] = {
@@ -160,6 +162,7 @@ class Engine:
             WarmUp: lambda event: warm_up(self, event),
             SetParameters: self.steering.change,
             SwapStrategy: self.steering.change,
+            AddStrategy: self.steering.add,
             Pause: self.steering.pause,
             Resume: self.steering.resume,
             Flatten: self.steering.flatten,
@@ -174,7 +177,8 @@ class Engine:
         self.scorecard = Scorecard(cash, {name: desk.book.starting_cash for name, desk in self.desks.items()})
         self.metrics = self.scorecard.account.curve
         self.equity_curve = self.scorecard.recent
-        self._only_book = next(iter(self.desks.values())).book if len(self.desks) == 1 else None
+        self._books = [desk.book for desk in self.desks.values()]
+        self._only_book = self._books[0] if len(self._books) == 1 else None
         if timeframe is not None:
             for symbol in self._declared:
                 self._open_track(symbol, timeframe)
@@ -364,7 +368,7 @@ class Engine:
         track.market.activity = self.costs.new_activity()
         self.accounts.news_of(track)
         for desk in self.desks.values():
-            if desk.state in ("running", "paused") and not track.is_rate:
+            if desk.state in ("running", "paused") and not track.is_rate and not desk.is_joining:
                 track.put(Seat(desk, track))
         return track
 
@@ -385,7 +389,7 @@ class Engine:
                 equity += position.quantity * position.market.price * position.market.rate
             row: tuple[float, ...] = (mark_ns, equity)
         else:
-            each = [desk.book.equity for desk in self.desks.values()]
+            each = [book.equity for book in self._books]
             equity = 0.0
             for value in each:
                 equity += value
@@ -401,13 +405,22 @@ class Engine:
             moved = self.allocator.look(mark_ns)
             if moved:
                 self.scorecard.note_transfers(row, moved)
+        if self.joiners:
+            self.steering.joining.fund(mark_ns, row)
+
+    def count_in(self, desk: Desk, capital: float) -> None:
+        """From the next equity point on a strategy that joined is part of it."""
+        self._only_book = None
+        self._books.append(desk.book)
+        self.scorecard.join(desk.name, capital)
 
     def start(self) -> None:
         """Have the strategies begin, once."""
         if not self._started:
             self._started = True
             for desk in self.desks.values():
-                self.call(desk, desk.strategy.on_start, None)
+                if not desk.is_joining:
+                    self.call(desk, desk.strategy.on_start, None)
 
     def begin_equity(self) -> None:
         """The first equity point is now, and not before."""

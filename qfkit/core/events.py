@@ -14,6 +14,7 @@ import msgspec
 from qfkit.errors import BadEventError
 
 __all__ = [
+    "AddStrategy",
     "Bar",
     "Command",
     "CorporateAction",
@@ -210,6 +211,20 @@ class SwapStrategy(_Command, frozen=True, array_like=True, tag="swap", kw_only=T
     source_hash: str = ""
 
 
+class AddStrategy(_Command, frozen=True, array_like=True, tag="add", kw_only=True):
+    """One more strategy, named ``strategy``; ``to`` names its class, ``source_hash`` that class's text.
+
+    ``cash`` comes out of the other strategies' books (see :mod:`qfkit.core.joining`); ``risk`` holds the fields
+    of its own limits, None gives it those of the run.
+    """
+
+    to: str
+    cash: float
+    parameters: dict[str, Any] = {}
+    source_hash: str = ""
+    risk: dict[str, Any] | None = None
+
+
 class Pause(_Command, frozen=True, array_like=True, tag="pause"):
     """No new orders from the strategy; its indicators go on."""
 
@@ -245,7 +260,7 @@ class WarmUp(_Command, frozen=True, array_like=True, tag="warmup", kw_only=True)
 
 
 MarketEvent: TypeAlias = Tick | Quote | Depth | Bar | Heartbeat | Gap | Instrument | Hours | CorporateAction
-Command: TypeAlias = SetParameters | SwapStrategy | Pause | Resume | Flatten | Rebalance | Stop | WarmUp
+Command: TypeAlias = SetParameters | SwapStrategy | AddStrategy | Pause | Resume | Flatten | Rebalance | Stop | WarmUp
 Event: TypeAlias = MarketEvent | Command
 
 _EARLIEST_NS = 0

@@ -7,8 +7,9 @@ and equal those of the whole run until there are more.
 
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
 from itertools import islice
-from math import nan
+from math import isnan, nan
 from typing import TypeAlias
 
 import numpy as np
@@ -149,6 +150,24 @@ class Scorecard:
         self._columns = {name: column for column, name in enumerate(starting, 2)}
         # What its own returns would have made of a strategy's starting money, over what it has.
         self._scales: dict[int, float] = {}
+        self._has_joined = False
+
+    def join(self, name: str, capital: float) -> None:
+        """From the next equity point on the rows have one more column, for a strategy that begins with ``capital``."""
+        self.settle()
+        self._has_joined = True
+        if len(self._columns) == 1:
+            # So far the only strategy was the account; its rows get the column that they lacked.
+            ((only, score),) = self.strategies.items()
+            if score is self.account:
+                score = self.strategies[only] = deepcopy(self.account)
+                self._own = [score]
+            score.column = 2
+            self._rows = deque([(*row[:2], row[1]) for row in self._rows], maxlen=self._rows.maxlen)
+        column = self._columns[name] = len(self._columns) + 2
+        score = self.strategies[name] = Score(capital, column)
+        self._own.append(score)
+        self._rows = deque([(*row[:column], nan) for row in self._rows], maxlen=self._rows.maxlen)
 
     def note_transfers(self, equity: Row, moved: Mapping[str, float]) -> None:
         """Have the curves leave out what was moved right after an equity point: signed amounts by strategy."""
@@ -233,7 +252,9 @@ class Scorecard:
         return window_figures(self._equity(score, base), self.year.periods_per_year)
 
     def _equity(self, score: Score, start: int = 0) -> Floats:
-        return np.array([row[score.column] for row in islice(self._rows, start, None)], dtype=np.float64)
+        values = [row[score.column] for row in islice(self._rows, start, None)]
+        # One that joined has none from before.
+        return np.array([value for value in values if not isnan(value)] if self._has_joined else values, dtype=np.float64)
 
     def _returns(self, score: Score) -> Floats:
         equity = self._equity(score)

@@ -138,6 +138,8 @@ def _strategy_view(desk: "Desk", engine: "Engine") -> StrategyView:
 
 def _waiting(desk: "Desk", engine: "Engine") -> str:
     """Which indicators keep a strategy from its first order, and how many bars there are so far."""
+    if desk.is_joining:
+        return "waits for its capital, which comes after the next equity point"
     short = []
     for name, indicators in desk.named_sets:
         for symbol, indicator in indicators.items():

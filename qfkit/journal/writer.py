@@ -134,6 +134,10 @@ class JournalWriter:
         rows = [(key, json.dumps(value)) for key, value in meta.items()]
         self._connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
 
+    def set_strategies(self, strategies: Sequence[str]) -> None:
+        """The names of the columns of equity rows; those of one that joins come last."""
+        self._names = tuple(strategies)
+
     def commit(
         self,
         events: Sequence[Event] = (),

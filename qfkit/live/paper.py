@@ -154,7 +154,7 @@ def resume(
         if feed is None:
             feed = feed_of(meta["feed"].get("recipe"), meta["feed"].get("label", ""))
         desk, lost = resumed_desk(meta, reader.alerts(), alerts, notify)
-        desk.check_strategies(plan.strategies)
+        desk.check_strategies(engine.desks)
         warnings += lost
         session = Session(plan, feed, engine=engine, resumed=path, skip=reader.feed_events, alerts=desk)
     session._pipeline.failed_seqs = meta.get("failed_seqs", [])

@@ -18,6 +18,7 @@ from qfkit.core.events import (
     WarmUp,
 )
 from qfkit.core.holdings import Holdings
+from qfkit.core.joining import joined_cash
 from qfkit.core.snapshot import Snapshot
 from qfkit.errors import QfkitError, SessionError
 from qfkit.feeds.base import Feed
@@ -111,7 +112,7 @@ class Session(SessionCommands, SessionFigures, Alerting):
         return self
 
     def _open_journal(self) -> JournalWriter:
-        names = tuple(self._plan.strategies)
+        names = tuple(self._pipeline.engine.desks)
         if self._is_resumed:
             assert self.journal_path is not None
             writer = JournalWriter.reopen(self.journal_path, names)
@@ -296,16 +297,18 @@ class Session(SessionCommands, SessionFigures, Alerting):
         """All that it did so far, as a backtest gives it."""
         path = self._journal_file()
         timeframe = self._plan.timeframe or self.feed.timeframe or "1m"
+        engine = self._pipeline.engine
+        desks = list(engine.desks)
         return Result(
             Recorded(path),
-            strategy_names=tuple(self._plan.strategies),
+            strategy_names=tuple(desks),
             parameters={view.name: view.parameters for view in self.snapshot.strategies},
             starting_cash=self._plan.cash,
             costs=self._plan.costs,
             timeframe=timeframe,
             label=self.feed.label,
             order_timing=ORDERS_ON_TICKS if self.feed.timeframe is None else ORDERS_ON_BARS,
-            strategy_cash=self._plan.strategy_cash,
+            strategy_cash={**self._plan.strategy_cash, **joined_cash(engine)},
             holdings=Holdings.of_snapshot(self.snapshot),
         )
 
