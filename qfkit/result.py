@@ -10,8 +10,10 @@ from qfkit.comparison import Comparison
 from qfkit.core.costs import Costs
 from qfkit.core.holdings import Holdings
 from qfkit.core.records import Fault
+from qfkit.core.snapshot import PositionView
 from qfkit.core.wording import count, money, percent, share, span_text, utc_time
 from qfkit.errors import ParameterError, did_you_mean
+from qfkit.position_frames import positions_frame, positions_of_fills
 from qfkit.result_figures import RecordLists, ResultFigures
 from qfkit.tables import (
     BarColumns,
@@ -56,7 +58,7 @@ class Result(ResultFigures):
     - ``data_span`` is the time of the first and the last event, UTC ns; None takes the equity's;
     - ``periods_per_year`` None infers it from the times (see ``metrics.assumption``);
     - ``strategy_cash``: the starting money of each strategy; None is equal parts;
-    - ``holdings`` are the positions in the end; None reads them off the fills;
+    - ``holdings`` are the positions in the end, ``positions`` those of each strategy; None reads them off the fills;
     - ``equity_arrays``, ``bar_arrays`` and ``fill_arrays`` are the same as the records' lists, for whoever has
       arrays already: the lists are not touched then.
 
@@ -79,6 +81,7 @@ class Result(ResultFigures):
         periods_per_year: float | None = None,
         strategy_cash: Mapping[str, float] | None = None,
         holdings: Holdings | None = None,
+        positions: Sequence[PositionView] | None = None,
         equity_arrays: EquityColumns | None = None,
         bar_arrays: Mapping[str, BarColumns] | None = None,
         fill_arrays: FillColumns | None = None,
@@ -96,6 +99,7 @@ class Result(ResultFigures):
         self._periods_per_year = periods_per_year
         self._strategy_cash = strategy_cash
         self._holdings = holdings
+        self._positions = positions
         self._equity_arrays = equity_arrays
         self._bar_arrays = bar_arrays
         self._fill_arrays = fill_arrays
@@ -126,6 +130,12 @@ class Result(ResultFigures):
     def trades(self) -> "pandas.DataFrame":
         """Round trips, indexed by the time of the exit; an open position is not among them."""
         return trades_frame(self.records.trades)
+
+    @cached_property
+    def positions(self) -> "pandas.DataFrame":
+        """What is held in the end, indexed by symbol and strategy; the rows ``account`` are all strategies together."""
+        views = self._positions
+        return positions_frame(positions_of_fills(self.records.fills, self._bars) if views is None else views)
 
     @cached_property
     def margin_calls(self) -> "pandas.DataFrame":

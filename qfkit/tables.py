@@ -50,6 +50,7 @@ _SPAN = "timedelta64[ns]"
 _TEXT = "str"
 _NUMBER = "float64"
 _ID = "int64"
+_TRUTH = "bool"
 _OPTIONAL_ID = "Int64"
 
 
@@ -97,6 +98,7 @@ class FillColumns(msgspec.Struct, frozen=True):
     order_id: Times
     time_ns: Times
     reason: NDArray[Any]
+    is_crossed: bool = False
 
 
 def equity_columns(rows: Sequence[tuple[float, ...]]) -> EquityColumns:
@@ -299,6 +301,7 @@ _FILLS = {
     "order_id": ("order_id", _ID),
     "strategy": ("strategy", _TEXT),
     "reason": ("reason", _TEXT),
+    "is_crossed": ("is_crossed", _TRUTH),
 }
 
 _SIGNALS = {
@@ -370,7 +373,7 @@ def _frame(
             data[name] = pandas.array(values, dtype=_OPTIONAL_ID)
         else:
             # None becomes NaN.
-            data[name] = np.asarray(values, dtype=dtype)
+            data[name] = np.full(len(index), values) if isinstance(values, bool) else np.asarray(values, dtype=dtype)
     return pandas.DataFrame(data, index=index, columns=list(columns))
 
 

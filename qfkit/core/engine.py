@@ -47,6 +47,7 @@ from qfkit.core.ladder import see_depth
 from qfkit.core.lanes import Track
 from qfkit.core.margin import Margin
 from qfkit.core.market import see_bar, see_price
+from qfkit.core.netting import Netting
 from qfkit.core.notices import see_stale, take_hours, take_instrument
 from qfkit.core.opening import open_desks, own_limits
 from qfkit.core.orders import Fill
@@ -82,6 +83,7 @@ class Engine:
     event names. The owner drains :attr:`records`. ``has_running_metrics`` False leaves the drawdown and
     the curve out of snapshots, for a run that is measured at its end. ``assess_every_s`` has a
     :class:`RiskAssessment` made so often on the engine's clock, by the bounds of ``risk_bands``.
+    ``netting`` has opposite orders of different strategies cross each other, see :mod:`qfkit.core.netting`.
     ``margin`` None is ``Margin.cash()``;
     ``currency`` None takes all prices for the account's own currency.
     """
@@ -100,6 +102,7 @@ class Engine:
         timeframe: str | None = None,
         symbols: Sequence[str] = (),
         allocation: Allocation | None = None,
+        netting: bool = False,
         resolve: Callable[[str], type[Strategy]] | None = None,
         has_running_metrics: bool = True,
         assess_every_s: float | None = None,
@@ -125,7 +128,8 @@ class Engine:
         # These lists are emptied but never replaced.
         self.keep_bar = self.records.bars.append
         self._keep_equity = self.records.equity.append
-        self.broker = Broker(self.costs, self.records, self._on_fill)
+        self.is_netting = netting
+        self.broker = Broker(self.costs, self.records, self._on_fill, Netting(self) if netting else None)
         self.tracks: dict[str, Track] = {}
         self.clock_ns = 0
         self.events = 0

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from qfkit.core.lanes import Track
+from qfkit.core.netting import describe
 from qfkit.core.portfolio import Portfolio
 from qfkit.core.scorecard import Scorecard
 from qfkit.core.snapshot import FiguresView, PositionView, Snapshot, StrategyView, SymbolView
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from qfkit.core.desk import Desk
     from qfkit.core.engine import Engine
 
-__all__ = ["assumptions", "take_snapshot"]
+__all__ = ["assumptions", "take_positions", "take_snapshot"]
 
 
 def take_snapshot(engine: "Engine") -> Snapshot:
@@ -37,7 +38,7 @@ def take_snapshot(engine: "Engine") -> Snapshot:
         winning_trades=sum(book.winning_trades for book in account.books),
         late_events=engine.late_events,
         symbols=tuple(_symbol_view(track) for track in engine.tracks.values()),
-        positions=tuple(view for desk in desks for view in _position_views(desk)),
+        positions=take_positions(engine),
         working_orders=tuple(working.order for working in engine.broker.open.values()),
         fills=tuple(engine.last_fills),
         strategies=tuple(_strategy_view(desk, engine) for desk in desks),
@@ -48,6 +49,11 @@ def take_snapshot(engine: "Engine") -> Snapshot:
         figures=_figures_view(engine.scorecard) if engine.metrics.points else None,
         assessment=None if engine.assessor is None else engine.assessor.last,
     )
+
+
+def take_positions(engine: "Engine") -> tuple[PositionView, ...]:
+    """The open positions of all books."""
+    return tuple(view for desk in engine.desks.values() for view in _position_views(desk))
 
 
 def _figures_view(scorecard: Scorecard) -> FiguresView:
@@ -75,6 +81,7 @@ def assumptions(engine: "Engine") -> tuple[str, ...]:
         lines = [f"positions of at most so many times a strategy's equity: {most}"]
     else:
         lines = [f"positions of at most {engine.risk.max_gross_exposure:g} times the equity"]
+    lines += describe(len(engine.desks), is_netting=engine.is_netting)
     if margin := engine.margin.describe():
         lines.append(margin)
     if engine.accounts.rates is not None:

@@ -20,12 +20,13 @@ class WorkingOrder:
     the best price a trailing stop saw. A leg belongs to a ``parent``, its entry, and becomes
     active when that fills. ``place`` is where a limit order stands in the queue of its price, None
     where that is unknown or not asked for. The flags ``..._inside`` hold within the bar in which it happened.
-    What ``is_forced`` the strategy cannot take back.
+    What ``is_forced`` the strategy cannot take back. ``crossed`` is what other strategies' orders filled of it.
     """
 
     __slots__ = (
         "activated_inside",
         "book",
+        "crossed",
         "expires_ns",
         "extreme",
         "fired_inside",
@@ -56,6 +57,7 @@ class WorkingOrder:
         self.is_buy = order.side is BUY
         self.type = order.type
         self.remaining = order.quantity
+        self.crossed = 0.0
         self.sent_ns = order.sent_ns
         self.limit_price = order.limit_price
         self.stop_price = order.stop_price

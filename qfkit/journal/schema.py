@@ -6,7 +6,7 @@ a record and have a default: a journal keeps the columns that it was made with, 
 which is read as the default.
 
 Format 2 has the numbers of a sizing; format 3 the excursions of a trade, the rate of a fill, assessments,
-transfers, margin calls and financing.
+transfers, margin calls and financing; format 4 strategies that join, and which fills crossed inside the account.
 """
 
 import json
@@ -60,7 +60,7 @@ ACCOUNT = ""
 """The ``strategy`` of the account's own rows in the table ``equity``."""
 
 APPLICATION_ID = 0x71666B74
-FORMAT = 3
+FORMAT = 4
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 

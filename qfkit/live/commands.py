@@ -208,7 +208,7 @@ class SessionCommands:
                 risk=None if risk is None else msgspec.to_builtins(risk),
             )
 
-        return self._command(make, meta=lambda: {"classes": self._plan.classes.as_meta()})
+        return self._command(make, lambda: {"classes": self._plan.classes.as_meta()}, is_tried=False)
 
     def _try_out(self, kind: type[Strategy], parameters: Mapping[str, Any]) -> None:
         """Have ``setup`` refuse what does not go together here, and not on the next bar."""
@@ -224,11 +224,16 @@ class SessionCommands:
         return max(self._pipeline.engine.clock_ns, self.feed.now_ns())
 
     def _command(
-        self, make: Callable[[int], Command], meta: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None
+        self,
+        make: Callable[[int], Command],
+        meta: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
+        *,
+        is_tried: bool = True,
     ) -> Self:
         if self._future is None or self._future.done():
             raise SessionError(f"the session {self.name!r} is {self.state}: only a running one can be steered")
-        make(0)
+        if is_tried:
+            make(0)
 
         async def apply() -> None:
             # Between two batches, for a batch is taken without giving the loop away.

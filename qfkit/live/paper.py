@@ -45,6 +45,7 @@ def paper(
     margin: Margin | None = None,
     currency: Currencies | str | None = None,
     allocation: Allocation | None = None,
+    netting: bool = False,
     shares: Mapping[str, float] | None = None,
     name: str | None = None,
     journal: Path | str | None = None,
@@ -64,8 +65,8 @@ def paper(
       way of live bars, but nothing is ordered on them. Where they cannot be had the session warns and
       goes on without. On a feed of trades the bar that is open at the start is taken over too: its
       volume may hold the trades of the moment of the start twice. Symbols subscribed to later have no warm-up.
-    - ``costs`` None is the sober ``qf.Costs()``; ``risk``, ``sizer``, ``allocation``, ``margin`` and ``currency``
-      as in ``qf.backtest``.
+    - ``costs`` None is the sober ``qf.Costs()``; ``risk``, ``sizer``, ``allocation``, ``netting``, ``margin`` and
+      ``currency`` as in ``qf.backtest``.
     - ``name`` is by default made of the strategies' names. Starting a second session of a name
       stops the first.
     - ``journal`` is a folder or file for the journal, instead of the user's data folder.
@@ -95,6 +96,7 @@ def paper(
         currency=Currencies.of(currency),
         sizer=sizer,
         allocation=allocation,
+        netting=netting,
         timeframe=timeframe,
         symbols=feed.symbols,
         assess_every_s=_assess_every_s(feed, timeframe) if assess_every_s == "auto" else assess_every_s,

@@ -54,6 +54,7 @@ class SessionPlan:
         risk: RiskLimits | Mapping[str, RiskLimits],
         sizer: Sizer | None,
         allocation: Allocation | None = None,
+        netting: bool = False,
         timeframe: str | None,
         symbols: Sequence[str],
         margin: Margin | None = None,
@@ -70,6 +71,7 @@ class SessionPlan:
         self.risk = risk
         self.sizer = sizer
         self.allocation = allocation
+        self.netting = netting
         self.timeframe = timeframe
         self.symbols = tuple(symbols)
         self.margin = margin
@@ -106,6 +108,7 @@ class SessionPlan:
             risk=self.risk,
             sizer=self.sizer,
             allocation=self.allocation,
+            netting=self.netting,
             timeframe=self.timeframe,
             symbols=self.symbols,
             margin=self.margin,
@@ -129,6 +132,7 @@ class SessionPlan:
             "risk": _risk_meta(self.risk),
             "sizer": _part_meta(self.sizer),
             "allocation": _part_meta(self.allocation),
+            "netting": self.netting,
             "timeframe": self.timeframe,
             "symbols": list(self.symbols),
             "margin": _part_meta(self.margin),
@@ -164,6 +168,7 @@ class SessionPlan:
                 allocation=_part_of(meta.get("allocation"), "allocation", allocation_module)
                 if allocation is None
                 else allocation,
+                netting=meta.get("netting", False),
                 timeframe=meta["timeframe"],
                 symbols=meta["symbols"],
                 margin=_part_of(meta.get("margin"), "margin", margin_module),

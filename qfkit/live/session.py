@@ -19,6 +19,7 @@ from qfkit.core.events import (
 )
 from qfkit.core.holdings import Holdings
 from qfkit.core.joining import joined_cash
+from qfkit.core.netting import describe
 from qfkit.core.snapshot import Snapshot
 from qfkit.errors import QfkitError, SessionError
 from qfkit.feeds.base import Feed
@@ -308,8 +309,10 @@ class Session(SessionCommands, SessionFigures, Alerting):
             timeframe=timeframe,
             label=self.feed.label,
             order_timing=ORDERS_ON_TICKS if self.feed.timeframe is None else ORDERS_ON_BARS,
+            assumptions=describe(len(desks), is_netting=self._plan.netting),
             strategy_cash={**self._plan.strategy_cash, **joined_cash(engine)},
             holdings=Holdings.of_snapshot(self.snapshot),
+            positions=self.snapshot.positions,
         )
 
     def verify(self, on_progress: Callable[[int, int], None] | None = None) -> Verdict:
