@@ -163,6 +163,9 @@ class ResultFigures:
             own_fills = fills if column == 0 else [fill for fill in fills if fill.strategy == name]
             own_trades = trades if column == 0 else [trade for trade in trades if trade.strategy == name]
             first = self._first_of(column)
+            if 0 < len(self._equity.times_ns) == first:
+                # It never began.
+                continue
             times_ns, equity = self._equity.times_ns[first:], self._equity_of(column)[first:]
             if by == "symbol":
                 mean_equity = float(equity.mean()) if len(equity) else self.starting_cash

@@ -116,15 +116,21 @@ class Allocator:
             self._move(time_ns, desks, moved)
         return moved
 
-    def note_joined(self, joined: "Desk", amount: float, whole: float, moved: Mapping[str, float]) -> None:
-        """A strategy began with ``amount`` of a ``whole`` that the others gave: of the fixed shares it has that part."""
-        if joined.name not in self._returns:
-            self._returns[joined.name] = deque(maxlen=self._allocation.lookback)
-            part = amount / whole
-            self._shares = {name: share * (1.0 - part) for name, share in self._shares.items()}
-            self._shares[joined.name] = part
-        for name in (*moved, joined.name):
-            self._bases[name] = self._engine.desks[name].book.equity
+    def note_joined(self, joined: "Desk", moved: Mapping[str, float]) -> None:
+        """Others gave capital (signed amounts) to one that joins: of the fixed shares it has the part that it holds now."""
+        desks, name = self._engine.desks, joined.name
+        self._returns.setdefault(name, deque(maxlen=self._allocation.lookback))
+        self._shares.pop(name, 0.0)
+        for source, change in moved.items():
+            equity = desks[source].book.equity
+            if source in self._shares:
+                self._shares[source] *= equity / (equity - change)
+            self._bases[source] = equity
+        self._bases[name] = joined.book.equity
+        whole = total(desk.book.equity for desk in desks.values() if desk.state in ("running", "paused"))
+        part, others = joined.book.equity / whole, total(self._shares.values())
+        self._shares = {one: share / others * (1.0 - part) for one, share in self._shares.items()} if others else {}
+        self._shares[name] = part
 
     def _reckon(self, desks: "Sequence[Desk]", time_ns: int) -> None:
         self._owed.clear()

@@ -181,6 +181,8 @@ class Engine:
         self.scorecard = Scorecard(cash, {name: desk.book.starting_cash for name, desk in self.desks.items()})
         self.metrics = self.scorecard.account.curve
         self.equity_curve = self.scorecard.recent
+        # The columns of the equity rows; one that joins has the last, from when its capital came.
+        self.equity_names = list(self.desks)
         self._books = [desk.book for desk in self.desks.values()]
         self._only_book = self._books[0] if len(self._books) == 1 else None
         if timeframe is not None:
@@ -405,17 +407,18 @@ class Engine:
             self.accounts.end_all()
         if self._has_running_metrics:
             self.scorecard.note_point(row)
-        if self.allocator is not None:
-            moved = self.allocator.look(mark_ns)
+        if self.allocator is not None or self.joiners:
+            moved = {} if self.allocator is None else self.allocator.look(mark_ns)
+            if self.joiners:
+                self.steering.joining.fund(mark_ns, moved)
             if moved:
                 self.scorecard.note_transfers(row, moved)
-        if self.joiners:
-            self.steering.joining.fund(mark_ns, row)
 
     def count_in(self, desk: Desk, capital: float) -> None:
         """From the next equity point on a strategy that joined is part of it."""
         self._only_book = None
         self._books.append(desk.book)
+        self.equity_names.append(desk.name)
         self.scorecard.join(desk.name, capital)
 
     def start(self) -> None:

@@ -64,32 +64,36 @@ class Joining:
         desk.is_joining = False
         desk.state = "stopped"
 
-    def fund(self, time_ns: int, row: tuple[float, ...]) -> None:
-        """An equity point was taken: bring what is free to those who wait, and have them begin."""
+    def fund(self, time_ns: int, moved: dict[str, float]) -> None:
+        """An equity point was taken: bring what is free to those who wait, and have them begin.
+
+        What changes books that had a part in that point is added to ``moved``, signed.
+        """
         sources = [desk for desk in self._engine.desks.values() if desk not in self.waiting]
         for desk, missing in list(self.waiting.items()):
             if desk.state in ("running", "paused"):
-                self._fund(desk, missing, time_ns, row, free_by_strategy(sources))
+                self._fund(desk, missing, time_ns, free_by_strategy(sources), moved)
             else:
                 del self.waiting[desk]
                 desk.is_joining = False
 
     def _fund(
-        self, desk: Desk, missing: float, time_ns: int, row: tuple[float, ...], free: Mapping[str, float]
+        self, desk: Desk, missing: float, time_ns: int, free: Mapping[str, float], moved: dict[str, float]
     ) -> None:
         engine = self._engine
         sum_of_free, whole = total(free.values()), engine.accounts.equity
         wanted = min(missing, sum_of_free)
         if wanted <= _DUST * whole:
             return
-        moved: dict[str, float] = {}
+        paid_by: dict[str, float] = {}
         for name, amount in free.items():
             paid = wanted * (amount / sum_of_free)
             if paid > 0.0:
                 engine.records.transfers.append(Transfer(time_ns, name, desk.name, paid))
                 engine.desks[name].book.transfer(-paid)
-                moved[name] = -paid
-        amount = -total(moved.values())
+                paid_by[name] = -paid
+                moved[name] = moved.get(name, 0.0) - paid
+        amount = -total(paid_by.values())
         desk.book.transfer(amount)
         is_first, left = desk.is_joining, missing - amount
         if left > _DUST * whole:
@@ -98,12 +102,11 @@ class Joining:
             del self.waiting[desk]
         if is_first:
             engine.count_in(desk, amount)
-        # A run of one strategy has no column for it: it is the account.
-        points = (*row, row[1]) if len(row) == 2 else row
-        engine.scorecard.note_transfers(points, moved if is_first else {**moved, desk.name: amount})
+        else:
+            moved[desk.name] = moved.get(desk.name, 0.0) + amount
         if engine.allocator is not None:
-            engine.allocator.note_joined(desk, amount, whole, moved)
-        for name, change in moved.items():
+            engine.allocator.note_joined(desk, paid_by)
+        for name, change in paid_by.items():
             self._tell(engine.desks[name], change)
         if is_first:
             self._begin(desk)

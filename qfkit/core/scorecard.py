@@ -173,7 +173,8 @@ class Scorecard:
         """Have the curves leave out what was moved right after an equity point: signed amounts by strategy."""
         for name, amount in moved.items():
             column = self._columns[name]
-            before = equity[column]
+            # Until another joined, the only strategy was the account.
+            before = equity[column] if column < len(equity) else equity[1]
             after = before + amount
             scale = self._scales.get(column, 1.0)
             self._scales[column] = scale * before / after if after > 0.0 else nan

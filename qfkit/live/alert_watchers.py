@@ -115,6 +115,9 @@ class _Drawdown(RecordWatcher, SnapshotWatcher):
 
     def on_records(self, records: Records, names: tuple[str, ...], clock_ns: int, warm_ns: int) -> None:
         strategy = self.rule.strategy
+        if strategy is not None and strategy not in names:
+            # It has not joined yet.
+            return
         own = 0 if strategy is None else names.index(strategy) + 2
         moved: dict[float, float] = {}
         for transfer in records.transfers:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from qfkit.core.engine import Engine
-from qfkit.core.events import AddStrategy, Command, Event
+from qfkit.core.events import Command, Event
 from qfkit.core.snapshot import FeedView, Snapshot
 from qfkit.errors import QfkitError, SessionError
 from qfkit.journal.schema import BadEvent, LogEntry
@@ -71,8 +71,6 @@ class Pipeline:
     def command(self, command: Command, meta: Mapping[str, Any] | None = None) -> None:
         """Process what the user did."""
         self._process([command], meta=meta)
-        if type(command) is AddStrategy:
-            self._writer.set_strategies(tuple(self.engine.desks))
         self.show()
 
     def _process(

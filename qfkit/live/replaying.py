@@ -157,8 +157,8 @@ class _Comparison:
     def __init__(self, reader: JournalReader, engine: Engine) -> None:
         self._reader = reader
         self._records = records = engine.records
-        # One may join on the way.
-        self._desks = engine.desks
+        # It grows where a strategy joins on the way.
+        self._names = engine.equity_names
         self._streams = [(getattr(records, table.name), table.row, _stream(reader, table)) for table in _STREAMS]
         rows = reader.query("SELECT time_ns, strategy, equity FROM equity ORDER BY rowid")
         self._equity = _Stream("equity", _EQUITY_COLUMNS, rows, len(_EQUITY_COLUMNS))
@@ -176,7 +176,7 @@ class _Comparison:
         records = self._records
         if records.equity:
             self._points += len(records.equity)
-            for point in equity_rows(records.equity, tuple(self._desks)):
+            for point in equity_rows(records.equity, self._names):
                 self._equity.compare(point)
             records.equity.clear()
         if records.orders:

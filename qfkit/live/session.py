@@ -113,7 +113,7 @@ class Session(SessionCommands, SessionFigures, Alerting):
         return self
 
     def _open_journal(self) -> JournalWriter:
-        names = tuple(self._pipeline.engine.desks)
+        names = self._pipeline.engine.equity_names
         if self._is_resumed:
             assert self.journal_path is not None
             writer = JournalWriter.reopen(self.journal_path, names)
@@ -299,7 +299,7 @@ class Session(SessionCommands, SessionFigures, Alerting):
         path = self._journal_file()
         timeframe = self._plan.timeframe or self.feed.timeframe or "1m"
         engine = self._pipeline.engine
-        desks = list(engine.desks)
+        desks = dict.fromkeys((*engine.equity_names, *engine.desks))
         return Result(
             Recorded(path),
             strategy_names=tuple(desks),
