@@ -35,7 +35,9 @@ def positions_frame(views: Iterable[PositionView]) -> "pandas.DataFrame":
         average = own[0].average_price if len(own) == 1 else nan
         money = (net.market_value, net.unrealised, net.realised)
         rows.append((net.symbol, ACCOUNT, net.quantity, average, net.price, *money, net.currency))
-        rows += [(view.symbol, view.strategy, *[getattr(view, name) for name in _COLUMNS], view.currency) for view in own]
+        rows += [
+            (view.symbol, view.strategy, *[getattr(view, name) for name in _COLUMNS], view.currency) for view in own
+        ]
     columns = ["symbol", "strategy", *_COLUMNS, "currency"]
     frame = pandas.DataFrame(rows, columns=columns).astype({**dict.fromkeys(_COLUMNS, "float64"), "currency": "str"})
     return frame.set_index(["symbol", "strategy"])

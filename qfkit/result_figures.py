@@ -125,9 +125,9 @@ class ResultFigures:
         """What 1 became since the first equity point: columns as in :attr:`equity`, transfers left out (time-weighted)."""
         frame = self.equity.copy()
         times_ns = self._equity.times_ns.tolist()
-        for name in frame.columns:
+        for column, name in enumerate(frame.columns):
             values = frame[name].tolist()
-            first = self._first_of(frame.columns.get_loc(name))
+            first = self._first_of(column)
             points = list(zip(times_ns, values, strict=True))[first:]
             flows = () if name == "account" else self.records.transfers
             frame[name] = [nan] * first + growth(points, points[0][1] if points else 1.0, flows, name)

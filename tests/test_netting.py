@@ -19,7 +19,9 @@ from qfkit.core.strategy import Strategy
 WIDE = RiskLimits(max_gross_exposure=1e6, price_collar=None)
 
 
-def run(events: list[Event], scripts: dict[str, dict], *, kind: type[Script] = Script, **given_settings: object) -> Engine:
+def run(
+    events: list[Event], scripts: dict[str, dict], *, kind: type[Script] = Script, **given_settings: object
+) -> Engine:
     """One script a strategy; ideal costs, room for everything, netting on."""
     strategies = {}
     for name, actions in scripts.items():
@@ -132,7 +134,11 @@ def test_crossing_takes_no_volume_and_moves_no_price():
     events = [bar(0, 50, 50, 50, 50, 50), bar(1, 50, 50, 50, 50, 50), bar(2, 50, 50, 50, 50, 50)]
     costs = Costs(commission=0.0, slippage_bps=0.0, participation=0.1)
     engine = run(events[:2], {"a": {0: buys(30)}, "b": {0: sells(20)}}, costs=costs)
-    assert [(one[0], one[2], one[5]) for one in filled(engine)] == [("a", 20.0, True), ("b", 20.0, True), ("a", 5.0, False)]
+    assert [(one[0], one[2], one[5]) for one in filled(engine)] == [
+        ("a", 20.0, True),
+        ("b", 20.0, True),
+        ("a", 5.0, False),
+    ]
     days = walk(60)
     impact = with_impact(SquareRootImpact())
     crossed = run(days, {"a": {40: buys(30)}, "b": {40: sells(20)}}, costs=impact)
@@ -149,7 +155,10 @@ def test_a_strategy_that_fails_on_its_half_leaves_the_other_half_whole():
         def on_fill(self, fill):
             raise ZeroDivisionError("on purpose")
 
-    strategies = {"a": scripted(Fails, {0: lambda one: (buys(5)(one), sells(5)(one))}), "b": scripted(Script, {0: sells(8)})}
+    strategies = {
+        "a": scripted(Fails, {0: lambda one: (buys(5)(one), sells(5)(one))}),
+        "b": scripted(Script, {0: sells(8)}),
+    }
     engine = Engine(strategies, cash=2e6, costs=Costs.ideal(), risk=WIDE, netting=True)
     engine.process_all([bar(0, 40, 40, 40, 40), bar(1, 50, 60, 45, 55)])
     held = {name: desk.position("A").quantity for name, desk in engine.desks.items()}
@@ -271,7 +280,9 @@ def test_what_crosses_adds_up_to_nothing_and_every_book_balances(plans, seed, pa
         book = desk.book
         balance = book.starting_cash + book.realised + book.unrealised - book.fees
         assert book.equity == pytest.approx(balance, rel=1e-12)
-        signed = [one.quantity * (1 if one.side == "buy" else -1) for one in engine.records.fills if one.strategy == desk.name]
+        signed = [
+            one.quantity * (1 if one.side == "buy" else -1) for one in engine.records.fills if one.strategy == desk.name
+        ]
         assert desk.position("A").quantity == pytest.approx(sum(signed), abs=1e-9)
     net = {one.symbol: one for one in engine.snapshot().net_positions}
     if "A" in net:
@@ -319,5 +330,7 @@ def test_the_fast_path_has_the_same_positions_as_the_engine():
     slow = qf.backtest(half(), index, assess_every_s=1e9)
     assert fast.fills["is_crossed"].dtype == bool
     np.testing.assert_allclose(
-        fast.positions.drop(columns="currency").to_numpy(), slow.positions.drop(columns="currency").to_numpy(), rtol=1e-9
+        fast.positions.drop(columns="currency").to_numpy(),
+        slow.positions.drop(columns="currency").to_numpy(),
+        rtol=1e-9,
     )

@@ -140,7 +140,7 @@ def test_the_others_run_on_as_if_there_had_been_no_other(what: str, netting: boo
     def play(names: str, extra: list[Event]) -> Engine:
         kinds = {"a": Swings(every=3), "b": Swings(every=5), "c": (Stumbles if what == "fail" else Swings)(every=2)}
         chosen = {name: kinds[name] for name in names}
-        engine = Engine(chosen, cash=1000.0 * len(names), netting=netting and not names == "ab")
+        engine = Engine(chosen, cash=1000.0 * len(names), netting=netting and names != "ab")
         timed = sorted([*events, *extra], key=lambda event: event.received_ns)
         engine.process_all(timed)
         engine.process(Stop(engine.clock_ns))
@@ -168,7 +168,9 @@ def test_the_others_run_on_as_if_there_had_been_no_other(what: str, netting: boo
 def test_a_session_of_one_gets_a_second_and_is_resumed(tmp_path: Path) -> None:
     """The account's column was the only one; from now on there are three, and the first strategy's past is the account's."""
     feed = HandFeed()
-    session = qf.paper({"first": Holds(quantity=10.0)}, feed, cash=1000.0, journal=tmp_path, costs=qf.Costs.ideal()).start()
+    session = qf.paper(
+        {"first": Holds(quantity=10.0)}, feed, cash=1000.0, journal=tmp_path, costs=qf.Costs.ideal()
+    ).start()
     given(feed, session, *[flat(index, 10.0) for index in range(6)], flat(6, 12.0))
     session.add(Holds, share=0.25, risk=qf.RiskLimits(max_position_weight=0.1))
     session.pause("Holds").resume("Holds").set("Holds", quantity=50.0)
@@ -269,8 +271,8 @@ def playing(strategies: dict[str, qf.Strategy], events: list[Event], **settings:
     return engine
 
 
-def test_what_is_not_free_any_more_comes_when_it_is() -> None:
-    """600 were free at the command; a limit order that then works ties 500 of them up, until it is cancelled."""
+def test_what_is_not_free_comes_when_it_is() -> None:
+    """900 of 1,000 are tied up in a limit order that works: 100 come at once, the other 500 once it is cancelled."""
 
     class Ties(qf.Strategy):
         def on_start(self) -> None:
@@ -279,18 +281,22 @@ def test_what_is_not_free_any_more_comes_when_it_is() -> None:
         def on_bar(self, bar: Bar) -> None:
             self.count += 1
             if self.count == 3:
-                self.order_id = self.buy("A", quantity=100.0, limit_price=9.0)
+                self.order_id = self.buy("A", quantity=90.0, limit_price=9.0)
             if self.count == 6:
                 self.cancel(self.order_id)
 
     events: list[Event] = [flat(index, 10.0) for index in range(12)]
-    # Received before the third bar of a multi-symbol minute could have it: the order is out by the next equity point.
-    events.insert(2, AddStrategy(events[2].received_ns, "late", to="holds", cash=600.0, parameters={"quantity": 1.0}))
+    events.insert(3, AddStrategy(events[2].received_ns, "late", to="holds", cash=600.0, parameters={"quantity": 1.0}))
     engine = playing({"ties": Ties()}, events)
     paid = [(one.time_ns, one.amount) for one in engine.records.transfers]
-    assert sum(amount for _, amount in paid) == pytest.approx(600.0)
-    assert engine.desks["late"].book.equity == pytest.approx(600.0)
+    assert paid == [(flat(2, 10.0).close_ns, pytest.approx(100.0)), (flat(5, 10.0).close_ns, pytest.approx(500.0))]
+    late = engine.desks["late"]
+    assert late.strategy.told == [(pytest.approx(500.0), 0.0)]  # type: ignore[attr-defined]
+    assert late.book.equity == pytest.approx(600.0)
     assert engine.joiners == {}
+    engine.measure()
+    curve = engine.scorecard.strategies["late"].curve
+    assert (curve.starting_equity, curve.equity, curve.max_drawdown) == pytest.approx((100.0, 100.0, 0.0))
 
 
 def test_two_that_join_at_once_and_an_allocation_that_goes_on() -> None:
@@ -404,7 +410,7 @@ def test_whoever_comes_and_goes_the_account_is_the_sum_and_nobody_profits_from_a
 
 def test_on_the_recorded_capture_one_joins_one_stops_and_the_journal_replays(capture_path: Path) -> None:
     """Three on a real stream; a fourth joins, the second stops, with orders crossing inside the account."""
-    feed = qf.ReplayFeed(capture_path, speed=150)
+    feed = qf.ReplayFeed(capture_path, speed=30)
     strategies = {f"s{every}": Swings(every=every) for every in (2, 3, 5)}
     session = qf.paper(strategies, feed, cash=4e6, timeframe="1s", netting=True).start()
     until(lambda: session.snapshot.fills_count > 20, 20.0)
@@ -412,8 +418,7 @@ def test_on_the_recorded_capture_one_joins_one_stops_and_the_journal_replays(cap
     until(lambda: session.snapshot.strategies[3].equity > 0.0, 20.0)
     session.stop("s3")
     until(lambda: any(fill.strategy == "late" for fill in session.snapshot.fills), 20.0)
-    session.wait(30)
-    assert session.state == "stopped"
+    session.stop()
     verdict = session.verify()
     assert verdict, verdict.text
     fills, crossed = session.fills, session.fills[session.fills["is_crossed"]]

@@ -96,9 +96,7 @@ class Allocator:
     def look(self, time_ns: int) -> dict[str, float]:
         """An equity point was taken at ``time_ns``: note the returns, and move what is to move; what was moved, by name."""
         desks = [
-            desk
-            for desk in self._engine.desks.values()
-            if desk.state in ("running", "paused") and not desk.is_joining
+            desk for desk in self._engine.desks.values() if desk.state in ("running", "paused") and not desk.is_joining
         ]
         for desk in desks:
             equity, base = desk.book.equity, self._bases.get(desk.name, desk.book.starting_cash)

@@ -67,15 +67,9 @@ _DUST = 1e-12
 class Broker:
     """Holds the working orders of all books and matches them against events."""
 
-    def __init__(
-        self,
-        costs: Costs,
-        records: Records,
-        on_fill: Callable[[WorkingOrder, Fill], None],
-        netting: "Netting | None" = None,
-    ) -> None:
+    def __init__(self, costs: Costs, records: Records, on_fill: Callable[[WorkingOrder, Fill], None]) -> None:
         self.costs = costs
-        self._netting = netting
+        self.netting: Netting | None = None
         self._records = records
         self._on_fill = on_fill
         self._commission = costs.commission_of()
@@ -243,8 +237,8 @@ class Broker:
         self._sellable = self._buyable = [self._share(bar.volume)]
         self._time_ns = bar.open_ns
         self._inside = False
-        if self._netting is not None and len(eligible) > 1:
-            self._netting.cross(eligible, bar.open, bar.open_ns)
+        if self.netting is not None and len(eligible) > 1:
+            self.netting.cross(eligible, bar.open, bar.open_ns)
         for working in eligible:
             if working.is_open:
                 self._fill(working, at_open(working, bar, touch))
@@ -286,8 +280,8 @@ class Broker:
         self._sellable = self._buyable = [self._share(tick.size)]
         self._time_ns = tick.time_ns
         self._inside = False
-        if self._netting is not None and len(eligible) > 1:
-            self._netting.cross(eligible, tick.price, tick.time_ns)
+        if self.netting is not None and len(eligible) > 1:
+            self.netting.cross(eligible, tick.price, tick.time_ns)
         self._open_book(market, tick.received_ns, tick.price if tick.flag is None else nan)
         taken = {True: 0.0, False: 0.0}
         for working in eligible:
@@ -317,8 +311,8 @@ class Broker:
         self._sellable, self._buyable = [bids - market.taken_bid], [asks - market.taken_ask]
         self._time_ns = quote.time_ns
         self._inside = False
-        if self._netting is not None and len(eligible) > 1:
-            self._netting.cross(eligible, (quote.bid + quote.ask) / 2.0, quote.time_ns)
+        if self.netting is not None and len(eligible) > 1:
+            self.netting.cross(eligible, (quote.bid + quote.ask) / 2.0, quote.time_ns)
         self._open_book(market, quote.received_ns, None)
         for working in eligible:
             if not working.is_open:
@@ -409,14 +403,9 @@ class Broker:
             scale = self._impact.scale(order.symbol, working.market.activity)
             price = moved(order.side, price, scale, order.filled - working.crossed + quantity)
         fee = 0.0 if self._commission is None else self._commission(quantity, price) * working.market.rate
-        self._take_in(working, quantity, price, fee, market_price)
+        self.take_in(working, quantity, price, fee, market_price)
 
-    def cross_fill(self, working: WorkingOrder, quantity: float, price: float) -> None:
-        """Fill from another strategy's order and not from the market; the caller fills that one too."""
-        working.crossed += quantity
-        self._take_in(working, quantity, price, 0.0, price, is_crossed=True)
-
-    def _take_in(
+    def take_in(
         self,
         working: WorkingOrder,
         quantity: float,

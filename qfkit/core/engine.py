@@ -129,7 +129,8 @@ class Engine:
         self.keep_bar = self.records.bars.append
         self._keep_equity = self.records.equity.append
         self.is_netting = netting
-        self.broker = Broker(self.costs, self.records, self._on_fill, Netting(self) if netting else None)
+        self.broker = Broker(self.costs, self.records, self._on_fill)
+        self.broker.netting = Netting(self) if netting else None
         self.tracks: dict[str, Track] = {}
         self.clock_ns = 0
         self.events = 0

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qfkit.core.snapshot import PositionView
     from qfkit.core.working import WorkingOrder
 
-__all__ = ["Netting", "NetPosition", "describe", "net_positions"]
+__all__ = ["NetPosition", "Netting", "describe", "net_positions"]
 
 
 class Netting:
@@ -56,20 +56,21 @@ class Netting:
                 if sale.is_open and sale.owner is not buy.owner:
                     quantity = min(buy.remaining, sale.remaining)
                     first, second = (buy, sale) if buy.order.order_id < sale.order.order_id else (sale, buy)
-                    engine.broker.cross_fill(first, quantity, price)
-                    engine.broker.cross_fill(second, quantity, price)
+                    for working in (first, second):
+                        working.crossed += quantity
+                        engine.broker.take_in(working, quantity, price, 0.0, price, is_crossed=True)
 
 
 def describe(strategies: int, *, is_netting: bool) -> tuple[str, ...]:
     """What a run assumes of its strategies' orders in one symbol, a line where there are several."""
     if strategies < 2:
         return ()
-    if is_netting:
-        return (
-            "opposite market orders of different strategies cross inside the account, at the open, the trade or the middle "
-            "of the quote and without costs; the rest goes to the market",
-        )
-    return ("orders of different strategies are kept apart: each goes to the market and pays its own costs",)
+    apart = "orders of different strategies are kept apart: each goes to the market and pays its own costs"
+    crossed = (
+        "opposite market orders of different strategies cross inside the account, at the open, the trade or the middle "
+        "of the quote and without costs; the rest goes to the market"
+    )
+    return (crossed if is_netting else apart,)
 
 
 class NetPosition(msgspec.Struct, frozen=True):

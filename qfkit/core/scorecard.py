@@ -255,7 +255,9 @@ class Scorecard:
     def _equity(self, score: Score, start: int = 0) -> Floats:
         values = [row[score.column] for row in islice(self._rows, start, None)]
         # One that joined has none from before.
-        return np.array([value for value in values if not isnan(value)] if self._has_joined else values, dtype=np.float64)
+        return np.array(
+            [value for value in values if not isnan(value)] if self._has_joined else values, dtype=np.float64
+        )
 
     def _returns(self, score: Score) -> Floats:
         equity = self._equity(score)

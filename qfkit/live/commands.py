@@ -187,7 +187,7 @@ class SessionCommands:
                 check_new_name(engine, chosen)
             except StrategyError as error:
                 raise SessionError(str(error)) from None
-            wanted = cash if share is None else share * engine.accounts.equity
+            wanted = cash if cash is not None else (share or 0.0) * engine.accounts.equity
             free = free_by_strategy(desk for desk in engine.desks.values() if not desk.is_joining)
             promised = total(engine.joiners.values())
             if wanted > (total(free.values()) - promised) * (1.0 + _ROUNDING):
