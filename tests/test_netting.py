@@ -334,3 +334,18 @@ def test_the_fast_path_has_the_same_positions_as_the_engine():
         slow.positions.drop(columns="currency").to_numpy(),
         rtol=1e-9,
     )
+
+
+def test_the_views_show_the_net_and_what_crossed():
+    from qfkit.views.sections import Sections
+
+    engine = run([bar(0, 40, 40, 40, 40), bar(1, 50, 60, 45, 55)], {"a": {0: buys(10)}, "b": {0: sells(4)}})
+    sections = Sections(engine.snapshot())
+    positions = [[str(cell) for cell in row] for row in sections.positions().rows]
+    assert [(row[0], row[1], row[5]) for row in positions] == [
+        ("A", "10", "a"),
+        ("A", "-4", "b"),
+        ("A", "6", "all together"),
+    ]
+    reasons = [str(row[-1]) for row in sections.fills().rows]
+    assert [reason.startswith("crossed inside") for reason in reasons] == [False, True, True]

@@ -12,7 +12,7 @@ import qfkit
 from qfkit import errors
 
 PINNED = """
-ADX ATR Allocation AllocationContext AlphaVantageFeed AlphaVantageWebSocket Bar BinanceFeed BinanceWebSocket
+ADX ATR AddStrategy Allocation AllocationContext AlphaVantageFeed AlphaVantageWebSocket Bar BinanceFeed BinanceWebSocket
 BollingerBands BollingerReversion Commission CorporateAction Costs Currencies Depth DonchianChannel EMA Engine
 FailoverFeed Fill Flatten Gap Heartbeat Hours Indicator Instrument LogNormalLatency MACD Margin
 MomentumRebalance MovingAverageCrossover OnBalanceVolume Order OrderStatus OrderType Param Pause

@@ -403,16 +403,10 @@ class Broker:
             scale = self._impact.scale(order.symbol, working.market.activity)
             price = moved(order.side, price, scale, order.filled - working.crossed + quantity)
         fee = 0.0 if self._commission is None else self._commission(quantity, price) * working.market.rate
-        self.take_in(working, quantity, price, fee, market_price)
+        self.take_in(working, quantity, price, fee, market_price, is_crossed=False)
 
     def take_in(
-        self,
-        working: WorkingOrder,
-        quantity: float,
-        price: float,
-        fee: float,
-        market_price: float,
-        is_crossed: bool = False,
+        self, working: WorkingOrder, quantity: float, price: float, fee: float, market_price: float, is_crossed: bool
     ) -> None:
         """Note a fill and have all that hangs on it follow."""
         order = working.order

@@ -248,7 +248,8 @@ class Session(SessionCommands, SessionFigures, Alerting):
     def stop(self, strategy: str | None = None) -> "Session":
         """Stop: ``on_stop`` runs, working orders are cancelled, positions stay as they are. Waits until it is done.
 
-        With the name of one ``strategy`` only that one ends, for good; the others and the session go on.
+        With the name of one ``strategy`` only that one ends, for good; the others and the session go on, and
+        :meth:`add` starts another on its cash.
         """
         if strategy is not None:
             return self._command(lambda now_ns: Stop(now_ns, self._strategy(strategy)))
