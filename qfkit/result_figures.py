@@ -167,6 +167,9 @@ class ResultFigures:
                 # It never began.
                 continue
             times_ns, equity = self._equity.times_ns[first:], self._equity_of(column)[first:]
+            if column and (ended := np.flatnonzero(np.isnan(equity))).size:
+                # It gave all its capital: the figures are those of the time before.
+                times_ns, equity = times_ns[: ended[0]], equity[: ended[0]]
             if by == "symbol":
                 mean_equity = float(equity.mean()) if len(equity) else self.starting_cash
                 rows += symbol_rows(name, symbol_scores(own_fills, own_trades), mean_equity)

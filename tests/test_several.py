@@ -15,7 +15,7 @@ import qfkit as qf
 from qfkit.core.engine import Engine
 from qfkit.core.events import AddStrategy, Bar, Event, Flatten, Pause, Resume, SetParameters, Stop, SwapStrategy
 from qfkit.errors import ParameterError, SessionError
-from qfkit.journal.reader import read_events
+from qfkit.journal.reader import JournalReader, read_events
 
 
 class Holds(qf.Strategy):
@@ -186,7 +186,7 @@ def test_a_session_of_one_gets_a_second_and_is_resumed(tmp_path: Path) -> None:
     assert session.snapshot.strategies[1].parameters == {"quantity": 50.0}
     live, done = session.metrics, session.result.metrics_by()
     for name in ("account", "first", "Holds"):
-        for figure in ("total_return", "volatility", "max_drawdown", "value_at_risk_95", "rolling_return"):
+        for figure in ("total_return", "volatility", "max_drawdown", "value_at_risk", "rolling_return"):
             if figure in done.columns:
                 assert live.loc[name, figure] == pytest.approx(done.loc[name, figure], nan_ok=True), (name, figure)
     rolling = session.result.rolling(3, "Holds")
@@ -297,6 +297,50 @@ def test_what_is_not_free_comes_when_it_is() -> None:
     engine.measure()
     curve = engine.scorecard.strategies["late"].curve
     assert (curve.starting_equity, curve.equity, curve.max_drawdown) == pytest.approx((100.0, 100.0, 0.0))
+
+
+def test_one_that_gives_all_it_has_keeps_the_figures_of_its_time() -> None:
+    """Alone with 1,000, it earns 2 % and then hands all of it to its successor."""
+    feed = HandFeed()
+    session = qf.paper({"old": Holds(quantity=10.0)}, feed, cash=1000.0, costs=qf.Costs.ideal()).start()
+    given(feed, session, *[flat(index, 10.0) for index in range(6)], flat(6, 12.0))
+    session.flatten("old")
+    given(feed, session, flat(7, 12.0))
+    session.stop("old").add(Holds(quantity=0.0), "new", cash=1020.0)
+    given(feed, session, *[flat(index, 13.0) for index in range(8, 14)])
+    live, done = session.metrics, session.result.metrics_by()
+    assert session.read(lambda engine: engine.desks["old"].book.equity) == 0.0
+    for frame in (live, done):
+        assert frame.loc["old", "total_return"] == pytest.approx(0.02)
+        assert frame.loc["new", "total_return"] == pytest.approx(0.0)
+        assert frame.loc["account", "total_return"] == pytest.approx(0.02)
+    assert live.loc["old", "volatility"] == pytest.approx(done.loc["old", "volatility"])
+    assert live.loc["old", "value_at_risk"] == pytest.approx(done.loc["old", "value_at_risk"], nan_ok=True)
+    session.stop()
+    assert session.verify()
+
+
+def test_what_is_given_away_is_no_drawdown_to_an_alert_and_a_watch_list_has_nothing_to_give() -> None:
+    feed = HandFeed()
+    rules = [qf.alerts.Drawdown(0.1, strategy=name, every_s=0.0) for name in ("giver", "other")]
+    strategies = {"giver": Holds(quantity=0.0), "other": Holds(quantity=45.0)}
+    session = qf.paper(strategies, feed, cash=1000.0, costs=qf.Costs.ideal(), alerts=rules).start()
+    given(feed, session, *[flat(index, 10.0) for index in range(7)])
+    session.add(Holds(quantity=0.0), cash=400.0)
+    given(feed, session, flat(7, 10.0), flat(8, 10.0), flat(9, 8.0), flat(10, 8.0), flat(11, 8.0))
+    assert session.snapshot.strategies[0].equity == pytest.approx(500.0 - 400.0 * 500 / 550)
+    session.stop()
+    assert session.journal_path is not None
+    with JournalReader(session.journal_path) as reader:
+        told = [(one.strategy, round(one.value, 3)) for one in reader.alerts()]
+    # It had 45 A at 10 and 13.64 in cash left; 90 of 463.64 are lost.
+    assert told == [("other", 0.194)]
+    watching = qf.watch("A", feed=HandFeed())
+    try:
+        with pytest.raises(SessionError, match="has no capital"):
+            watching.add(Holds, cash=1.0)
+    finally:
+        watching.stop()
 
 
 def test_two_that_join_at_once_and_an_allocation_that_goes_on() -> None:

@@ -35,6 +35,7 @@ Rule: TypeAlias = Literal["fixed", "equal", "inverse_volatility"]
 
 # As a fraction of the whole capital: less is not worth a record.
 _DUST = 1e-6
+_ROUNDING = 1e-9
 
 
 class AllocationContext(msgspec.Struct, frozen=True, gc=False):
@@ -238,4 +239,6 @@ def growth(
         grown = grown * (equity / base) if base > 0.0 else float("nan")
         result.append(grown)
         base = equity + flows.get(time_ns, 0.0)
+        if base <= _ROUNDING * equity:
+            base = 0.0
     return result

@@ -81,18 +81,19 @@ class Joining:
         self, desk: Desk, missing: float, time_ns: int, free: Mapping[str, float], moved: dict[str, float]
     ) -> None:
         engine = self._engine
-        sum_of_free, whole = total(free.values()), engine.accounts.equity
+        whole = engine.accounts.equity
+        free = {name: amount for name, amount in free.items() if amount > _DUST * whole}
+        sum_of_free = total(free.values())
         wanted = min(missing, sum_of_free)
         if wanted <= _DUST * whole:
             return
         paid_by: dict[str, float] = {}
         for name, amount in free.items():
             paid = wanted * (amount / sum_of_free)
-            if paid > 0.0:
-                engine.records.transfers.append(Transfer(time_ns, name, desk.name, paid))
-                engine.desks[name].book.transfer(-paid)
-                paid_by[name] = -paid
-                moved[name] = moved.get(name, 0.0) - paid
+            engine.records.transfers.append(Transfer(time_ns, name, desk.name, paid))
+            engine.desks[name].book.transfer(-paid)
+            paid_by[name] = -paid
+            moved[name] = moved.get(name, 0.0) - paid
         amount = -total(paid_by.values())
         desk.book.transfer(amount)
         is_first, left = desk.is_joining, missing - amount

@@ -34,6 +34,7 @@ KEPT_POINTS = 10_000
 # Points and fills are taken in by so many, at a third of the cost of one by one.
 _BATCH = 1_000
 _CURVE_POINTS = 1_000
+_ROUNDING = 1e-9
 
 Floats: TypeAlias = NDArray[np.float64]
 Row: TypeAlias = tuple[float, ...]
@@ -150,7 +151,8 @@ class Scorecard:
         self._columns = {name: column for column, name in enumerate(starting, 2)}
         # What its own returns would have made of a strategy's starting money, over what it has.
         self._scales: dict[int, float] = {}
-        self._has_joined = False
+        # Whether some strategy has no capital at some points: it joined later, or gave all it had.
+        self._has_joined = self._has_ended = False
 
     def join(self, name: str, capital: float) -> None:
         """From the next equity point on the rows have one more column, for a strategy that begins with ``capital``."""
@@ -177,7 +179,9 @@ class Scorecard:
             before = equity[column] if column < len(equity) else equity[1]
             after = before + amount
             scale = self._scales.get(column, 1.0)
-            self._scales[column] = scale * before / after if after > 0.0 else nan
+            # Of a book that gave all it had, what rounding left is no capital: its curve ends here.
+            self._scales[column] = scale * before / after if after > _ROUNDING * before else nan
+            self._has_ended = self._has_ended or isnan(self._scales[column])
 
     def note_point(self, row: Row) -> None:
         """Keep an equity point for the next :meth:`settle`, which comes by itself in time."""
@@ -214,7 +218,8 @@ class Scorecard:
             for row in rows:
                 self._times.update(int(row[0]))
             for score in (self.account, *self._own):
-                score.take_points(rows)
+                ended = self._has_ended and isnan(self._scales.get(score.column, 1.0))
+                score.take_points([row for row in rows if not isnan(row[score.column])] if ended else rows)
 
     @property
     def scores(self) -> dict[str, Score]:
@@ -254,10 +259,8 @@ class Scorecard:
 
     def _equity(self, score: Score, start: int = 0) -> Floats:
         values = [row[score.column] for row in islice(self._rows, start, None)]
-        # One that joined has none from before.
-        return np.array(
-            [value for value in values if not isnan(value)] if self._has_joined else values, dtype=np.float64
-        )
+        has_gaps = self._has_joined or self._has_ended
+        return np.array([value for value in values if not isnan(value)] if has_gaps else values, dtype=np.float64)
 
     def _returns(self, score: Score) -> Floats:
         equity = self._equity(score)

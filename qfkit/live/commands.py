@@ -179,6 +179,8 @@ class SessionCommands:
         if risk is not None and not isinstance(risk, RiskLimits):
             raise ParameterError(f"risk={risk!r}: it must be a RiskLimits")
         engine = self._pipeline.engine
+        if self._pipeline.snapshot.is_watch_list:
+            raise SessionError(f"{self.name!r} only watches and has no capital: start a session with qf.paper(...)")
         self._try_out(type(instance), instance.parameters)
 
         def make(now_ns: int) -> AddStrategy:
