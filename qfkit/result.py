@@ -22,6 +22,7 @@ from qfkit.tables import (
     assessments_frame,
     bar_columns,
     bars_frame,
+    checks_frame,
     equity_columns,
     equity_frame,
     fills_frame,
@@ -29,6 +30,7 @@ from qfkit.tables import (
     margin_calls_frame,
     orders_frame,
     signals_frame,
+    stops_frame,
     trades_frame,
     transfers_frame,
     widened,
@@ -127,6 +129,11 @@ class Result(ResultFigures):
         return signals_frame(self.records.signals)
 
     @cached_property
+    def checks(self) -> "pandas.DataFrame":
+        """Each check of each signal by the filters and the risk limits, passed or not, with its numbers."""
+        return checks_frame(self.records.signals)
+
+    @cached_property
     def trades(self) -> "pandas.DataFrame":
         """Round trips, indexed by the time of the exit; an open position is not among them."""
         return trades_frame(self.records.trades)
@@ -136,6 +143,11 @@ class Result(ResultFigures):
         """What is held in the end, indexed by symbol and strategy; the rows ``account`` are all strategies together."""
         views = self._positions
         return positions_frame(positions_of_fills(self.records.fills, self._bars) if views is None else views)
+
+    @cached_property
+    def stops(self) -> "pandas.DataFrame":
+        """Stops that limits put on the books, or that were put by hand, and when they were lifted."""
+        return stops_frame(self.records.stops)
 
     @cached_property
     def margin_calls(self) -> "pandas.DataFrame":

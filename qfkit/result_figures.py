@@ -14,6 +14,7 @@ from qfkit.core.assessment import RiskAssessment
 from qfkit.core.costs import Costs
 from qfkit.core.events import Bar
 from qfkit.core.holdings import Holdings, PastPrices
+from qfkit.core.limit_stops import RiskStop
 from qfkit.core.margin import Financing, MarginCall
 from qfkit.core.metrics import Metrics, measure
 from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
@@ -73,6 +74,8 @@ class RecordLists(Protocol):
     def margin_calls(self) -> Sequence[MarginCall]: ...
     @property
     def financing(self) -> Sequence[Financing]: ...
+    @property
+    def stops(self) -> Sequence[RiskStop]: ...
 
 
 class ResultFigures:

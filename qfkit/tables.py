@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar
+from qfkit.core.limit_stops import RiskStop
 from qfkit.core.margin import Financing, MarginCall
 from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
+from qfkit.core.snapshot import Snapshot, StopView
+from qfkit.core.wording import utc_time
 
 if TYPE_CHECKING:
     import pandas
@@ -29,13 +32,16 @@ __all__ = [
     "assessments_frame",
     "bar_columns",
     "bars_frame",
+    "checks_frame",
     "equity_columns",
     "equity_frame",
     "fills_frame",
     "financing_frame",
+    "limits_frame",
     "margin_calls_frame",
     "orders_frame",
     "signals_frame",
+    "stops_frame",
     "trades_frame",
     "transfers_frame",
     "widened",
@@ -52,6 +58,7 @@ _NUMBER = "float64"
 _ID = "int64"
 _TRUTH = "bool"
 _OPTIONAL_ID = "Int64"
+_FLAG = "bool"
 
 
 class EquityColumns(msgspec.Struct, frozen=True):
@@ -99,6 +106,22 @@ class FillColumns(msgspec.Struct, frozen=True):
     time_ns: Times
     reason: NDArray[Any]
     is_crossed: bool = False
+
+
+class _CheckRow(msgspec.Struct, frozen=True, gc=False):
+    """A check beside the signal that it was made of."""
+
+    time_ns: int
+    signal_id: int
+    symbol: str
+    action: str
+    wanted: float
+    check: str
+    value: float
+    limit: float
+    allowed: float
+    passed: bool
+    strategy: str
 
 
 def equity_columns(rows: Sequence[tuple[float, ...]]) -> EquityColumns:
@@ -176,9 +199,36 @@ def fills_frame(fills: Sequence[Fill] | FillColumns) -> "pandas.DataFrame":
 def signals_frame(signals: Sequence[Signal]) -> "pandas.DataFrame":
     """What the strategies wanted and what became of it, indexed by the time of the decision.
 
-    ``wanted`` is a signed quantity; ``order_id`` is ``<NA>`` where no order was sent.
+    ``wanted`` is a signed quantity; ``order_id`` is ``<NA>`` where no order was sent. ``decision_check`` is the
+    first check that was not passed, "" where none was: what to count by. ``signal_id`` is that of the checks.
     """
     return _frame(signals, "time_ns", _SIGNALS)
+
+
+def checks_frame(signals: Iterable[Signal]) -> "pandas.DataFrame":
+    """Each check of each signal, passed or not: one row a check, indexed by the time of the decision.
+
+    ``value`` is what was measured and ``limit`` its bound, in the unit that the check's name says;
+    ``allowed`` is the quantity it let through. A signal that came to no check has no row.
+    """
+    rows = [
+        _CheckRow(
+            one.time_ns,
+            one.signal_id,
+            one.symbol,
+            one.action,
+            one.wanted,
+            check.name,
+            check.value,
+            check.limit,
+            check.allowed,
+            check.passed,
+            one.strategy,
+        )
+        for one in signals
+        for check in one.checks
+    ]
+    return _frame(rows, "time_ns", _CHECKS)
 
 
 def trades_frame(trades: Sequence[Trade]) -> "pandas.DataFrame":
@@ -247,6 +297,37 @@ def bars_frame(bars: Iterable[Bar] | Mapping[str, BarColumns]) -> "pandas.DataFr
     return pandas.concat(frames).sort_values("close_time", kind="stable")
 
 
+def limits_frame(snapshot: Snapshot) -> "pandas.DataFrame":
+    """Each limit's value, bound, stop and what lifts that, indexed by strategy and limit."""
+    import pandas
+
+    lifts = {(stop.strategy, stop.since_ns): stop for stop in snapshot.stops}
+    rows: list[tuple[object, ...]] = []
+    for view in snapshot.limits:
+        stop = None if view.since_ns is None else lifts.pop((view.strategy, view.since_ns), None)
+        rows.append(
+            (
+                view.strategy,
+                view.name,
+                view.value,
+                view.limit,
+                view.stop,
+                view.since_ns,
+                _lifted_by(stop) if stop else "",
+            )
+        )
+    nan = float("nan")
+    rows += [(stop.strategy, stop.why, nan, nan, stop.kind, stop.since_ns, _lifted_by(stop)) for stop in lifts.values()]
+    columns = ["strategy", "limit_name", "value", "limit", "stop", "since", "lifted"]
+    frame = pandas.DataFrame(rows, columns=columns).set_index(["strategy", "limit_name"])
+    frame["since"] = pandas.to_datetime(frame["since"], unit="ns", utc=True)
+    return frame
+
+
+def _lifted_by(stop: StopView) -> str:
+    return "by hand: session.lift()" if stop.lifts_ns is None else f"{utc_time(stop.lifts_ns)} UTC"
+
+
 def margin_calls_frame(calls: Sequence[MarginCall]) -> "pandas.DataFrame":
     """Margin calls and wiped-out strategies, indexed by time."""
     return _frame(calls, "time_ns", _MARGIN_CALLS)
@@ -256,6 +337,21 @@ def financing_frame(financing: Sequence[Financing]) -> "pandas.DataFrame":
     """Nightly costs (negative) and earnings, indexed by the midnight."""
     return _frame(financing, "time_ns", _FINANCING)
 
+
+def stops_frame(stops: Sequence[RiskStop]) -> "pandas.DataFrame":
+    """Stops that began or were lifted, indexed by time."""
+    return _frame(stops, "time_ns", _STOPS)
+
+
+_STOPS = {
+    "strategy": ("strategy", _TEXT),
+    "stop": ("kind", _TEXT),
+    "change": ("change", _TEXT),
+    "why": ("why", _TEXT),
+    "limit_name": ("limit_name", _TEXT),
+    "value": ("value", _NUMBER),
+    "limit": ("bound", _NUMBER),
+}
 
 _MARGIN_CALLS = {
     "strategy": ("strategy", _TEXT),
@@ -304,11 +400,26 @@ _FILLS = {
     "is_crossed": ("is_crossed", _TRUTH),
 }
 
+_CHECKS = {
+    "signal_id": ("signal_id", _ID),
+    "symbol": ("symbol", _TEXT),
+    "action": ("action", _TEXT),
+    "wanted": ("wanted", _NUMBER),
+    "check": ("check", _TEXT),
+    "value": ("value", _NUMBER),
+    "limit": ("limit", _NUMBER),
+    "allowed": ("allowed", _NUMBER),
+    "passed": ("passed", _FLAG),
+    "strategy": ("strategy", _TEXT),
+}
+
 _SIGNALS = {
+    "signal_id": ("signal_id", _ID),
     "symbol": ("symbol", _TEXT),
     "action": ("action", _TEXT),
     "wanted": ("wanted", _NUMBER),
     "decision": ("decision", _TEXT),
+    "decision_check": ("decision_check", _TEXT),
     "decision_reason": ("decision_reason", _TEXT),
     "order_id": ("order_id", _OPTIONAL_ID),
     "strategy": ("strategy", _TEXT),

@@ -16,7 +16,7 @@ import qfkit as qf
 from qfkit.core.engine import Engine
 from qfkit.core.events import Bar, Event, Gap, WarmUp
 from qfkit.core.records import Records
-from qfkit.core.snapshot import FeedView, Snapshot, SymbolHealth
+from qfkit.core.snapshot import FeedView, LimitView, SymbolHealth
 from qfkit.errors import JournalWriteError, ParameterError, SessionError
 from qfkit.journal.reader import JournalReader
 from qfkit.live.alert_rules import Rule
@@ -298,15 +298,6 @@ def test_a_drawdown_of_one_strategy_is_its_own():
 
 
 def test_a_limit_that_is_nearly_used_up():
-    class LimitView(msgspec.Struct, frozen=True):
-        name: str
-        value: float
-        limit: float
-        strategy: str = ""
-
-    class Limited(Snapshot, frozen=True):
-        limits: tuple[LimitView, ...] = ()
-
     plain = engine().snapshot()
     desk = AlertDesk(
         [
@@ -316,12 +307,13 @@ def test_a_limit_that_is_nearly_used_up():
     )
     for second, used in enumerate((0.5, 0.9, 0.95, 0.85, 0.92, 0.8, 0.91)):
         views = (
-            LimitView("daily loss", -used * 1_000.0, 1_000.0),
-            LimitView("leverage", 1.2, 2.0, "x"),
-            LimitView("unused", nan, 1.0),
+            LimitView("daily loss", "", used * 1_000.0, 1_000.0, "", ""),
+            LimitView("leverage", "x", 1.2, 2.0, "", ""),
+            LimitView("unused", "", nan, 1.0, "", ""),
+            # Nobody asked for it.
+            LimitView("gross exposure", "", 1.0, 1.0, "", "", is_default=True),
         )
-        taken = Limited(**{name: getattr(plain, name) for name in plain.__struct_fields__}, limits=views)
-        desk.look(msgspec.structs.replace(taken, time_ns=START + second * SECOND), START)
+        desk.look(msgspec.structs.replace(plain, time_ns=START + second * SECOND, limits=views), START)
     # Armed again below 0.81.
     near = [one for one in desk.fired if one.rule != "x"]
     assert seconds(near) == [1.0, 6.0]

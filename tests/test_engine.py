@@ -212,7 +212,7 @@ def test_pause_resume_flatten():
     engine.process(Flatten(engine.clock_ns))
     engine.process_all(data[7:9])
     assert engine.desks["script"].book.open == {}
-    assert engine.desks["script"].state == "paused"
+    assert engine.records.signals[-1].decision_reason == "account flatten (by hand)"
 
 
 def test_a_strategy_that_raises_is_stopped_alone():

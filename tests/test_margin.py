@@ -94,7 +94,7 @@ def test_costs_are_held_back_and_the_tighter_of_two_bounds_counts() -> None:
     engine = run(ticks(100, 100), {0: buy(250.0)}, margin=Margin(initial=0.5), costs=costs)
     # 0.5 * n + 0.01 * 250 * 100 fits into 10,000: n = 19,500 (the larger order's cost is held back).
     assert fills(engine)[0][1] == pytest.approx(195.0)
-    engine = run(ticks(100, 100), {0: buy(250.0)}, margin=REG_T, risk=RiskLimits())
+    engine = run(ticks(100, 100), {0: buy(250.0)}, margin=REG_T, risk=RiskLimits(max_gross_exposure=1.0))
     assert fills(engine) == [("buy", 100.0, 100.0)]
 
 
@@ -628,9 +628,11 @@ def test_what_makes_no_sense_is_refused_by_name(make, message) -> None:
 def test_presets() -> None:
     assert Margin.crypto(4.0).initial == 0.25
     assert Margin.crypto(4.0).maintenance == 0.125
-    assert Margin.crypto(4.0).default_limits().max_gross_exposure == 4.0
-    assert REG_T.default_limits().max_gross_exposure == 2.0
-    assert (Margin.cash(), Margin.cash().default_limits(), Margin.cash().describe()) == (Margin(), RiskLimits(), "")
+    assert Margin.crypto(4.0).limits_within(RiskLimits()).max_gross_exposure == 4.0
+    assert REG_T.limits_within(RiskLimits()).max_gross_exposure == 2.0
+    assert Margin.cash().limits_within(RiskLimits()).max_gross_exposure == 1.0
+    assert REG_T.limits_within(RiskLimits(max_gross_exposure=0.5)).max_gross_exposure == 0.5
+    assert (Margin.cash(), Margin.cash().describe()) == (Margin(), "")
     engine = run(ticks(100), {}, margin=Margin.regulation_t(borrow_rate=0.02))
     assert assumptions(engine)[1] == (
         "initial margin 0.5 long and 0.5 short, maintenance 0.25 and 0.3; "

@@ -174,7 +174,11 @@ def test_pause_resume_set_swap_and_flatten_act_and_replay() -> None:
     session.flatten()
     step()
     assert held() == 0.0
-    assert session.state == "paused"
+    assert session.state == "running"
+    assert [(stop.kind, stop.why) for stop in session.snapshot.stops] == [("flatten", "by hand")]
+    session.lift()
+    step()
+    assert held() != 0.0
     session.stop()
     verdict = session.verify()
     assert verdict, verdict

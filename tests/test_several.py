@@ -343,6 +343,18 @@ def test_what_is_given_away_is_no_drawdown_to_an_alert_and_a_watch_list_has_noth
         watching.stop()
 
 
+def test_a_drawdown_limit_counts_no_transfer_and_that_of_a_newcomer_counts_from_its_capital() -> None:
+    """Both lose a fifth on what they hold: the giver 4 % of what it has left, the newcomer 15 %, over its limit of 10 %."""
+    events: list[Event] = [flat(index, 10.0 if index < 8 else 8.0) for index in range(14)]
+    limits = {"max_drawdown": 0.1}
+    at_ns = events[3].received_ns
+    events.insert(4, AddStrategy(at_ns, "new", to="holds", cash=400.0, parameters={"quantity": 30.0}, risk={**limits}))
+    engine = playing({"giver": Holds(quantity=12.0)}, events, risk=qf.RiskLimits(**limits))
+    assert engine.desks["giver"].book.equity == pytest.approx(600.0 - 24.0)
+    stops = [(one.strategy, one.limit, round(one.value, 9)) for one in engine.records.stops]
+    assert stops == [("new", "max_drawdown", 0.15)]
+
+
 def test_two_that_join_at_once_and_an_allocation_that_goes_on() -> None:
     step = 6 * 3600 * SECOND
 

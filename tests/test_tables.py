@@ -58,10 +58,12 @@ ORDERS = {
     "sent": TIME,
 }
 SIGNALS = {
+    "signal_id": ID,
     "symbol": TEXT,
     "action": TEXT,
     "wanted": NUMBER,
     "decision": TEXT,
+    "decision_check": TEXT,
     "decision_reason": TEXT,
     "order_id": OPTIONAL_ID,
     "strategy": TEXT,

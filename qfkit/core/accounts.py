@@ -1,15 +1,13 @@
 """Keeps the books of an engine within their margin: nightly charges, margin calls, the end of an account.
 
-A book can only come to harm with borrowed cash or a short position, so only such a book is watched.
-Looking at it costs a step for each of its positions, so it is looked at seldom: each look gives the
-market of every position a band of prices, its share of the equity that is left above the requirement.
-While all prices are within their bands the requirement holds; the price that leaves its band has the
-book looked at anew. A market that nobody watches has a band without ends.
+A book can only come to harm with borrowed cash or a short position, so only such a book is watched: while all
+prices are within their bands (see :mod:`qfkit.core.bands`), its equity is above the requirement.
 """
 
 from math import inf
 from typing import TYPE_CHECKING
 
+from qfkit.core.bands import INSIDE, Band, PriceBands
 from qfkit.core.currencies import Currencies, Rates
 from qfkit.core.margin import DAYS_A_YEAR, Financing, Margin, MarginCall, initial_required
 from qfkit.core.order_entry import send
@@ -31,8 +29,6 @@ WIPED_OUT = "wiped out"
 """The state of a strategy whose equity fell to zero: it never trades again."""
 
 _DAY_NS = 86_400_000_000_000
-# A band stays this much inside what the equity bears, so that rounding cannot carry a price past it.
-_INSIDE = 1.0 - 1e-9
 _ROUNDING = 1e-9
 
 
@@ -45,8 +41,7 @@ class Accounts:
         self.rate_symbols = frozenset() if currencies is None else currencies.rate_symbols
         # The first event says where time begins.
         self.next_night_ns: float = 0 if engine.margin.has_rates else inf
-        self._bands: dict[Market, dict[Desk, tuple[float, float]]] = {}
-        self._watched: dict[Desk, list[Market]] = {}
+        self.bands = PriceBands(self._is_rate)
 
     # -- when to look ------------------------------------------------------------------------
 
@@ -55,8 +50,10 @@ class Accounts:
         if fill.time_ns > self.next_night_ns:
             self.charge(fill.time_ns - 1)
         trade = desk.book.apply(fill, market)
-        if desk in self._watched or self._is_at_risk(desk):
-            self._watched.setdefault(desk, [])
+        if desk in self.bands or self._is_at_risk(desk):
+            self.bands.add(desk)
+            market.floor = inf
+        if desk.limit_watch.is_watching or self._engine.limit_watch.is_watching:
             market.floor = inf
         return trade
 
@@ -65,11 +62,12 @@ class Accounts:
         touched = [market]
         if self.rates is not None and market in self.rates.sources:
             touched += self.rates.update(market)
-        self._set_band(market)
+        self.bands.apply(market)
         symbols = [one.symbol for one in touched]
         for desk in self._engine.desks.values():
-            if desk in self._watched or any(symbol in desk.book.open for symbol in symbols):
+            if desk in self.bands or any(symbol in desk.book.open for symbol in symbols):
                 self.look(desk)
+        self._engine.look_at_limits()
 
     def missing_rate(self, market: "Market") -> str:
         """Why there is no order in a market whose currency has no rate."""
@@ -84,6 +82,7 @@ class Accounts:
         """Something else than a price changed the books: a charge, a dividend, a split."""
         for desk in self._engine.desks.values():
             self.look(desk)
+        self._engine.look_at_limits()
 
     def news_of(self, track: "Track") -> None:
         """A symbol is new, or something new was said of it."""
@@ -101,7 +100,7 @@ class Accounts:
     def look(self, desk: "Desk") -> None:
         """Compare a book's equity with what its positions require, act, and set the bands anew."""
         if desk.state == WIPED_OUT or not self._is_at_risk(desk):
-            self._unwatch(desk)
+            self.bands.forget(desk)
             return
         equity = desk.book.equity
         if equity <= 0.0:
@@ -126,12 +125,8 @@ class Accounts:
     def _watch(self, desk: "Desk", excess: float) -> None:
         """Share the excess out: no price of its own, with all others at their worst, brings it below zero."""
         margin, book = self._engine.margin, desk.book
-        markets = [position.market for position in book.open.values()]
-        for market in self._watched.get(desk, ()):
-            if market not in markets:
-                self._forget(market, desk)
-        self._watched[desk] = markets
-        share = max(0.0, excess) / max(1, len(markets)) * _INSIDE
+        bands: dict[Market, Band] = {}
+        share = max(0.0, excess) / max(1, len(book.open)) * INSIDE
         for position in book.open.values():
             market, quantity = position.market, position.quantity
             after = quantity + desk.pending_forced(market.symbol)
@@ -140,29 +135,13 @@ class Accounts:
             slope = abs(abs(quantity) * price - margin.maintenance_of(after, price) * (1.0 if quantity > 0.0 else -1.0))
             move = inf if slope == 0.0 else share / slope
             if quantity > 0.0:
-                band = (market.price * (1.0 - move) if move < inf else -inf, inf)
+                bands[market] = (market.price * (1.0 - move) if move < inf else -inf, inf)
             else:
-                band = (-inf, market.price * (1.0 + move))
-            self._bands.setdefault(market, {})[desk] = band
-            self._set_band(market)
+                bands[market] = (-inf, market.price * (1.0 + move))
+        self.bands.watch(desk, bands)
 
-    def _unwatch(self, desk: "Desk") -> None:
-        for market in self._watched.pop(desk, ()):
-            self._forget(market, desk)
-
-    def _forget(self, market: "Market", desk: "Desk") -> None:
-        self._bands[market].pop(desk, None)
-        self._set_band(market)
-
-    def _set_band(self, market: "Market") -> None:
-        """The narrowest of all books' bands; a rate's symbol has every price looked at."""
-        bands = self._bands.get(market)
-        market.floor, market.ceiling = -inf, inf
-        if self.rates is not None and market in self.rates.sources:
-            market.floor = inf
-        elif bands:
-            market.floor = max(band[0] for band in bands.values())
-            market.ceiling = min(band[1] for band in bands.values())
+    def _is_rate(self, market: "Market") -> bool:
+        return self.rates is not None and market in self.rates.sources
 
     # -- acting ------------------------------------------------------------------------------
 
@@ -172,7 +151,7 @@ class Accounts:
         why = f"margin call: equity {money(equity)} is below the maintenance margin {money(required)}"
         for working in list(engine.broker.open.values()):
             # Legs only ever reduce: they go on protecting what is left.
-            if working.owner is desk and not working.is_leg and not working.is_forced:
+            if working.owner is desk and not working.is_reduce_only and not working.is_forced:
                 engine.broker.cancel(working, why, engine.clock_ns)
         held = []
         for symbol, position in desk.book.open.items():
@@ -219,7 +198,7 @@ class Accounts:
                 done.append(f"closes {abs(position.quantity):.10g} of {symbol}")
         for track in engine.tracks.values():
             track.remove(desk)
-        self._unwatch(desk)
+        self.bands.forget(desk)
         owed = max(0.0, -equity)
         done.append("stopped for good")
         engine.records.margin_calls.append(
@@ -319,7 +298,7 @@ class Accounts:
         if desk.state == WIPED_OUT or equity <= 0.0:
             return 0.0
         if margin.initial is None:
-            return max(0.0, self._engine.risk.max_gross_exposure * equity - desk.book.gross_exposure)
+            return max(0.0, desk.risk.gross_bound * equity - desk.book.gross_exposure)
         return max(0.0, equity - initial_required(self._engine, desk)) / margin.initial
 
 

@@ -187,8 +187,9 @@ class Allocator:
                 paid = amount * (part / wanted)
                 if paid > 0.0:
                     engine.records.transfers.append(Transfer(time_ns, source, target, paid))
-                    by_name[source].book.transfer(-paid)
-                    by_name[target].book.transfer(paid)
+                    for name, signed in ((source, -paid), (target, paid)):
+                        by_name[name].book.transfer(signed)
+                        by_name[name].limit_watch.transfer(signed)
                     moved[source] = moved.get(source, 0.0) - paid
                     moved[target] = moved.get(target, 0.0) + paid
             self._owed[source] -= amount
@@ -218,7 +219,7 @@ def free_cash(desk: "Desk") -> float:
     """What a book can do without: see the rules above."""
     gross, costs = committed(desk)
     book = desk.book
-    return max(0.0, min(book.cash, book.equity - gross / desk.risk.max_gross_exposure) - costs)
+    return max(0.0, min(book.cash, book.equity - gross / desk.risk.gross_bound) - costs)
 
 
 def growth(

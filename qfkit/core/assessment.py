@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from qfkit.core.engine import Engine
     from qfkit.core.lanes import Track
 
-__all__ = ["Assessor", "RiskAssessment", "RiskBands", "RiskLevel", "book_returns", "net_values"]
+__all__ = ["FEWEST_RETURNS", "Assessor", "RiskAssessment", "RiskBands", "RiskLevel", "book_returns", "net_values"]
 
 Bounds = tuple[float, float, float]
 
 # Fewer returns than this say nothing of a tail of one in twenty.
-_FEWEST_RETURNS = 20
+FEWEST_RETURNS = 20
 
 
 class RiskLevel(StrEnum):
@@ -225,7 +225,7 @@ class Assessor:
         largest = max(weights, key=lambda symbol: abs(weights[symbol]), default="")
         year = infer_annualisation(window.times_ns())
         book = book_returns(weights, window.symbols, window.values())
-        enough = len(book) >= _FEWEST_RETURNS
+        enough = len(book) >= FEWEST_RETURNS
         realised = volatility(book) if enough else nan
         at_risk = value_at_risk(book, bands.level) if enough else nan if weights else 0.0
         shortfall = expected_shortfall(book, bands.level) if enough else nan if weights else 0.0

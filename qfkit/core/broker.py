@@ -115,7 +115,7 @@ class Broker:
         """Attach a stop-loss or take-profit to an entry; it is held until the entry fills."""
         leg = WorkingOrder(order, entry.owner, entry.book, entry.market)
         leg.parent = entry
-        leg.is_leg = True
+        leg.is_reduce_only = True
         leg.remaining = 0.0
         for other in entry.legs:
             self.link((other, leg))
@@ -373,7 +373,7 @@ class Broker:
             return
         order = working.order
         wanted = working.remaining
-        if working.is_leg:
+        if working.is_reduce_only:
             held = working.book.position(working.market).quantity
             closable = -held if working.is_buy else held
             if closable <= 0.0:

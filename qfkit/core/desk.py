@@ -5,7 +5,9 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from qfkit.core.events import Bar
+from qfkit.core.filters import enters
 from qfkit.core.lanes import IndicatorSet
+from qfkit.core.limit_watch import LimitWatch
 from qfkit.core.market import Market
 from qfkit.core.order_entry import ask_sizer, attach, send
 from qfkit.core.orders import (
@@ -42,16 +44,21 @@ class Desk:
     """One strategy in the engine: its code, its book, its indicators and its orders.
 
     ``state`` is "running", "paused", "failed", "stopped" or "wiped out". ``forced`` are the orders that a
-    margin call sent. One ``is_joining`` as long as it waits for its capital, and has not begun.
+    margin call sent. ``entries`` are the last entries by symbol and side (``is_buy``) with the bar they were
+    in, and ``lost_ns`` the times of the last losing trades by symbol, for the filters. One ``is_joining`` as
+    long as it waits for its capital, and has not begun.
     """
 
     __slots__ = (
         "book",
         "engine",
+        "entries",
         "error",
         "follows",
         "forced",
         "is_joining",
+        "limit_watch",
+        "lost_ns",
         "name",
         "named_sets",
         "rebalancing",
@@ -67,6 +74,7 @@ class Desk:
         self.strategy = strategy
         self.book = book
         self.risk = risk
+        self.limit_watch = LimitWatch(engine, name, risk, is_account=False)
         self.rebalancing: Rebalancing | None = None
         self.state = "running"
         self.error = ""
@@ -75,6 +83,8 @@ class Desk:
         self.follows: set[str] = set()
         self.forced: list[WorkingOrder] = []
         self.is_joining = False
+        self.entries: dict[tuple[str, bool], tuple[int, WorkingOrder]] = {}
+        self.lost_ns: dict[str, int] = {}
 
     # -- what the strategy sees ------------------------------------------------------------
 
@@ -205,11 +215,15 @@ class Desk:
             trail_is_fraction=trail_fraction is not None,
             time_in_force=in_force,
             expires_ns=expires_ns,
+            take_profit=take_profit,
             reason=reason,
             sized=sized,
         )
         if working is None:
             return None
+        if working.order.quantity < size and not enters(self, market, working):
+            # Cut down to an exit, it has nothing that a stop-loss could protect.
+            return working.order.order_id
         if stop_loss is not None:
             attach(self, working, STOP, stop_loss, "stop-loss")
         if take_profit is not None:
@@ -285,6 +299,17 @@ class Desk:
         for working in list(self.engine.broker.open.values()):
             if working.owner is self and symbol in (None, working.order.symbol) and forced >= working.is_forced:
                 self.engine.broker.cancel(working, reason, self.clock_ns)
+
+    def cancel_entries(self, reason: str) -> None:
+        """Cancel the working orders that would enter; those that would exit stay, and only ever reduce."""
+        end(self)
+        for working in list(self.engine.broker.open.values()):
+            if working.owner is self and not working.is_reduce_only:
+                held = self.book.position(working.market).quantity
+                if held * (1.0 if working.is_buy else -1.0) >= 0.0:
+                    self.engine.broker.cancel(working, reason, self.clock_ns)
+                else:
+                    working.is_reduce_only = True
 
     def pending_forced(self, symbol: str) -> float:
         """What the closing orders of a margin call have yet to change of a position, signed."""

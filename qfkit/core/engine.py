@@ -10,7 +10,6 @@ chance: the same events give the same records, to the last bit. One event goes t
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import inf
 
 from qfkit.core.accounts import Accounts
 from qfkit.core.allocation import Allocation, Allocator
@@ -22,40 +21,35 @@ from qfkit.core.costs import Costs
 from qfkit.core.currencies import Currencies
 from qfkit.core.desk import Desk
 from qfkit.core.events import (
-    AddStrategy,
     Bar,
     CorporateAction,
     Depth,
     Event,
-    Flatten,
     Gap,
     Heartbeat,
     Hours,
     Instrument,
-    Pause,
     Quote,
-    Rebalance,
-    Resume,
-    SetParameters,
     Stop,
-    SwapStrategy,
     Tick,
     WarmUp,
 )
+from qfkit.core.filters import SignalFilters, checked_filters
 from qfkit.core.hours import MarketHours
 from qfkit.core.ladder import see_depth
 from qfkit.core.lanes import Track
+from qfkit.core.limit_watch import LimitWatch
 from qfkit.core.margin import Margin
 from qfkit.core.market import see_bar, see_price
 from qfkit.core.netting import Netting
 from qfkit.core.notices import see_stale, take_hours, take_instrument
-from qfkit.core.opening import open_desks, own_limits
+from qfkit.core.opening import check_opening, open_desks, own_limits
 from qfkit.core.orders import Fill
 from qfkit.core.portfolio import cash_shares
 from qfkit.core.rebalancing import go_on
 from qfkit.core.records import Fault, Records
 from qfkit.core.returns_window import ReturnsWindow
-from qfkit.core.risk import RiskLimits
+from qfkit.core.risk import ACCOUNT_LIMITS, RiskLimits
 from qfkit.core.scorecard import Scorecard
 from qfkit.core.seats import Seat
 from qfkit.core.sizing import FractionOfEquity, Sizer
@@ -66,7 +60,6 @@ from qfkit.core.survey import take_snapshot
 from qfkit.core.timeframes import timeframe_ns
 from qfkit.core.warmup import warm_up
 from qfkit.core.working import WorkingOrder
-from qfkit.errors import ParameterError
 
 __all__ = ["Engine"]
 
@@ -84,7 +77,7 @@ class Engine:
     the curve out of snapshots, for a run that is measured at its end. ``assess_every_s`` has a
     :class:`RiskAssessment` made so often on the engine's clock, by the bounds of ``risk_bands``.
     ``netting`` has opposite orders of different strategies cross each other, see :mod:`qfkit.core.netting`.
-    ``margin`` None is ``Margin.cash()``;
+    ``margin`` None is ``Margin.cash()``; ``filters`` None lets every entry go on to the risk gate;
     ``currency`` None takes all prices for the account's own currency.
     """
 
@@ -97,6 +90,7 @@ class Engine:
         costs: Costs | None = None,
         risk: RiskLimits | Mapping[str, RiskLimits] | None = None,
         sizer: Sizer | None = None,
+        filters: SignalFilters | None = None,
         margin: Margin | None = None,
         currency: Currencies | str | None = None,
         timeframe: str | None = None,
@@ -108,19 +102,13 @@ class Engine:
         assess_every_s: float | None = None,
         risk_bands: RiskBands | None = None,
     ) -> None:
-        if not 0.0 < cash < inf:
-            raise ParameterError(f"cash={cash!r}: the starting cash must be above zero and finite")
-        if not strategies:
-            raise ParameterError("no strategy given: pass one, a list of them or a dict of names")
-        if "account" in strategies:
-            raise ParameterError(
-                'a strategy cannot be named "account", which is the sum of them all: choose another name'
-            )
+        check_opening(strategies, cash)
         self.costs = Costs() if costs is None else costs
         self.margin = Margin.cash() if margin is None else margin
-        self.own_risk, self.risk = own_limits(risk, strategies, self.margin.default_limits())
+        self.limits, self.risk = own_limits(risk, strategies, self.margin)
         self.sizer: Sizer = FractionOfEquity() if sizer is None else sizer
         self.has_own_sizer = sizer is not None
+        self.filters = checked_filters(filters)
         self.timeframe = timeframe
         self.starting_cash = cash
         self.latency_ns = self.costs.latency_of()
@@ -132,7 +120,7 @@ class Engine:
         self.broker = Broker(self.costs, self.records, self._on_fill)
         self.broker.netting = Netting(self) if netting else None
         self.tracks: dict[str, Track] = {}
-        self.clock_ns = 0
+        self.clock_ns: int = 0
         self.events = 0
         self.late_events = 0
         self.is_warming = False
@@ -165,13 +153,7 @@ class Engine:
             Hours: lambda event: take_hours(self, event),
             CorporateAction: lambda action: apply_action(self, action),
             WarmUp: lambda event: warm_up(self, event),
-            SetParameters: self.steering.change,
-            SwapStrategy: self.steering.change,
-            AddStrategy: self.steering.add,
-            Pause: self.steering.pause,
-            Resume: self.steering.resume,
-            Flatten: self.steering.flatten,
-            Rebalance: self.steering.rebalance,
+            **self.steering.handlers,
             Stop: self._on_stop,
         }
         self.returns: ReturnsWindow | None = None
@@ -186,9 +168,29 @@ class Engine:
         self.equity_names = list(self.desks)
         self._books = [desk.book for desk in self.desks.values()]
         self._only_book = self._books[0] if len(self._books) == 1 else None
+        self.limit_watch = LimitWatch(
+            self, ACCOUNT_LIMITS, self.limits.get(ACCOUNT_LIMITS, RiskLimits()), is_account=True
+        )
+        for watch in self.limit_watches:
+            watch.begin()
+        self.choose_watches()
         if timeframe is not None:
             for symbol in self._declared:
                 self._open_track(symbol, timeframe)
+
+    @property
+    def limit_watches(self) -> list[LimitWatch]:
+        """Each strategy's, then the account's."""
+        return [*[desk.limit_watch for desk in self.desks.values()], self.limit_watch]
+
+    def choose_watches(self) -> None:
+        """Limits or stops have changed: have those looked at that equity points matter to."""
+        self._marked = [watch for watch in self.limit_watches if watch.is_marked and watch.has_begun]
+
+    def look_at_limits(self) -> None:
+        """A price left its band, or the books changed by something else than a price."""
+        for watch in self._marked:
+            watch.look()
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -408,6 +410,8 @@ class Engine:
             self.accounts.end_all()
         if self._has_running_metrics:
             self.scorecard.note_point(row)
+        for watch in self._marked:
+            watch.mark(mark_ns)
         if self.allocator is not None or self.joiners:
             moved = {} if self.allocator is None else self.allocator.look(mark_ns)
             if self.joiners:
@@ -447,6 +451,10 @@ class Engine:
         self.last_fills.append(fill)
         if trade is not None:
             self.records.trades.append(trade)
+            desk.limit_watch.note_trade(trade.pnl)
+            self.limit_watch.note_trade(trade.pnl)
+            if trade.pnl < 0.0:
+                desk.lost_ns[trade.symbol] = trade.exit_time_ns
         if self._has_running_metrics:
             self.scorecard.note_fill(desk.name, fill, trade, is_open=bool(desk.book.open))
         if desk.state in ("running", "paused") and type(desk.strategy).on_fill is not Strategy.on_fill:

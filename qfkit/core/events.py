@@ -234,7 +234,21 @@ class Resume(_Command, frozen=True, array_like=True, tag="resume"):
 
 
 class Flatten(_Command, frozen=True, array_like=True, tag="flatten"):
-    """Cancel the working orders, close the positions at the market and pause."""
+    """Cancel the working orders, close the positions at the market, and let none enter until the stop is lifted."""
+
+
+class BlockEntries(_Command, frozen=True, array_like=True, tag="block"):
+    """Let nothing enter until the stop is lifted: exits go on, orders that would enter are cancelled."""
+
+
+class LiftStops(_Command, frozen=True, array_like=True, tag="lift"):
+    """Lift the stops, those put by limits and those by hand; losses are counted anew."""
+
+
+class SetLimits(_Command, frozen=True, array_like=True, tag="limits", kw_only=True):
+    """Change risk limits, by name, from here on; the strategy "account" is all books together."""
+
+    limits: dict[str, Any]
 
 
 class Rebalance(_Command, frozen=True, array_like=True, tag="rebalance", kw_only=True):
@@ -260,7 +274,20 @@ class WarmUp(_Command, frozen=True, array_like=True, tag="warmup", kw_only=True)
 
 
 MarketEvent: TypeAlias = Tick | Quote | Depth | Bar | Heartbeat | Gap | Instrument | Hours | CorporateAction
-Command: TypeAlias = SetParameters | SwapStrategy | AddStrategy | Pause | Resume | Flatten | Rebalance | Stop | WarmUp
+Command: TypeAlias = (
+    SetParameters
+    | SwapStrategy
+    | AddStrategy
+    | Pause
+    | Resume
+    | Flatten
+    | BlockEntries
+    | LiftStops
+    | SetLimits
+    | Rebalance
+    | Stop
+    | WarmUp
+)
 Event: TypeAlias = MarketEvent | Command
 
 _EARLIEST_NS = 0

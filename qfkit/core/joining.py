@@ -52,7 +52,7 @@ class Joining:
             raise ParameterError(f"{name}: cash={event.cash!r} to join with must be above zero")
         limits = engine.risk
         if event.risk is not None:
-            limits = engine.own_risk[name] = msgspec.convert(event.risk, RiskLimits)
+            limits = engine.limits[name] = engine.margin.limits_within(msgspec.convert(event.risk, RiskLimits))
         desk = engine.desks[name] = Desk(engine, name, strategy, Book(0.0), limits)
         strategy._desk = desk
         desk.is_joining = True
@@ -92,6 +92,7 @@ class Joining:
             paid = wanted * (amount / sum_of_free)
             engine.records.transfers.append(Transfer(time_ns, name, desk.name, paid))
             engine.desks[name].book.transfer(-paid)
+            engine.desks[name].limit_watch.transfer(-paid)
             paid_by[name] = -paid
             moved[name] = moved.get(name, 0.0) - paid
         amount = -total(paid_by.values())
@@ -103,7 +104,12 @@ class Joining:
             del self.waiting[desk]
         if is_first:
             engine.count_in(desk, amount)
+            # Its limits may have been set while it waited.
+            desk.risk = desk.limit_watch.limits
+            desk.limit_watch.begin()
+            engine.choose_watches()
         else:
+            desk.limit_watch.transfer(amount)
             moved[desk.name] = moved.get(desk.name, 0.0) + amount
         if engine.allocator is not None:
             engine.allocator.note_joined(desk, paid_by)

@@ -45,8 +45,8 @@ class Margin(msgspec.Struct, frozen=True):
     check is made at each price that positions are marked at: with bars that is the close, and the
     forced close fills at the next open. What happens inside a bar it does not see.
 
-    Trap: ``RiskLimits`` bounds too. Without ``risk=`` its gross exposure is what the margin allows;
-    with one, its own ``max_gross_exposure`` (1.0 by default) stays the tighter bound.
+    Trap: ``RiskLimits`` bounds too: a ``max_gross_exposure`` of its own stays the tighter bound. None is
+    what the margin allows.
     """
 
     initial: float | None = None
@@ -132,11 +132,14 @@ class Margin(msgspec.Struct, frozen=True):
         """Whether a night may cost or earn something."""
         return bool(self.borrow_rate or self.cash_rate or self.loan_rate or any(self.borrow_rates.values()))
 
-    def default_limits(self) -> RiskLimits:
-        """The risk limits of a run that names none: as much gross exposure as the margin allows."""
-        if self.initial is None or self.initial_short is None:
-            return RiskLimits()
-        return RiskLimits(max_gross_exposure=1.0 / min(self.initial, self.initial_short))
+    def limits_within(self, limits: RiskLimits) -> RiskLimits:
+        """The limits with a bound of the gross exposure: where they name none, what the margin allows."""
+        if limits.max_gross_exposure is not None:
+            return limits
+        most = 1.0
+        if self.initial is not None and self.initial_short is not None:
+            most = 1.0 / min(self.initial, self.initial_short)
+        return msgspec.structs.replace(limits, max_gross_exposure=most)
 
     def borrow_rate_of(self, symbol: str) -> float:
         return self.borrow_rates.get(symbol, self.borrow_rate)
@@ -238,7 +241,7 @@ def _reaches(engine: "Engine", desk: "Desk") -> dict[str, _Reach]:
     }
     for working in engine.broker.open.values():
         # Legs of brackets only ever reduce.
-        if working.owner is not desk or working.is_leg:
+        if working.owner is not desk or working.is_reduce_only:
             continue
         market = working.market
         reach = reaches.get(market.symbol)

@@ -8,8 +8,8 @@ The rules of ``netting=True``:
   or commission, and no volume is taken from the market. Such fills are marked ``is_crossed``.
 - What one book pays the other gets: each keeps its own positions, fills and trades, and their sum is that of one
   account that trades the net, less what this would have paid on the part that crossed.
-- Limit orders, stops that fire at this very event, legs of brackets and orders to be filled at once or not at all
-  go to the market as ever.
+- Limit orders, stops that fire at this very event, orders that only ever reduce (the legs of a bracket) and orders to
+  be filled at once or not at all go to the market as ever.
 """
 
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ class Netting:
         able = [
             working
             for working in eligible
-            if working.type is MARKET and not working.is_leg and working.order.time_in_force is not FOK
+            if working.type is MARKET and not working.is_reduce_only and working.order.time_in_force is not FOK
         ]
         buys = [working for working in able if working.is_buy]
         if not buys or len(buys) == len(able):

@@ -1,18 +1,30 @@
 """How an engine's desks are opened: whose cash and whose risk limits are whose."""
 
 from collections.abc import Collection, Mapping
+from math import inf
 from typing import TYPE_CHECKING
 
 from qfkit.core.desk import Desk
+from qfkit.core.margin import Margin
 from qfkit.core.portfolio import Book
-from qfkit.core.risk import RiskLimits
+from qfkit.core.risk import ACCOUNT_LIMITS, RiskLimits
 from qfkit.core.strategy import Strategy
 from qfkit.errors import ParameterError, did_you_mean
 
 if TYPE_CHECKING:
     from qfkit.core.engine import Engine
 
-__all__ = ["open_desks", "own_limits"]
+__all__ = ["check_opening", "open_desks", "own_limits"]
+
+
+def check_opening(strategies: Collection[str], cash: float) -> None:
+    """Raise :class:`ParameterError` for what no run can begin with."""
+    if not 0.0 < cash < inf:
+        raise ParameterError(f"cash={cash!r}: the starting cash must be above zero and finite")
+    if not strategies:
+        raise ParameterError("no strategy given: pass one, a list of them or a dict of names")
+    if ACCOUNT_LIMITS in strategies:
+        raise ParameterError('a strategy cannot be named "account", which is the sum of them all: choose another name')
 
 
 def open_desks(
@@ -21,7 +33,7 @@ def open_desks(
     """A desk for each strategy with its share of the cash, set up."""
     desks = {}
     for name, strategy in strategies.items():
-        limits = engine.own_risk.get(name, engine.risk)
+        limits = engine.limits.get(name, engine.risk)
         desk = desks[name] = Desk(engine, name, strategy, Book(cash * shares[name]), limits)
         strategy._desk = desk
         strategy.setup()
@@ -30,16 +42,23 @@ def open_desks(
 
 
 def own_limits(
-    risk: RiskLimits | Mapping[str, RiskLimits] | None, strategies: Collection[str], default: RiskLimits
+    risk: RiskLimits | Mapping[str, RiskLimits] | None, strategies: Collection[str], margin: Margin
 ) -> tuple[dict[str, RiskLimits], RiskLimits]:
-    """The limits by strategy, and those of whoever has none of its own (``default`` beside a mapping)."""
-    if risk is None or not isinstance(risk, Mapping):
-        return {}, default if risk is None else risk
+    """The limits by name, and those of whoever has none of its own, the gross exposure bounded by the margin.
+
+    Those of the account stand under its name, with no bound that is not named.
+    """
+    if risk is None or isinstance(risk, RiskLimits):
+        return {}, margin.limits_within(RiskLimits() if risk is None else risk)
+    if not isinstance(risk, Mapping):
+        raise ParameterError(f"risk={risk!r}: it must be a RiskLimits, or a dict of them by strategy")
+    names = (*strategies, ACCOUNT_LIMITS)
     for name, limits in risk.items():
-        if name not in strategies:
-            raise ParameterError(f"risk= names the strategy {name!r}.{did_you_mean(name, strategies)}")
+        if name not in names:
+            raise ParameterError(f"risk= names the strategy {name!r}.{did_you_mean(name, names)}")
         if not isinstance(limits, RiskLimits):
             raise ParameterError(f"risk[{name!r}]={limits!r}: it must be a RiskLimits")
-    own = dict(risk)
+    own = {name: limits if name == ACCOUNT_LIMITS else margin.limits_within(limits) for name, limits in risk.items()}
     # Of a single strategy its own are those of the whole run.
-    return own, own[next(iter(strategies))] if len(own) == len(strategies) == 1 else default
+    only = next(iter(strategies))
+    return own, own[only] if len(strategies) == 1 and only in own else margin.limits_within(RiskLimits())

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from math import inf
 from typing import TYPE_CHECKING
 
+from qfkit.core.exposure import exposure_of
+from qfkit.core.filters import in_words, note_entry, pass_filters
 from qfkit.core.margin import hold_to_margin
 from qfkit.core.market import Market
 from qfkit.core.orders import (
@@ -25,7 +27,7 @@ from qfkit.core.orders import (
     Signal,
     TimeInForce,
 )
-from qfkit.core.risk import Exposure, gate
+from qfkit.core.risk import exits_of, gate
 from qfkit.core.sizing import ClosedTrades, Sized, SizingContext
 from qfkit.core.steps import fit_quantity, stepped_price
 from qfkit.core.wording import utc_time
@@ -35,7 +37,7 @@ from qfkit.errors import OrderError
 if TYPE_CHECKING:
     from qfkit.core.desk import Desk
 
-__all__ = ["ask_sizer", "attach", "exposure_of", "send"]
+__all__ = ["ask_sizer", "attach", "send"]
 
 
 def ask_sizer(
@@ -76,32 +78,6 @@ def ask_sizer(
     return sized
 
 
-def exposure_of(desk: "Desk", market: Market) -> Exposure:
-    """The book with its working orders filled; orders that may never fill count only where they add."""
-    book, broker = desk.book, desk.engine.broker
-    gross = 0.0
-    if not broker.open:
-        for held_elsewhere in book.open.values():
-            if held_elsewhere.market is not market:
-                gross += abs(held_elsewhere.market_value)
-        held_here = book.positions.get(market.symbol)
-        return Exposure(book.equity, 0.0 if held_here is None else held_here.quantity, gross)
-    quantities = {symbol: position.quantity for symbol, position in book.open.items()}
-    for working in broker.open.values():
-        if working.owner is not desk or working.is_leg:
-            continue
-        symbol = working.order.symbol
-        held = quantities.get(symbol, 0.0)
-        signed = working.remaining if working.is_buy else -working.remaining
-        if working.type is MARKET or held * signed >= 0.0:
-            quantities[symbol] = held + signed
-    position = quantities.pop(market.symbol, 0.0)
-    for symbol, quantity in quantities.items():
-        elsewhere = desk.engine.tracks[symbol].market
-        gross += abs(quantity) * elsewhere.price * elsewhere.rate
-    return Exposure(book.equity, position, gross)
-
-
 def send(
     desk: "Desk",
     action: str,
@@ -116,6 +92,7 @@ def send(
     trail_is_fraction: bool = False,
     time_in_force: TimeInForce = GTC,
     expires_ns: int | None = None,
+    take_profit: float | None = None,
     reason: str,
     forced: bool = False,
     sized: Sized | None = None,
@@ -123,11 +100,13 @@ def send(
     """Decide on a wish: keep the signal, and put what is left of it to work; None where nothing is.
 
     ``signed`` is below zero for a sale, ``expected`` the price it is likely to trade at. ``forced`` is
-    the user's or the engine's own wish, which a strategy's state does not stop.
+    the user's or the engine's own wish, which neither a strategy's state nor a filter stops.
     """
     engine = desk.engine
     wanted = abs(signed)
     checks: list[Check] = []
+    filtered: list[Check] = []
+    is_exit = False
     if wanted == 0.0:
         allowed, refusal = 0.0, (sized.reason if sized is not None else "") or "the sizer gave nothing"
     elif desk.state != "running" and not forced:
@@ -142,12 +121,27 @@ def send(
         rate, cost = market.rate, engine.cost_at(expected, signed, market)
         if rate != 1.0:
             cost = _converted(cost, rate)
-        allowed, checks = gate(desk.risk, signed, expected * rate, market.price * rate, exposure_of(desk, market), cost)
-        if engine.margin.initial is not None and not forced:
-            allowed = hold_to_margin(engine, desk, market, signed, expected * rate, cost, allowed, checks)
+        passing = signed
+        if engine.filters is not None and not forced:
+            passing, filtered = pass_filters(desk, market, signed, expected, take_profit)
+        allowed = 0.0
+        if passing:
+            # A stop that the market has passed already fires at once, at the market.
+            price, last_price = (max(expected, market.price) if kind is STOP else expected) * rate, market.price * rate
+            exposure = exposure_of(desk, market, passing)
+            allowed, checks = gate(desk.risk, passing, price, last_price, exposure, cost, expected * rate)
+            if engine.margin.initial is not None and not forced:
+                allowed = hold_to_margin(engine, desk, market, passing, price, cost, allowed, checks)
+            for watch in (desk.limit_watch, engine.limit_watch):
+                if watch.is_active:
+                    allowed = min(allowed, watch.check(desk, market, passing, price, last_price, cost, checks))
+            # What closes a position is let through; it and the orders at work must not go past flat together.
+            is_exit = allowed < wanted and 0.0 < allowed <= exits_of(exposure.held, signed)
+        if filtered:
+            checks = filtered + checks
         refusal = "" if allowed == wanted else _refusal(checks)
         if market.rules is not None and allowed > 0.0:
-            allowed, refusal = _fitted(desk, market, signed, allowed, expected, refusal)
+            allowed, refusal = _fitted(desk, market, passing, allowed, expected, refusal)
     waits = ""
     if market.hours is not None and not market.hours.is_open(engine.clock_ns) and allowed > 0.0:
         opens_ns = market.hours.next_open_ns(engine.clock_ns)
@@ -202,7 +196,18 @@ def send(
         status_reason=waits,
         updated_ns=engine.clock_ns,
     )
-    return engine.broker.submit(order, desk, desk.book, market)
+    working = engine.broker.submit(order, desk, desk.book, market)
+    for watch in (desk.limit_watch, engine.limit_watch):
+        if watch.is_active:
+            watch.note_sent()
+            is_exit = is_exit or bool(watch.stops)
+    if is_exit:
+        for one in market.working:
+            if one.owner is desk and one.is_buy is working.is_buy:
+                one.is_reduce_only = True
+    if filtered:
+        note_entry(desk, market, working)
+    return working
 
 
 def _converted(cost: Callable[[float], float], rate: float) -> Callable[[float], float]:
@@ -252,4 +257,15 @@ def attach(desk: "Desk", entry: WorkingOrder, kind: OrderType, price: float, rol
 
 def _refusal(checks: Iterable[Check]) -> str:
     """The checks that were not passed, in words."""
-    return "; ".join(f"{check.name} {check.value:.6g} over {check.limit:.6g}" for check in checks if not check.passed)
+    return "; ".join(_words(check) for check in checks if not check.passed)
+
+
+def _words(check: Check) -> str:
+    if check.name.endswith(")"):
+        # A stop says itself why there is one.
+        return check.name
+    if filtered := in_words(check):
+        return filtered
+    if check.value != check.value:
+        return f"{check.name} is not known yet, limit {check.limit:.6g}"
+    return f"{check.name} {check.value:.6g} over {check.limit:.6g}"

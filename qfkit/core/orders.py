@@ -92,7 +92,7 @@ _OPEN = frozenset({HELD, WORKING, PARTIALLY_FILLED})
 
 
 class Check(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """One test of the risk gate: what it measured, its bound, and what quantity it allowed."""
+    """One test of a filter or of the risk gate: what it measured, its bound, and what quantity it allowed."""
 
     name: str
     value: float
@@ -120,6 +120,11 @@ class Signal(msgspec.Struct, frozen=True, gc=False, array_like=True):
     checks: tuple[Check, ...] = ()
     indicators: dict[str, float] = {}
     sizing: dict[str, float] = {}
+
+    @property
+    def decision_check(self) -> str:
+        """The name of the first check that was not passed, "" where none was; without what a stop says in brackets."""
+        return next((check.name.partition(" (")[0] for check in self.checks if not check.passed), "")
 
 
 class Order(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -139,7 +139,7 @@ def _as_if_larger(desk: "Desk", symbols: Iterable[str] = ()) -> dict[str, Holdin
     for symbol in symbols:
         quantities.setdefault(symbol, 0.0)
     for working in desk.engine.broker.open.values():
-        if working.owner is desk and not working.is_leg:
+        if working.owner is desk and not working.is_reduce_only:
             symbol = working.order.symbol
             held = quantities.get(symbol, 0.0)
             signed = working.remaining if working.is_buy else -working.remaining

@@ -4,6 +4,7 @@ import msgspec
 
 from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar
+from qfkit.core.limit_stops import RiskStop
 from qfkit.core.margin import Financing, MarginCall
 from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
 
@@ -39,6 +40,7 @@ class Records:
         "margin_calls",
         "orders",
         "signals",
+        "stops",
         "trades",
         "transfers",
     )
@@ -55,6 +57,7 @@ class Records:
         self.transfers: list[Transfer] = []
         self.margin_calls: list[MarginCall] = []
         self.financing: list[Financing] = []
+        self.stops: list[RiskStop] = []
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__slots__)

@@ -13,9 +13,11 @@ from qfkit.core.orders import Fill, Order
 __all__ = [
     "FeedView",
     "FiguresView",
+    "LimitView",
     "MarginView",
     "PositionView",
     "Snapshot",
+    "StopView",
     "StrategyView",
     "SymbolHealth",
     "SymbolView",
@@ -155,6 +157,38 @@ class FiguresView(msgspec.Struct, frozen=True):
     streak: int
 
 
+class LimitView(msgspec.Struct, frozen=True):
+    """Where a risk limit of a strategy ("account": of all) stands; NaN ``value`` is not known yet.
+
+    ``stop`` is the one that it put and ``since_ns`` when, "" and None while there is none. ``is_default`` is what
+    nobody asked for: no more gross exposure than the margin allows.
+    """
+
+    name: str
+    strategy: str
+    value: float
+    limit: float
+    value_text: str
+    limit_text: str
+    is_over_time: bool = False
+    is_default: bool = False
+    stop: str = ""
+    since_ns: int | None = None
+
+
+class StopView(msgspec.Struct, frozen=True):
+    """A stop on a strategy's book ("account": on all): "block_entries" or "flatten", why, and since when.
+
+    ``lifts_ns`` is when it ends by itself; None is by hand only: ``session.lift()``.
+    """
+
+    strategy: str
+    kind: str
+    why: str
+    since_ns: int
+    lifts_ns: int | None = None
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """A session at one moment. Money is in the account's currency, fractions are not percent."""
 
@@ -188,6 +222,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     interest: float = 0.0
     borrow: float = 0.0
     margins: tuple[MarginView, ...] = ()
+    limits: tuple[LimitView, ...] = ()
+    stops: tuple[StopView, ...] = ()
     is_watch_list: bool = False
     """Whether it only watches: no strategy, so no book worth showing."""
 

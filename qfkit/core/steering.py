@@ -5,8 +5,23 @@ from typing import TYPE_CHECKING
 
 from qfkit.core.accounts import WIPED_OUT
 from qfkit.core.desk import Desk
-from qfkit.core.events import AddStrategy, Command, Flatten, Pause, Rebalance, Resume, SetParameters, Stop, SwapStrategy
+from qfkit.core.events import (
+    AddStrategy,
+    BlockEntries,
+    Command,
+    Flatten,
+    LiftStops,
+    Pause,
+    Rebalance,
+    Resume,
+    SetLimits,
+    SetParameters,
+    Stop,
+    SwapStrategy,
+)
 from qfkit.core.joining import Joining
+from qfkit.core.limit_watch import LimitWatch
+from qfkit.core.risk import ACCOUNT_LIMITS
 from qfkit.core.seats import Seat
 from qfkit.core.strategy import Strategy
 from qfkit.errors import StrategyError, did_you_mean
@@ -30,6 +45,22 @@ class Steering:
         self._engine = engine
         self._resolve = resolve
 
+    @property
+    def handlers(self) -> dict[type, Callable[..., None]]:
+        """What each command is done by, but for the end of a run."""
+        return {
+            SetParameters: self.change,
+            SwapStrategy: self.change,
+            AddStrategy: self.add,
+            Pause: self.pause,
+            Resume: self.resume,
+            Flatten: self.flatten,
+            BlockEntries: self.block_entries,
+            LiftStops: self.lift,
+            SetLimits: self.set_limits,
+            Rebalance: self.rebalance,
+        }
+
     def _addressed(self, event: Command) -> list[Desk]:
         desks = self._engine.desks
         if event.strategy is None:
@@ -37,6 +68,11 @@ class Steering:
         if event.strategy not in desks:
             raise StrategyError(f"no strategy {event.strategy!r} here.{did_you_mean(event.strategy, desks)}")
         return [desks[event.strategy]]
+
+    def _watches(self, event: Command) -> list[LimitWatch]:
+        if event.strategy in (None, ACCOUNT_LIMITS):
+            return [self._engine.limit_watch]
+        return [desk.limit_watch for desk in self._addressed(event)]
 
     def change(self, event: SetParameters | SwapStrategy) -> None:
         self._addressed(event)
@@ -104,10 +140,26 @@ class Steering:
 
     def flatten(self, event: Flatten) -> None:
         self._engine.advance(event.received_ns)
-        for desk in self._addressed(event):
-            desk.close_all("flattened by the user")
-            if desk.state == "running":
-                desk.state = "paused"
+        for watch in self._watches(event):
+            watch.put_by_hand("flatten")
+
+    def block_entries(self, event: BlockEntries) -> None:
+        self._engine.advance(event.received_ns)
+        for watch in self._watches(event):
+            watch.put_by_hand("block_entries")
+
+    def lift(self, event: LiftStops) -> None:
+        self._engine.advance(event.received_ns)
+        for watch in self._engine.limit_watches if event.strategy is None else self._watches(event):
+            watch.lift()
+
+    def set_limits(self, event: SetLimits) -> None:
+        engine = self._engine
+        engine.advance(event.received_ns)
+        is_account = event.strategy == ACCOUNT_LIMITS
+        for watch in [engine.limit_watch] if is_account else [desk.limit_watch for desk in self._addressed(event)]:
+            limits = watch.limits.changed(event.limits)
+            watch.set_limits(limits if is_account else engine.margin.limits_within(limits))
 
     def rebalance(self, event: Rebalance) -> None:
         self._engine.advance(event.received_ns)

@@ -3,8 +3,10 @@
 from typing import TYPE_CHECKING
 
 from qfkit.core.lanes import Track
+from qfkit.core.limit_values import limit_views, stop_views
 from qfkit.core.netting import describe
 from qfkit.core.portfolio import Portfolio
+from qfkit.core.risk import ACCOUNT_LIMITS
 from qfkit.core.scorecard import Scorecard
 from qfkit.core.snapshot import FiguresView, PositionView, Snapshot, StrategyView, SymbolView
 
@@ -45,6 +47,8 @@ def take_snapshot(engine: "Engine") -> Snapshot:
         interest=account.interest,
         borrow=account.borrow,
         margins=engine.accounts.views(),
+        limits=tuple(view for watch in engine.limit_watches for view in limit_views(watch)),
+        stops=tuple(view for watch in engine.limit_watches for view in stop_views(watch)),
         equity_curve=tuple([(int(row[0]), row[1]) for row in engine.equity_curve]),
         figures=_figures_view(engine.scorecard) if engine.metrics.points else None,
         assessment=None if engine.assessor is None else engine.assessor.last,
@@ -76,14 +80,16 @@ def _figures_view(scorecard: Scorecard) -> FiguresView:
 
 def assumptions(engine: "Engine") -> tuple[str, ...]:
     """What a run assumed beyond its costs, a line each."""
-    if engine.own_risk:
-        most = ", ".join(f"{name} {desk.risk.max_gross_exposure:g}" for name, desk in engine.desks.items())
+    if any(name != ACCOUNT_LIMITS for name in engine.limits):
+        most = ", ".join(f"{name} {desk.risk.gross_bound:g}" for name, desk in engine.desks.items())
         lines = [f"positions of at most so many times a strategy's equity: {most}"]
     else:
-        lines = [f"positions of at most {engine.risk.max_gross_exposure:g} times the equity"]
+        lines = [f"positions of at most {engine.risk.gross_bound:g} times the equity"]
     lines += describe(len(engine.desks), is_netting=engine.is_netting)
     if margin := engine.margin.describe():
         lines.append(margin)
+    if engine.filters is not None:
+        lines.append(engine.filters.describe())
     if engine.accounts.rates is not None:
         lines.append(engine.accounts.rates.currencies.describe())
     if engine.hours:

@@ -33,8 +33,8 @@ class WorkingOrder:
         "group",
         "is_buy",
         "is_forced",
-        "is_leg",
         "is_open",
+        "is_reduce_only",
         "legs",
         "limit_price",
         "market",
@@ -64,7 +64,7 @@ class WorkingOrder:
         self.expires_ns = order.expires_ns
         self.extreme = nan
         self.seen = False
-        self.is_leg = False
+        self.is_reduce_only = False
         self.is_forced = False
         self.is_open = True
         self.activated_inside = False

@@ -7,7 +7,7 @@ committed is lost when the process is killed; a power cut may lose the last mome
 a whole journal. Nothing in it is ever executed: events are msgpack, the rest is columns and JSON.
 
 Tables: ``batches`` (the events), ``orders`` (as they stand), ``fills``, ``signals``, ``trades``,
-``bars``, ``faults``, ``assessments``, ``transfers``, ``margin_calls``, ``financing`` (fields of the records
+``bars``, ``faults``, ``assessments``, ``transfers``, ``stops``, ``margin_calls``, ``financing`` (fields of the records
 of those names; NaN is NULL), ``equity`` (``strategy`` is '' for the account), ``alerts`` and ``deliveries``
 (what became of them), ``bad_events``, ``log`` and ``meta`` (JSON values).
 """

@@ -13,6 +13,7 @@ import msgspec
 
 from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar, Event
+from qfkit.core.limit_stops import RiskStop
 from qfkit.core.margin import Financing, MarginCall
 from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
 from qfkit.core.records import Fault
@@ -33,6 +34,7 @@ from qfkit.journal.schema import (
     MARGIN_CALLS,
     ORDERS,
     SIGNALS,
+    STOPS,
     TRADES,
     TRANSFERS,
     Alert,
@@ -224,6 +226,9 @@ class JournalReader:
 
     def transfers(self) -> list[Transfer]:
         return self.records(TRANSFERS)
+
+    def stops(self) -> list[RiskStop]:
+        return self.records(STOPS)
 
     def margin_calls(self) -> list[MarginCall]:
         return self.records(MARGIN_CALLS)

@@ -48,6 +48,10 @@ class Recorded:
         return self._read("transfers")
 
     @cached_property
+    def stops(self) -> Any:
+        return self._read("stops")
+
+    @cached_property
     def margin_calls(self) -> Any:
         return self._read("margin_calls")
 

@@ -6,7 +6,7 @@ a record and have a default: a journal keeps the columns that it was made with, 
 which is read as the default.
 
 Format 2 has the numbers of a sizing; format 3 the excursions of a trade, the rate of a fill, assessments,
-transfers, margin calls and financing; format 4 strategies that join, and which fills crossed inside the account.
+transfers, stops, margin calls and financing; format 4 strategies that join, and which fills crossed inside the account.
 """
 
 import json
@@ -20,6 +20,7 @@ import msgspec
 
 from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar, Event
+from qfkit.core.limit_stops import RiskStop
 from qfkit.core.margin import Financing, MarginCall
 from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
 from qfkit.core.records import Fault
@@ -43,6 +44,7 @@ __all__ = [
     "RECORD_TABLES",
     "SCHEMA",
     "SIGNALS",
+    "STOPS",
     "TABLES",
     "TRADES",
     "TRANSFERS",
@@ -223,6 +225,7 @@ BARS = Table("bars", Bar)
 FAULTS = Table("faults", Fault)
 ASSESSMENTS = Table("assessments", RiskAssessment)
 TRANSFERS = Table("transfers", Transfer)
+STOPS = Table("stops", RiskStop)
 MARGIN_CALLS = Table("margin_calls", MarginCall)
 FINANCING = Table("financing", Financing)
 LOG = Table("log", LogEntry)
@@ -238,6 +241,7 @@ RECORD_TABLES: tuple[Table[Any], ...] = (
     FAULTS,
     ASSESSMENTS,
     TRANSFERS,
+    STOPS,
     MARGIN_CALLS,
     FINANCING,
 )

@@ -164,10 +164,11 @@ class _Limits(SnapshotWatcher):
 
     def on_snapshot(self, snapshot: Snapshot, now_ns: int) -> None:
         rule = self.rule
-        for view in getattr(snapshot, "limits", ()):
+        for view in snapshot.limits:
             if rule.limit not in (None, view.name) or rule.strategy not in (None, view.strategy):
                 continue
-            if view.value is None or view.limit is None:
+            if rule.limit is None and view.is_default:
+                # Who is fully invested is at it all the time.
                 continue
             value, limit = abs(view.value), abs(view.limit)
             if not (isfinite(value) and isfinite(limit) and limit > 0.0):

@@ -9,12 +9,24 @@ import msgspec
 
 from qfkit.core.accounts import WIPED_OUT
 from qfkit.core.engine import Engine
-from qfkit.core.events import AddStrategy, Command, Flatten, Pause, Rebalance, Resume, SetParameters, SwapStrategy
+from qfkit.core.events import (
+    AddStrategy,
+    BlockEntries,
+    Command,
+    Flatten,
+    LiftStops,
+    Pause,
+    Rebalance,
+    Resume,
+    SetLimits,
+    SetParameters,
+    SwapStrategy,
+)
 from qfkit.core.joining import check_new_name, free_by_strategy
 from qfkit.core.portfolio import total
 from qfkit.core.rebalance_plan import RebalancePlan
 from qfkit.core.rebalancing import plan_for
-from qfkit.core.risk import RiskLimits
+from qfkit.core.risk import ACCOUNT_LIMITS, RiskLimits
 from qfkit.core.strategy import Strategy
 from qfkit.core.wording import money
 from qfkit.errors import ParameterError, SessionError, StrategyError, did_you_mean
@@ -52,8 +64,38 @@ class SessionCommands:
         return self._command(lambda now_ns: Resume(now_ns, self._strategy(strategy)))
 
     def flatten(self, strategy: str | None = None) -> Self:
-        """Cancel the orders, close the positions at the market and pause."""
+        """Cancel all orders, close all positions at the market, and let nothing enter until :meth:`lift`."""
         return self._command(lambda now_ns: Flatten(now_ns, self._strategy(strategy)))
+
+    def block_entries(self, strategy: str | None = None) -> Self:
+        """Let nothing enter until :meth:`lift`: exits go on, orders that would enter are cancelled."""
+        return self._command(lambda now_ns: BlockEntries(now_ns, self._strategy(strategy)))
+
+    def lift(self, strategy: str | None = None) -> Self:
+        """Lift the stops of a strategy (all without a name), put by limits or by hand.
+
+        Its losses are counted anew: a drawdown from the present equity, a daily loss from now, losses in a row from
+        none. Without that the limit would put the stop again at once.
+        """
+        return self._command(lambda now_ns: LiftStops(now_ns, self._strategy(strategy)))
+
+    def set_limits(self, strategy: str | None = None, **limits: Any) -> Self:
+        """Change risk limits at once, as in ``session.set_limits(max_drawdown=0.1)``; None takes one away.
+
+        Of one strategy, of all of them, or with "account" of all books together. Orders at work stay. Raises
+        :class:`ParameterError` for a limit that is none.
+        """
+        if not limits:
+            raise ParameterError("nothing to set: give limits by name, as in session.set_limits(max_drawdown=0.1)")
+        engine = self._pipeline.engine
+        if strategy != ACCOUNT_LIMITS:
+            self._strategy(strategy)
+        for watch in engine.limit_watches:
+            if strategy in (None, watch.name) and (strategy is not None or not watch.is_account):
+                watch.limits.changed(limits)
+        return self._command(
+            lambda now_ns: SetLimits(received_ns=now_ns, strategy=strategy, limits=msgspec.to_builtins(limits))
+        )
 
     @overload
     def rebalance(

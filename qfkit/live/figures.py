@@ -15,6 +15,7 @@ from qfkit.live.runner import run, runner
 from qfkit.metrics_frames import check_by, live_figures, live_symbols, metrics_frame, symbols_frame
 from qfkit.position_frames import positions_frame
 from qfkit.result import Result
+from qfkit.tables import limits_frame
 
 if TYPE_CHECKING:
     import pandas
@@ -116,6 +117,11 @@ class SessionFigures:
         return self.result.signals
 
     @property
+    def checks(self) -> "pandas.DataFrame":
+        """Each check of each signal by the filters and the risk limits, passed or not, with its numbers."""
+        return self.result.checks
+
+    @property
     def trades(self) -> "pandas.DataFrame":
         """Round trips so far."""
         return self.result.trades
@@ -129,6 +135,16 @@ class SessionFigures:
     def transfers(self) -> "pandas.DataFrame":
         """Cash that moved between the strategies so far, by ``allocation=`` or to one that joined."""
         return self.result.transfers
+
+    @property
+    def stops(self) -> "pandas.DataFrame":
+        """Every stop that began or was lifted so far; those that hold now are in :attr:`limits`."""
+        return self.result.stops
+
+    @property
+    def limits(self) -> "pandas.DataFrame":
+        """Where each risk limit stands now, one row a strategy ("account": all) and limit, and the stops by hand."""
+        return limits_frame(self.snapshot)
 
     @property
     def margin_calls(self) -> "pandas.DataFrame":

@@ -8,6 +8,7 @@ from qfkit.core.allocation import Allocation
 from qfkit.core.assessment import RiskBands
 from qfkit.core.costs import Costs
 from qfkit.core.currencies import Currencies
+from qfkit.core.filters import SignalFilters, checked_filters
 from qfkit.core.margin import Margin
 from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sizer
@@ -42,6 +43,7 @@ def paper(
     costs: Costs | None = None,
     risk: RiskLimits | Mapping[str, RiskLimits] | None = None,
     sizer: Sizer | None = None,
+    filters: SignalFilters | None = None,
     margin: Margin | None = None,
     currency: Currencies | str | None = None,
     allocation: Allocation | None = None,
@@ -65,7 +67,7 @@ def paper(
       way of live bars, but nothing is ordered on them. Where they cannot be had the session warns and
       goes on without. On a feed of trades the bar that is open at the start is taken over too: its
       volume may hold the trades of the moment of the start twice. Symbols subscribed to later have no warm-up.
-    - ``costs`` None is the sober ``qf.Costs()``; ``risk``, ``sizer``, ``allocation``, ``netting``, ``margin`` and
+    - ``costs`` None is the sober ``qf.Costs()``; ``risk``, ``sizer``, ``filters``, ``allocation``, ``netting``, ``margin`` and
       ``currency`` as in ``qf.backtest``.
     - ``name`` is by default made of the strategies' names. Starting a second session of a name
       stops the first.
@@ -91,10 +93,11 @@ def paper(
         cash=cash,
         shares=shares,
         costs=Costs() if costs is None else costs,
-        risk=(margin or Margin.cash()).default_limits() if risk is None else risk,
+        risk=RiskLimits() if risk is None else risk,
         margin=margin,
         currency=Currencies.of(currency),
         sizer=sizer,
+        filters=checked_filters(filters),
         allocation=allocation,
         netting=netting,
         timeframe=timeframe,

@@ -10,6 +10,7 @@ from qfkit.core import allocation as allocation_module
 from qfkit.core import assessment as assessment_module
 from qfkit.core import costs as costs_module
 from qfkit.core import currencies as currencies_module
+from qfkit.core import filters as filters_module
 from qfkit.core import margin as margin_module
 from qfkit.core import risk as risk_module
 from qfkit.core import sizing as sizing_module
@@ -18,6 +19,7 @@ from qfkit.core.assessment import RiskBands
 from qfkit.core.costs import Commission, Costs
 from qfkit.core.currencies import Currencies
 from qfkit.core.engine import Engine
+from qfkit.core.filters import SignalFilters
 from qfkit.core.margin import Margin
 from qfkit.core.portfolio import cash_shares
 from qfkit.core.risk import RiskLimits
@@ -57,6 +59,7 @@ class SessionPlan:
         netting: bool = False,
         timeframe: str | None,
         symbols: Sequence[str],
+        filters: SignalFilters | None = None,
         margin: Margin | None = None,
         currency: Currencies | None = None,
         assess_every_s: float | None = None,
@@ -74,6 +77,7 @@ class SessionPlan:
         self.netting = netting
         self.timeframe = timeframe
         self.symbols = tuple(symbols)
+        self.filters = filters
         self.margin = margin
         self.currency = currency
         self.assess_every_s = assess_every_s
@@ -111,6 +115,7 @@ class SessionPlan:
             netting=self.netting,
             timeframe=self.timeframe,
             symbols=self.symbols,
+            filters=self.filters,
             margin=self.margin,
             currency=self.currency,
             resolve=self.classes.resolve,
@@ -135,6 +140,7 @@ class SessionPlan:
             "netting": self.netting,
             "timeframe": self.timeframe,
             "symbols": list(self.symbols),
+            "filters": _part_meta(self.filters),
             "margin": _part_meta(self.margin),
             "currency": _part_meta(self.currency),
             "assess_every_s": self.assess_every_s,
@@ -171,6 +177,7 @@ class SessionPlan:
                 netting=meta.get("netting", False),
                 timeframe=meta["timeframe"],
                 symbols=meta["symbols"],
+                filters=_part_of(meta.get("filters"), "filters", filters_module),
                 margin=_part_of(meta.get("margin"), "margin", margin_module),
                 currency=_part_of(meta.get("currency"), "currency", currencies_module),
                 # A journal of format 1 has none.

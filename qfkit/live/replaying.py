@@ -17,6 +17,7 @@ from qfkit.journal.schema import (
     MARGIN_CALLS,
     ORDERS,
     SIGNALS,
+    STOPS,
     TRADES,
     TRANSFERS,
     Table,
@@ -33,6 +34,7 @@ _STREAMS: tuple[Table[Any], ...] = (
     FAULTS,
     ASSESSMENTS,
     TRANSFERS,
+    STOPS,
     MARGIN_CALLS,
     FINANCING,
 )

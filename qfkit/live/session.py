@@ -310,7 +310,10 @@ class Session(SessionCommands, SessionFigures, Alerting):
             timeframe=timeframe,
             label=self.feed.label,
             order_timing=ORDERS_ON_TICKS if self.feed.timeframe is None else ORDERS_ON_BARS,
-            assumptions=describe(len(desks), is_netting=self._plan.netting),
+            assumptions=(
+                *describe(len(desks), is_netting=self._plan.netting),
+                *(() if self._plan.filters is None else (self._plan.filters.describe(),)),
+            ),
             strategy_cash={**self._plan.strategy_cash, **joined_cash(engine)},
             holdings=Holdings.of_snapshot(self.snapshot),
             positions=self.snapshot.positions,

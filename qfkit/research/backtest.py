@@ -11,6 +11,7 @@ from qfkit.core.costs import Costs
 from qfkit.core.currencies import Currencies
 from qfkit.core.engine import Engine
 from qfkit.core.events import Bar, Depth, Event, Quote, Stop, Tick, check_event
+from qfkit.core.filters import SignalFilters
 from qfkit.core.holdings import Holdings
 from qfkit.core.margin import Margin
 from qfkit.core.risk import RiskLimits
@@ -42,6 +43,7 @@ def backtest(
     costs: Costs | None = None,
     risk: RiskLimits | Mapping[str, RiskLimits] | None = None,
     sizer: Sizer | None = None,
+    filters: SignalFilters | None = None,
     margin: Margin | None = None,
     currency: Currencies | str | None = None,
     allocation: Allocation | None = None,
@@ -63,6 +65,8 @@ def backtest(
     - ``timeframe``: of the bars that ``on_bar`` gets; None takes the data's own, or "1m" for ticks.
     - ``costs``, ``risk``, ``sizer``: the defaults are ``Costs()``, ``RiskLimits()`` (no borrowing)
       and a tenth of the equity for an order that names no size. ``risk`` may be a dict by strategy.
+    - ``filters``: when a strategy's entries are not followed, see :class:`~qfkit.SignalFilters`; None lets all on
+      to the limits.
     - ``allocation``: how capital moves between several strategies, see :class:`~qfkit.Allocation`; None leaves
       each what it earns.
     - ``netting``: whether opposite market orders of different strategies cross each other inside the account, without
@@ -84,7 +88,7 @@ def backtest(
     settings: dict[str, Any] = {"cash": cash, "costs": costs, "risk": risk, "sizer": sizer, "shares": shares}
     settings |= {"timeframe": timeframe, "assess_every_s": assess_every_s, "risk_bands": risk_bands}
     settings |= {"allocation": allocation, "netting": netting}
-    settings |= {"margin": margin, "currency": currency}
+    settings |= {"margin": margin, "currency": currency, "filters": filters}
     if calendar is None and _holds_bars(data):
         columns = _chosen(_columns(data, timeframe), symbols)
         return _on_columns(named, columns, _label(data), progress, settings)

@@ -19,6 +19,7 @@ from qfkit.core.assessment import RiskAssessment
 from qfkit.core.costs import Commission, Costs
 from qfkit.core.engine import Engine
 from qfkit.core.events import Bar
+from qfkit.core.limit_stops import RiskStop
 from qfkit.core.margin import Financing, Margin, MarginCall
 from qfkit.core.market import Market, see_price
 from qfkit.core.orders import Fill, Order, OrderStatus, OrderType, Side, Signal, Trade, Transfer
@@ -66,6 +67,8 @@ class _Terms(msgspec.Struct, frozen=True):
 def fast_run(engine: Engine, columns: BarColumns, targets: Floats) -> "FastRecords | None":
     """The run of the engine's one strategy over these targets; None where it takes the engine to know."""
     terms = _terms(engine.costs, engine.risk)
+    if engine.limit_watch.is_active or engine.filters is not None:
+        return None
     if engine.margin != Margin() or engine.accounts.rates is not None:
         return None
     if engine.has_own_sizer and type(engine.sizer) not in (FixedQuantity, FractionOfEquity):
@@ -112,7 +115,7 @@ def _terms(costs: Costs, risk: RiskLimits) -> _Terms | None:
         return None
     if costs.impact is not None:
         return None
-    if replace(risk, max_gross_exposure=1.0, price_collar=None) != RiskLimits(price_collar=None):
+    if replace(risk, max_gross_exposure=None, price_collar=None) != RiskLimits(price_collar=None):
         return None
     commission = costs.commission_of()
     if commission is None:
@@ -126,7 +129,7 @@ def _terms(costs: Costs, risk: RiskLimits) -> _Terms | None:
         commission.rate,
         commission.per_share,
         commission.minimum,
-        risk.max_gross_exposure,
+        risk.gross_bound,
     )
 
 
@@ -263,6 +266,7 @@ class FastRecords:
         self.transfers: list[Transfer] = []
         self.margin_calls: list[MarginCall] = []
         self.financing: list[Financing] = []
+        self.stops: list[RiskStop] = []
 
     def equity_columns(self) -> EquityColumns:
         """Equity at each close; between two fills cash and position stand still."""
@@ -319,7 +323,12 @@ class FastRecords:
             target = weight * equity / price if size is None else weight * size(equity, price)
             change = target - held
             allowed, checks = gate(
-                engine.risk, change, price, price, Exposure(equity, held, 0.0), engine.cost_at(price, change, None)
+                engine.risk,
+                change,
+                price,
+                price,
+                Exposure(equity, held, 0.0, held),
+                engine.cost_at(price, change, None),
             )
             refusal = "; ".join(
                 f"{check.name} {check.value:.6g} over {check.limit:.6g}" for check in checks if not check.passed
