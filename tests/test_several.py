@@ -351,7 +351,7 @@ def test_a_drawdown_limit_counts_no_transfer_and_that_of_a_newcomer_counts_from_
     events.insert(4, AddStrategy(at_ns, "new", to="holds", cash=400.0, parameters={"quantity": 30.0}, risk={**limits}))
     engine = playing({"giver": Holds(quantity=12.0)}, events, risk=qf.RiskLimits(**limits))
     assert engine.desks["giver"].book.equity == pytest.approx(600.0 - 24.0)
-    stops = [(one.strategy, one.limit, round(one.value, 9)) for one in engine.records.stops]
+    stops = [(one.strategy, one.limit_name, round(one.value, 9)) for one in engine.records.stops]
     assert stops == [("new", "max_drawdown", 0.15)]
 
 
