@@ -23,6 +23,7 @@ __all__: list[str] = []
 
 CHUNK = 2_048
 IDEAL = qf.Costs.ideal()
+LONG_PAIR = {"fast": 50, "slow": 200}
 
 
 class BarCrossover(qf.Strategy):
@@ -216,6 +217,61 @@ def scale(count: int, symbols: int) -> dict[str, Any]:
     }
 
 
+def guarded(count: int, strategies: int, is_guarded: bool, on_ticks: bool = False) -> dict[str, Any]:
+    """The engine on ten symbols, bare or with every limit on each book and the account, metrics and assessments.
+
+    ``rounds_ns`` are processor nanoseconds an event of each ten thousandth of the run.
+    """
+    from qfkit.core.engine import Engine
+
+    names = tuple(symbol_name(number) for number in range(10))
+    kind: type[qf.Strategy] = TickCrossover if on_ticks else BarCrossover
+    parts = {f"s{number}": kind(**(LONG_PAIR if on_ticks else {})) for number in range(strategies)}
+    settings: dict[str, Any] = {"has_running_metrics": False}
+    if is_guarded:
+        limits = _every_limit(names)
+        settings = {"risk": dict.fromkeys((*parts, "account"), limits), "assess_every_s": 60.0}
+    engine = Engine(parts, cash=10 * CASH, costs=IDEAL, symbols=names, **settings)
+    spent: list[float] = []
+    size = min(10_000, count // 10)
+    for chunk in _chunks(count, 10, size):
+        start = time.process_time()
+        engine.process_all(chunk)
+        engine.records.clear()
+        spent.append(time.process_time() - start)
+    if engine.exceptions:
+        raise SystemExit(f"guarded: a strategy failed: {engine.exceptions}")
+    return {
+        "seconds": sum(spent),
+        "orders": engine.orders_count,
+        "rounds_ns": [one / size * 1e9 for one in spent],
+    }
+
+
+def _every_limit(names: tuple[str, ...]) -> qf.RiskLimits:
+    """All limits there are, none so narrow that it changes what is traded."""
+    return qf.RiskLimits(
+        max_order_quantity=1e6,
+        max_order_notional=1e9,
+        max_order_weight=50.0,
+        max_position_quantity=1e6,
+        max_position_notional=1e9,
+        max_position_weight=50.0,
+        max_orders_per_minute=100_000,
+        max_positions=10,
+        max_group_weight=50.0,
+        groups={"even": names[::2], "odd": names[1::2]},
+        max_gross_exposure=50.0,
+        max_net_exposure=50.0,
+        max_leverage=50.0,
+        max_value_at_risk=0.99,
+        max_correlated_exposure=50.0,
+        max_daily_loss=0.99,
+        max_drawdown=0.99,
+        max_consecutive_losses=1_000_000,
+    )
+
+
 def _resident_bytes() -> float:
     """The resident memory of this process now; NaN where the system does not say."""
     try:
@@ -290,6 +346,7 @@ if __name__ == "__main__":
             "replay": replay,
             "capture": capture,
             "scale": scale,
+            "guarded": guarded,
             "memory": memory,
             "versions": versions,
         }

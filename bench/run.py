@@ -244,6 +244,42 @@ def scaling(bench: Bench) -> None:
     )
 
 
+def guarded(bench: Bench) -> None:
+    """What limits, several strategies and running measures cost; and that it does not grow."""
+    count = 1_000_000 // bench.scale
+    with Worker(sys.executable, "bench.ours") as worker:
+
+        def turns(**other: object) -> tuple[float, float, int]:
+            pairs = []
+            for _ in range(3):
+                with_all = worker.ask("guarded", count=count, strategies=3, is_guarded=True, **other)
+                bare = worker.ask("guarded", count=count, is_guarded=False, strategies=3 if other else 1, **other)
+                pairs.append((with_all["seconds"], bare["seconds"]))
+            return min(one for one, _ in pairs), min(one for _, one in pairs), with_all["orders"]
+
+        for case, other in (
+            ("all limits, 3 strategies on bars of 10 symbols / one without", {}),
+            ("all limits, 3 strategies on every tick / the same without limits", {"on_ticks": True}),
+        ):
+            ours, bare, orders = turns(**other)
+            ratio = bare / ours
+            rates = [f"{count / seconds / 1e3:,.0f} k events/s" for seconds in (ours, bare)]
+            bench.add(case, rates[0], rates[1], f"{ratio:.2f} x", ">= 0.5 x", at_least(ratio, 0.5))
+            bench.notes.append(f"{case}: {orders:,} orders in {count:,} events.")
+        longer = 10_000_000 // bench.scale
+        rounds = worker.ask("guarded", count=longer, strategies=3, is_guarded=True)["rounds_ns"]
+        # Ten rounds of ten thousand events each, from the ten thousandth on and before the last.
+        early, late = median(rounds[1:11]), median(rounds[-10:])
+        bench.add(
+            f"running measures, an event at {longer:,} / at 10,000",
+            f"{late / 1e3:.2f} us",
+            f"{early / 1e3:.2f} us",
+            f"{late / early:.2f}",
+            f"flat (<= {_FLAT:g})",
+            at_most(late / early, _FLAT),
+        )
+
+
 def processes(bench: Bench) -> None:
     """Whole processes: memory of `qfkit realtime`, time of `import qfkit` and `qfkit --help`."""
     python = sys.executable
@@ -293,6 +329,7 @@ _CASES = {
     "replay": replay,
     "streaming": streaming,
     "scaling": scaling,
+    "guarded": guarded,
     "processes": processes,
 }
 _WITH_PEERS = {"bars", "ticks", "streaming"}

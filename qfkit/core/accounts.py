@@ -49,11 +49,13 @@ class Accounts:
         """Book a fill, after the nights before it; the book is looked at before the event that filled is over."""
         if fill.time_ns > self.next_night_ns:
             self.charge(fill.time_ns - 1)
-        trade = desk.book.apply(fill, market)
-        if desk in self.bands or self._is_at_risk(desk):
+        book = desk.book
+        trade = book.apply(fill, market)
+        # Positions that were short before have the book watched already.
+        if book.cash < 0.0 or book.positions[market.symbol].quantity < 0.0 or desk in self.bands.owned:
             self.bands.add(desk)
             market.floor = inf
-        if desk.limit_watch.is_watching or self._engine.limit_watch.is_watching:
+        elif desk.limit_watch.is_watching or self._engine.limit_watch.is_watching:
             market.floor = inf
         return trade
 
@@ -65,7 +67,7 @@ class Accounts:
         self.bands.apply(market)
         symbols = [one.symbol for one in touched]
         for desk in self._engine.desks.values():
-            if desk in self.bands or any(symbol in desk.book.open for symbol in symbols):
+            if desk in self.bands.owned or any(symbol in desk.book.open for symbol in symbols):
                 self.look(desk)
         self._engine.look_at_limits()
 

@@ -24,34 +24,31 @@ Band: TypeAlias = tuple[float, float]
 class PriceBands:
     """The bands that each owner, a strategy's book or a watch over some, has in each market.
 
-    ``is_always`` says of which markets every price is looked at.
+    ``is_always`` says of which markets every price is looked at; ``owned`` has the markets of each owner.
     """
 
     def __init__(self, is_always: "Callable[[Market], bool]") -> None:
         self._is_always = is_always
         self._bands: dict[Market, dict[Hashable, Band]] = {}
-        self._owned: dict[Hashable, tuple[Market, ...]] = {}
-
-    def __contains__(self, owner: Hashable) -> bool:
-        return owner in self._owned
+        self.owned: dict[Hashable, tuple[Market, ...]] = {}
 
     def add(self, owner: Hashable) -> None:
         """Have an owner be watched, whose bands are not known yet."""
-        self._owned.setdefault(owner, ())
+        self.owned.setdefault(owner, ())
 
     def watch(self, owner: Hashable, bands: "Mapping[Market, Band]") -> None:
         """Replace all bands of an owner."""
-        for market in self._owned.get(owner, ()):
+        for market in self.owned.get(owner, ()):
             if market not in bands:
                 self._drop(market, owner)
-        self._owned[owner] = tuple(bands)
+        self.owned[owner] = tuple(bands)
         for market, band in bands.items():
             self._bands.setdefault(market, {})[owner] = band
             self.apply(market)
 
     def forget(self, owner: Hashable) -> None:
         """The owner has nothing to watch any more."""
-        for market in self._owned.pop(owner, ()):
+        for market in self.owned.pop(owner, ()):
             self._drop(market, owner)
 
     def _drop(self, market: "Market", owner: Hashable) -> None:

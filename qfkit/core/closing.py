@@ -16,8 +16,9 @@ def close_bar(engine: "Engine", track: Track, bar: Bar) -> None:
     """A base bar closed: higher bars, indicators, then the strategies."""
     if engine.pending:
         engine.steering.apply()
-    for desk in engine.rebalancing[:] if engine.rebalancing else ():
-        go_on(desk)
+    if engine.rebalancing:
+        for desk in engine.rebalancing[:]:
+            go_on(desk)
     engine.keep_bar(bar)
     base = track.base
     base.kept.append(bar)

@@ -281,12 +281,15 @@ class Desk:
         return None if sent is None else sent.order.order_id
 
     def close_all(self, reason: str) -> None:
-        """Cancel all orders and close all positions at the market, paused or not."""
+        """Cancel all orders and close all positions at the market, paused or not; the strategy cannot take it back."""
         self.cancel_all(reason)
         for symbol, position in list(self.book.open.items()):
             market, held = self.market(symbol), position.quantity + self.pending_forced(symbol)
             if held:
-                send(self, "flatten", market, -held, market.price, reason=reason, forced=True)
+                working = send(self, "flatten", market, -held, market.price, reason=reason, forced=True)
+                if working is not None:
+                    working.is_forced = True
+                    self.forced.append(working)
 
     def cancel(self, order_id: int, *, reason: str) -> None:
         working = self.engine.broker.open.get(order_id)

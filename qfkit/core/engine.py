@@ -76,9 +76,8 @@ class Engine:
     event names. The owner drains :attr:`records`. ``has_running_metrics`` False leaves the drawdown and
     the curve out of snapshots, for a run that is measured at its end. ``assess_every_s`` has a
     :class:`RiskAssessment` made so often on the engine's clock, by the bounds of ``risk_bands``.
-    ``netting`` has opposite orders of different strategies cross each other, see :mod:`qfkit.core.netting`.
-    ``margin`` None is ``Margin.cash()``; ``filters`` None lets every entry go on to the risk gate;
-    ``currency`` None takes all prices for the account's own currency.
+    ``netting``: see :mod:`qfkit.core.netting`. ``margin`` None is ``Margin.cash()``; ``filters`` None lets every
+    entry go on to the risk gate; ``currency`` None takes all prices for the account's own currency.
     """
 
     def __init__(
@@ -116,7 +115,6 @@ class Engine:
         # These lists are emptied but never replaced.
         self.keep_bar = self.records.bars.append
         self._keep_equity = self.records.equity.append
-        self.is_netting = netting
         self.broker = Broker(self.costs, self.records, self._on_fill)
         self.broker.netting = Netting(self) if netting else None
         self.tracks: dict[str, Track] = {}
@@ -164,10 +162,9 @@ class Engine:
         self.scorecard = Scorecard(cash, {name: desk.book.starting_cash for name, desk in self.desks.items()})
         self.metrics = self.scorecard.account.curve
         self.equity_curve = self.scorecard.recent
-        # The columns of the equity rows; one that joins has the last, from when its capital came.
-        self.equity_names = list(self.desks)
-        self._books = [desk.book for desk in self.desks.values()]
-        self._only_book = self._books[0] if len(self._books) == 1 else None
+        # The columns of equity rows: whoever joins has the last.
+        self.equity_names, self.books = list(self.desks), [desk.book for desk in self.desks.values()]
+        self.only_book = self.books[0] if len(self.books) == 1 else None
         self.limit_watch = LimitWatch(
             self, ACCOUNT_LIMITS, self.limits.get(ACCOUNT_LIMITS, RiskLimits()), is_account=True
         )
@@ -186,6 +183,9 @@ class Engine:
     def choose_watches(self) -> None:
         """Limits or stops have changed: have those looked at that equity points matter to."""
         self._marked = [watch for watch in self.limit_watches if watch.is_marked and watch.has_begun]
+        self._has_mark_work = bool(
+            self._marked or self.joiners or self._has_running_metrics or self.allocator or self.margin.has_rates
+        )
 
     def look_at_limits(self) -> None:
         """A price left its band, or the books changed by something else than a price."""
@@ -389,27 +389,34 @@ class Engine:
             self.start()
             self.accounts.charge(next_ns)
             return
-        if mark_ns >= self.accounts.next_night_ns:
+        if self._has_mark_work and mark_ns >= self.accounts.next_night_ns:
             self.accounts.charge(mark_ns)
-        book = self._only_book
+        book = self.only_book
         if book is not None:
             equity = book.cash
             for position in book.open.values():
-                equity += position.quantity * position.market.price * position.market.rate
+                market = position.market
+                equity += position.quantity * market.price * market.rate
             row: tuple[float, ...] = (mark_ns, equity)
         else:
-            each = [book.equity for book in self._books]
+            each = [book.equity for book in self.books]
             equity = 0.0
             for value in each:
                 equity += value
             row = (mark_ns, equity, *each)
         self._keep_equity(row)
+        if self._has_mark_work or equity <= 0.0:
+            self._work_on_mark(row, next_ns)
+
+    def _work_on_mark(self, row: tuple[float, ...], next_ns: int) -> None:
+        """What hangs on equity points: nights, the end of an account, figures, limits, and shares of capital."""
         if next_ns >= self.accounts.next_night_ns:
             self.accounts.charge(next_ns)
-        if equity <= 0.0:
+        if row[1] <= 0.0:
             self.accounts.end_all()
         if self._has_running_metrics:
             self.scorecard.note_point(row)
+        mark_ns = int(row[0])
         for watch in self._marked:
             watch.mark(mark_ns)
         if self.allocator is not None or self.joiners:
@@ -418,13 +425,6 @@ class Engine:
                 self.steering.joining.fund(mark_ns, moved)
             if moved:
                 self.scorecard.note_transfers(row, moved)
-
-    def count_in(self, desk: Desk, capital: float) -> None:
-        """From the next equity point on a strategy that joined is part of it."""
-        self._only_book = None
-        self._books.append(desk.book)
-        self.equity_names.append(desk.name)
-        self.scorecard.join(desk.name, capital)
 
     def start(self) -> None:
         """Have the strategies begin, once."""

@@ -102,20 +102,18 @@ def exposure_of(desk: "Desk", market: Market, side: float) -> Exposure:
     return Exposure(book.equity, here.towards(side), gross_value(desk.engine, (reaches,)), here.quantity)
 
 
-def account_exposure(desk: "Desk", desks: "Iterable[Desk]", market: Market, side: float) -> Exposure:
-    """What it meets in the books of all strategies together, which are not netted."""
-    equity = gross = beside = 0.0
-    here = Reach(0.0)
-    for other in desks:
-        reaches = reaches_of(other)
-        own = reaches.pop(market.symbol, None) or Reach(0.0)
-        if other is desk:
-            here = own
-        else:
-            beside += own.largest
-        gross += gross_value(desk.engine, (reaches,))
-        equity += other.book.equity
-    return Exposure(equity, here.towards(side), gross, here.quantity, beside)
+def account_exposure(
+    engine: "Engine", books: Sequence[Reaches], own: Reaches, market: Market, side: float, equity: float
+) -> Exposure:
+    """What an order of the book ``own`` meets in the books of all strategies together, which are not netted."""
+    symbol = market.symbol
+    beside = 0.0
+    for reaches in books:
+        if reaches is not own and symbol in reaches:
+            beside += reaches[symbol].largest
+    here = own[symbol]
+    others = [{one: reach for one, reach in reaches.items() if one != symbol} for reaches in books]
+    return Exposure(equity, here.towards(side), gross_value(engine, others), here.quantity, beside)
 
 
 def gross_value(engine: "Engine", books: Sequence[Reaches], symbols: Iterable[str] | None = None) -> float:

@@ -57,6 +57,7 @@ class Joining:
         strategy._desk = desk
         desk.is_joining = True
         self.waiting[desk] = event.cash
+        engine.choose_watches()
 
     def leave(self, desk: Desk) -> None:
         """It was stopped before it began."""
@@ -103,7 +104,10 @@ class Joining:
         else:
             del self.waiting[desk]
         if is_first:
-            engine.count_in(desk, amount)
+            engine.only_book = None
+            engine.books.append(desk.book)
+            engine.equity_names.append(desk.name)
+            engine.scorecard.join(desk.name, amount)
             # Its limits may have been set while it waited.
             desk.risk = desk.limit_watch.limits
             desk.limit_watch.begin()

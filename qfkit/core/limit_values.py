@@ -8,6 +8,7 @@ import numpy as np
 
 from qfkit.core.assessment import FEWEST_RETURNS, book_returns
 from qfkit.core.portfolio import total
+from qfkit.core.returns_window import Floats, ReturnsWindow
 from qfkit.core.risk import OVER_TIME, RiskLimits
 from qfkit.core.risk_measures import value_at_risk, volatility
 from qfkit.core.snapshot import LimitView, StopView
@@ -65,7 +66,7 @@ def value_at_risk_of(engine: "Engine", weights: Mapping[str, float], limits: Ris
         return 0.0
     window = engine.returns
     assert window is not None
-    book = book_returns(weights, window.symbols, window.values()[-limits.returns :])
+    book = book_returns(weights, window.symbols, _last_returns(window, limits.returns))
     return value_at_risk(book, limits.value_at_risk_level) if len(book) >= FEWEST_RETURNS else nan
 
 
@@ -77,23 +78,32 @@ def correlated_exposure(engine: "Engine", weights: Mapping[str, float], limits: 
     assert window is not None
     if not set(weights) <= set(window.symbols):
         return nan
-    returns = window.values()[-limits.returns :]
-    columns = {symbol: returns[:, window.symbols.index(symbol)] for symbol in weights}
-    known = sum(columns.values())
-    columns = {symbol: column[known == known] for symbol, column in columns.items()}
-    if len(next(iter(columns.values()))) < FEWEST_RETURNS:
+    symbols = tuple(weights)
+    key = (symbols, limits.returns)
+    if key not in window.memo:
+        window.memo[key] = _standardised(window, symbols, limits.returns)
+    columns, deviations = window.memo[key]
+    if len(columns) < FEWEST_RETURNS:
         return nan
-    scaled, still = {}, 0.0
-    for symbol, column in columns.items():
-        deviation = volatility(column)
-        if deviation > 0.0:
-            scaled[symbol] = weights[symbol] / deviation
-        else:
-            # What never moves has no correlation with anything.
-            still += weights[symbol] ** 2
-    places = tuple(columns)
-    moving = book_returns(scaled, places, np.column_stack(list(columns.values()))) if scaled else ()
-    return sqrt(still + (volatility(moving) ** 2 if scaled else 0.0))
+    # What never moves has no correlation with anything.
+    moving = {symbol: weights[symbol] for symbol in symbols if deviations[symbol] > 0.0}
+    still = total(weights[symbol] ** 2 for symbol in symbols if deviations[symbol] == 0.0)
+    return sqrt(still + (volatility(book_returns(moving, symbols, columns)) ** 2 if moving else 0.0))
+
+
+def _last_returns(window: ReturnsWindow, returns: int) -> Floats:
+    if returns not in window.memo:
+        window.memo[returns] = window.values()[-returns:]
+    found: Floats = window.memo[returns]
+    return found
+
+
+def _standardised(window: ReturnsWindow, symbols: tuple[str, ...], returns: int) -> tuple[Floats, dict[str, float]]:
+    """The returns over their standard deviations, of the marks of which all symbols' are known; and the deviations."""
+    columns = _last_returns(window, returns)[:, [window.symbols.index(symbol) for symbol in symbols]]
+    columns = columns[(columns == columns).all(axis=1)]
+    deviations = {symbol: volatility(columns[:, place]) for place, symbol in enumerate(symbols)}
+    return columns / np.array([value if value > 0.0 else 1.0 for value in deviations.values()]), deviations
 
 
 # -- where each limit stands --------------------------------------------------------------------

@@ -137,7 +137,7 @@ class LimitWatch:
         prefix = "account " if self.is_account else ""
         allowed = wanted
         if self.is_account:
-            exposure = account_exposure(desk, self.desks, market, signed)
+            exposure = account_exposure(engine, books, own, market, signed, self.equity)
             allowed, basic = gate(limits, signed, price, last_price, exposure, cost)
             checks += [msgspec.structs.replace(check, name=prefix + check.name) for check in basic]
         if opens == 0.0:
@@ -147,7 +147,8 @@ class LimitWatch:
             left = wanted - exits
             checks.append(Check(f"{prefix}{stop.kind} ({stop.why})", left, 0.0, exits, passed=left == 0.0))
             return exits
-        for name, value, limit, fits in self._bounds(market, signed, price, opens, books, own):
+        bounds = self._bounds(market, signed, price, opens, books, own) if limits.is_wide else ()
+        for name, value, limit, fits in bounds:
             passed = fits >= opens
             left = max(exits, reduces + max(0.0, min(opens, fits)))
             checks.append(Check(prefix + name, value, limit, left, passed))

@@ -126,8 +126,10 @@ def send(
             passing, filtered = pass_filters(desk, market, signed, expected, take_profit)
         allowed = 0.0
         if passing:
-            # A stop that the market has passed already fires at once, at the market.
-            price, last_price = (max(expected, market.price) if kind is STOP else expected) * rate, market.price * rate
+            # A stop that the market has passed fires at once and a sale below it fills at the market.
+            is_capped = signed > 0.0 and limit_price is not None
+            price = (expected if is_capped else max(expected, market.price)) * rate
+            last_price = market.price * rate
             exposure = exposure_of(desk, market, passing)
             allowed, checks = gate(desk.risk, passing, price, last_price, exposure, cost, expected * rate)
             if engine.margin.initial is not None and not forced:
@@ -201,6 +203,9 @@ def send(
         if watch.is_active:
             watch.note_sent()
             is_exit = is_exit or bool(watch.stops)
+    if not desk.risk.allow_short and not working.is_buy:
+        # What it closes may be an entry at work, which may be taken back.
+        working.is_reduce_only = True
     if is_exit:
         for one in market.working:
             if one.owner is desk and one.is_buy is working.is_buy:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import nan
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,11 @@ class ReturnsWindow:
     """A ring of returns: a row a mark, a column a symbol.
 
     A return is that of the last price from one mark to the next, NaN before a symbol had two; 0 where it did not
-    trade. Prices of before a split or dividend are adjusted, so neither is a return.
+    trade. Prices of before a split or dividend are adjusted, so neither is a return. ``memo`` is for what was reckoned of
+    these returns; it is emptied when there are others.
     """
 
-    __slots__ = ("_last", "_ring", "_times", "count", "length", "symbols")
+    __slots__ = ("_last", "_ring", "_times", "count", "length", "memo", "symbols")
 
     def __init__(self, length: int = RETURNS_KEPT) -> None:
         if not (isinstance(length, int) and length >= 2):
@@ -38,6 +39,7 @@ class ReturnsWindow:
         self.length = length
         self.count = 0
         self.symbols: tuple[str, ...] = ()
+        self.memo: dict[object, Any] = {}
         self._last: list[float] = []
         self._ring = np.empty((length, 0))
         self._times = np.zeros(length, dtype=np.int64)
@@ -47,6 +49,7 @@ class ReturnsWindow:
 
     def add(self, time_ns: int, symbols: Sequence[str], prices: Sequence[float]) -> None:
         """Take the prices of a mark in; ``symbols`` only ever grows at its end."""
+        self.memo.clear()
         last = self._last
         is_first = not last
         if len(symbols) > len(last):
@@ -75,6 +78,7 @@ class ReturnsWindow:
 
     def lengthen(self, length: int) -> None:
         """Keep at least so many."""
+        self.memo.clear()
         if length > self.length:
             values, times_ns = self.values(), self.times_ns()
             self.length, self.count = length, len(times_ns)

@@ -85,7 +85,7 @@ def assumptions(engine: "Engine") -> tuple[str, ...]:
         lines = [f"positions of at most so many times a strategy's equity: {most}"]
     else:
         lines = [f"positions of at most {engine.risk.gross_bound:g} times the equity"]
-    lines += describe(len(engine.desks), is_netting=engine.is_netting)
+    lines += describe(len(engine.desks), is_netting=engine.broker.netting is not None)
     if margin := engine.margin.describe():
         lines.append(margin)
     if engine.filters is not None:

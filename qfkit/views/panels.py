@@ -16,7 +16,7 @@ __all__ = ["Painter"]
 _TWO_COLUMNS = 120
 _FEED_LEAST = 28
 _CHART_LEAST = 8
-_ORDER = ("PRICES", "POSITIONS", "ORDERS", "FILLS", "STRATEGIES", "FEED HEALTH", "MESSAGES")
+_ORDER = ("PRICES", "POSITIONS", "ORDERS", "FILLS", "STRATEGIES", "RISK", "FEED HEALTH", "MESSAGES")
 _BOX = box.Box("╭─┬╮\n│ ││\n├─┼┤\n│ ││\n├─┼┤\n├─┼┤\n│ ││\n╰─┴╯\n")
 _ASCII_BOX = box.Box("+-++\n| ||\n+-++\n| ||\n+-++\n+-++\n| ||\n+-++\n", ascii=True)
 
@@ -113,6 +113,7 @@ class Painter:
             ("profit & loss", gain, 9),
             ("cash", Text(money(snapshot.cash)), 9),
             ("drawdown", Text(percent(snapshot.drawdown)), 8),
+            *self._risk_level(),
             ("worst", Text(percent(snapshot.max_drawdown)), 5),
             ("fees", Text(money(snapshot.fees)), 4),
             ("positions", Text(f"{len(snapshot.positions):,}"), 6),
@@ -137,6 +138,13 @@ class Painter:
         labels.rstrip()
         values.rstrip()
         return [labels, values]
+
+    def _risk_level(self) -> list[tuple[str, Text, int]]:
+        assessment = self.snapshot.assessment
+        if assessment is None:
+            return []
+        style = {"low": "green", "elevated": "yellow"}.get(assessment.level, "bold red")
+        return [("risk", Text(assessment.level, style=style), 6)]
 
     def _signed(self, value: float) -> Text:
         return Text(signed_money(value), style=GAIN if value > 0.0 else LOSS if value < 0.0 else "")
@@ -181,7 +189,7 @@ class Painter:
         tables = self.sections
         sections = [tables.prices()]
         if not self.snapshot.is_watch_list:
-            sections += [tables.positions(), tables.fills(), tables.strategies(), tables.orders()]
+            sections += [tables.positions(), tables.fills(), tables.strategies(), tables.orders(), tables.risk()]
         if tables.health_views:
             # What is wrong is said even where there is little room.
             sections.insert(1 if tables.is_feed_unwell else len(sections), tables.health())
@@ -213,6 +221,8 @@ class Painter:
                 Row((tables.fills(),)),
                 Row((tables.strategies(), tables.orders())),
             ]
+            if (risk := tables.risk()).rows:
+                rows.append(Row((risk,)))
         if tables.health_views:
             rows.insert(1 if tables.is_feed_unwell else len(rows), Row((tables.health(),)))
         if self.snapshot.messages:

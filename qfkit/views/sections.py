@@ -9,6 +9,7 @@ from qfkit.core.orders import Fill, Order
 from qfkit.core.snapshot import Snapshot, SymbolHealth, SymbolView
 from qfkit.views.columns import Column, Section
 from qfkit.views.health import health_section, is_counted, is_unwell
+from qfkit.views.risk_section import risk_section
 from qfkit.views.text import (
     clean,
     duration,
@@ -255,6 +256,9 @@ class Sections:
 
     def health(self) -> Section:
         return health_section(self.health_views, self.marks, self.encoding)
+
+    def risk(self) -> Section:
+        return risk_section(self.snapshot, self.marks, self.encoding)
 
     def messages(self) -> Section:
         rows = [
