@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from qfkit.core.currencies import Currencies
     from qfkit.core.engine import Engine
     from qfkit.core.events import (
+        AddStrategy,
         Bar,
         BlockEntries,
         CancelOrder,
@@ -104,6 +105,7 @@ __all__ = [
     "SMA",
     "VWAP",
     "WMA",
+    "AddStrategy",
     "Allocation",
     "AllocationContext",
     "AlphaVantageFeed",
@@ -206,6 +208,7 @@ _NAMES = {
     "qfkit.core.currencies": ("Currencies",),
     "qfkit.core.engine": ("Engine",),
     "qfkit.core.events": (
+        "AddStrategy",
         "Bar",
         "BlockEntries",
         "CancelOrder",

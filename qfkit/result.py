@@ -10,8 +10,10 @@ from qfkit.comparison import Comparison
 from qfkit.core.costs import Costs
 from qfkit.core.holdings import Holdings
 from qfkit.core.records import Fault
+from qfkit.core.snapshot import PositionView
 from qfkit.core.wording import count, money, percent, share, span_text, utc_time
 from qfkit.errors import ParameterError, did_you_mean
+from qfkit.position_frames import positions_frame, positions_of_fills
 from qfkit.result_figures import RecordLists, ResultFigures
 from qfkit.tables import (
     BarColumns,
@@ -31,6 +33,7 @@ from qfkit.tables import (
     stops_frame,
     trades_frame,
     transfers_frame,
+    widened,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +60,7 @@ class Result(ResultFigures):
     - ``data_span`` is the time of the first and the last event, UTC ns; None takes the equity's;
     - ``periods_per_year`` None infers it from the times (see ``metrics.assumption``);
     - ``strategy_cash``: the starting money of each strategy; None is equal parts;
-    - ``holdings`` are the positions in the end; None reads them off the fills;
+    - ``holdings`` are the positions in the end, ``positions`` those of each strategy; None reads them off the fills;
     - ``equity_arrays``, ``bar_arrays`` and ``fill_arrays`` are the same as the records' lists, for whoever has
       arrays already: the lists are not touched then.
 
@@ -80,6 +83,7 @@ class Result(ResultFigures):
         periods_per_year: float | None = None,
         strategy_cash: Mapping[str, float] | None = None,
         holdings: Holdings | None = None,
+        positions: Sequence[PositionView] | None = None,
         equity_arrays: EquityColumns | None = None,
         bar_arrays: Mapping[str, BarColumns] | None = None,
         fill_arrays: FillColumns | None = None,
@@ -97,6 +101,7 @@ class Result(ResultFigures):
         self._periods_per_year = periods_per_year
         self._strategy_cash = strategy_cash
         self._holdings = holdings
+        self._positions = positions
         self._equity_arrays = equity_arrays
         self._bar_arrays = bar_arrays
         self._fill_arrays = fill_arrays
@@ -134,6 +139,12 @@ class Result(ResultFigures):
         return trades_frame(self.records.trades)
 
     @cached_property
+    def positions(self) -> "pandas.DataFrame":
+        """What is held in the end, indexed by symbol and strategy; the rows ``account`` are all strategies together."""
+        views = self._positions
+        return positions_frame(positions_of_fills(self.records.fills, self._bars) if views is None else views)
+
+    @cached_property
     def stops(self) -> "pandas.DataFrame":
         """Stops that limits put on the books, or that were put by hand, and when they were lifted."""
         return stops_frame(self.records.stops)
@@ -160,7 +171,7 @@ class Result(ResultFigures):
 
     @property
     def transfers(self) -> "pandas.DataFrame":
-        """Cash that ``allocation=`` moved between strategies, indexed by the equity point it came after."""
+        """Cash that moved between strategies, by ``allocation=`` or to one that joined; by the equity point before it."""
         return transfers_frame(self.records.transfers)
 
     @property
@@ -190,7 +201,8 @@ class Result(ResultFigures):
 
     @cached_property
     def _equity(self) -> EquityColumns:
-        return equity_columns(self.records.equity) if self._equity_arrays is None else self._equity_arrays
+        columns = equity_columns(self.records.equity) if self._equity_arrays is None else self._equity_arrays
+        return widened(columns, len(self.strategy_names))
 
     @cached_property
     def _bars(self) -> Mapping[str, BarColumns]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from math import nan
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -109,19 +110,30 @@ class ResultFigures:
         values = self._equity.values  # noqa: PD011 - the array of EquityColumns, not of a frame
         if column and self.records.transfers:
             name = self.strategy_names[column - 1]
-            return np.asarray(self.growth[name], dtype=np.float64) * float(values[0, column])
+            first = self._first_of(column)
+            base = float(values[first, column]) if first < len(values) else nan
+            return np.asarray(self.growth[name], dtype=np.float64) * base
         return values[:, min(column, values.shape[1] - 1)]
+
+    def _first_of(self, column: int) -> int:
+        """The place of the first equity point of the account (0) or of a strategy: one may have joined later."""
+        values = self._equity.values  # noqa: PD011 - the array of EquityColumns, not of a frame
+        if column == 0 or values.shape[1] == 1:
+            return 0
+        known = np.flatnonzero(~np.isnan(values[:, column]))
+        return int(known[0]) if len(known) else len(values)
 
     @cached_property
     def growth(self) -> "pandas.DataFrame":
         """What 1 became since the first equity point: columns as in :attr:`equity`, transfers left out (time-weighted)."""
         frame = self.equity.copy()
         times_ns = self._equity.times_ns.tolist()
-        for name in frame.columns:
+        for column, name in enumerate(frame.columns):
             values = frame[name].tolist()
-            points = list(zip(times_ns, values, strict=True))
+            first = self._first_of(column)
+            points = list(zip(times_ns, values, strict=True))[first:]
             flows = () if name == "account" else self.records.transfers
-            frame[name] = growth(points, values[0] if values else 1.0, flows, name)
+            frame[name] = [nan] * first + growth(points, points[0][1] if points else 1.0, flows, name)
         return frame
 
     @cached_property
@@ -153,7 +165,14 @@ class ResultFigures:
         for column, name in enumerate((ACCOUNT, *self.strategy_names)):
             own_fills = fills if column == 0 else [fill for fill in fills if fill.strategy == name]
             own_trades = trades if column == 0 else [trade for trade in trades if trade.strategy == name]
-            equity = self._equity_of(column)
+            first = self._first_of(column)
+            if 0 < len(self._equity.times_ns) == first:
+                # It never began.
+                continue
+            times_ns, equity = self._equity.times_ns[first:], self._equity_of(column)[first:]
+            if column and (ended := np.flatnonzero(np.isnan(equity))).size:
+                # It gave all its capital: the figures are those of the time before.
+                times_ns, equity = times_ns[: ended[0]], equity[: ended[0]]
             if by == "symbol":
                 mean_equity = float(equity.mean()) if len(equity) else self.starting_cash
                 rows += symbol_rows(name, symbol_scores(own_fills, own_trades), mean_equity)
@@ -162,7 +181,7 @@ class ResultFigures:
                 self.metrics
                 if column == 0
                 else measure(
-                    self._equity.times_ns,
+                    times_ns,
                     equity,
                     starting_equity=self._cash_of(name),
                     trades=own_trades,
@@ -170,7 +189,7 @@ class ResultFigures:
                     periods_per_year=self._periods_per_year,
                 )
             )
-            base = chosen.first_base(self._equity.times_ns) if len(equity) else 0
+            base = chosen.first_base(times_ns) if len(equity) else 0
             figures[name] = (
                 metrics,
                 trade_statistics(own_trades),
@@ -204,7 +223,9 @@ class ResultFigures:
         column = names.index(strategy)
         periods = self._periods_per_year
         year = infer_annualisation(self._equity.times_ns) if periods is None else Annualisation(periods, "")
-        return rolling_frame(self._equity.times_ns, self._equity_of(column), window_of(window), year, self.equity.index)
+        first, index = self._first_of(column), self.equity.index
+        times_ns, equity = self._equity.times_ns[first:], self._equity_of(column)[first:]
+        return rolling_frame(times_ns, equity, window_of(window), year, index[first:]).reindex(index)
 
     def compare(self, benchmark: object = BUY_AND_HOLD, *, returns: object = None) -> Comparison:
         """The account against a benchmark: alpha, beta, information ratio, tracking error, captures.

@@ -6,6 +6,7 @@ A time as a float has lost nanoseconds, so times are read as ints from the recor
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import nan
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -43,6 +44,7 @@ __all__ = [
     "stops_frame",
     "trades_frame",
     "transfers_frame",
+    "widened",
 ]
 
 Getter: TypeAlias = Callable[[Any], object]
@@ -54,6 +56,7 @@ _SPAN = "timedelta64[ns]"
 _TEXT = "str"
 _NUMBER = "float64"
 _ID = "int64"
+_TRUTH = "bool"
 _OPTIONAL_ID = "Int64"
 _FLAG = "bool"
 
@@ -102,6 +105,7 @@ class FillColumns(msgspec.Struct, frozen=True):
     order_id: Times
     time_ns: Times
     reason: NDArray[Any]
+    is_crossed: bool = False
 
 
 class _CheckRow(msgspec.Struct, frozen=True, gc=False):
@@ -121,14 +125,34 @@ class _CheckRow(msgspec.Struct, frozen=True, gc=False):
 
 
 def equity_columns(rows: Sequence[tuple[float, ...]]) -> EquityColumns:
-    """Equity rows ``(time_ns, account, each strategy's)`` as arrays."""
+    """Equity rows ``(time_ns, account, each strategy's)`` as arrays; NaN where a strategy had not joined yet."""
     count = len(rows)
-    width = len(rows[0]) - 1 if count else 1
+    width = len(rows[-1]) - 1 if count else 1
+    if count and len(rows[0]) <= width:
+        rows = [_padded(row, width + 1) for row in rows]
     times_ns = np.fromiter(map(itemgetter(0), rows), dtype=np.int64, count=count)
     values = np.empty((count, width))
     for column in range(width):
         values[:, column] = np.fromiter(map(itemgetter(column + 1), rows), dtype=np.float64, count=count)
     return EquityColumns(times_ns, values)
+
+
+def _padded(row: tuple[float, ...], length: int) -> tuple[float, ...]:
+    # The only strategy there was is the account.
+    known = (*row, row[1]) if len(row) == 2 and length > 2 else row
+    return (*known, *[nan] * (length - len(known)))
+
+
+def widened(equity: EquityColumns, strategies: int) -> EquityColumns:
+    """The same with a column for each of so many strategies: NaN for one that no point is of."""
+    values, width = equity.values, 1 + strategies  # noqa: PD011 - the array of EquityColumns, not of a frame
+    if values.shape[1] >= width or strategies == 1:
+        return equity
+    wide = np.full((len(values), width), nan)
+    wide[:, : values.shape[1]] = values
+    if values.shape[1] == 1:
+        wide[:, 1] = values[:, 0]
+    return EquityColumns(equity.times_ns, wide)
 
 
 def bar_columns(bars: Iterable[Bar]) -> dict[str, BarColumns]:
@@ -231,8 +255,9 @@ def equity_frame(
     import pandas
 
     columns = equity if isinstance(equity, EquityColumns) else equity_columns(equity)
+    columns = widened(columns, len(strategy_names))
     values = columns.values  # noqa: PD011 - the array of EquityColumns, not of a frame
-    if values.shape[1] == 1 and (len(strategy_names) == 1 or not len(values)):
+    if values.shape[1] == 1:
         # Row by row in memory is how a frame keeps its columns.
         values = np.tile(values.T, (1 + len(strategy_names), 1)).T
     names = ["account", *strategy_names]
@@ -372,6 +397,7 @@ _FILLS = {
     "order_id": ("order_id", _ID),
     "strategy": ("strategy", _TEXT),
     "reason": ("reason", _TEXT),
+    "is_crossed": ("is_crossed", _TRUTH),
 }
 
 _CHECKS = {
@@ -458,7 +484,7 @@ def _frame(
             data[name] = pandas.array(values, dtype=_OPTIONAL_ID)
         else:
             # None becomes NaN.
-            data[name] = np.asarray(values, dtype=dtype)
+            data[name] = np.full(len(index), values) if isinstance(values, bool) else np.asarray(values, dtype=dtype)
     return pandas.DataFrame(data, index=index, columns=list(columns))
 
 

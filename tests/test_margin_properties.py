@@ -355,6 +355,7 @@ def test_a_journal_from_before_margin_is_read_verified_and_continued() -> None:
     session.suspend()
     with sqlite3.connect(session.journal_path) as connection:
         connection.execute("ALTER TABLE fills DROP COLUMN rate")
+        connection.execute("ALTER TABLE fills DROP COLUMN is_crossed")
         connection.execute("DROP TABLE margin_calls")
         connection.execute("DROP TABLE financing")
         connection.execute("DELETE FROM meta WHERE key IN ('margin', 'currency')")

@@ -40,6 +40,7 @@ FILLS = {
     "order_id": ID,
     "strategy": TEXT,
     "reason": TEXT,
+    "is_crossed": "bool",
 }
 ORDERS = {
     "order_id": ID,
@@ -213,6 +214,7 @@ def test_a_fill_shows_its_values_and_its_time_to_the_nanosecond():
         "order_id": 1,
         "strategy": "trend",
         "reason": "crossed above",
+        "is_crossed": False,
     }
     assert frame["side"].tolist() == ["buy", "sell"]
     assert type(frame["side"].iloc[0]) is str

@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from qfkit.core.desk import Desk
     from qfkit.core.engine import Engine
 
-__all__ = ["Allocation", "AllocationContext", "Allocator", "growth"]
+__all__ = ["Allocation", "AllocationContext", "Allocator", "free_cash", "growth"]
 
 Rule: TypeAlias = Literal["fixed", "equal", "inverse_volatility"]
 
 # As a fraction of the whole capital: less is not worth a record.
 _DUST = 1e-6
+_ROUNDING = 1e-9
 
 
 class AllocationContext(msgspec.Struct, frozen=True, gc=False):
@@ -95,7 +96,9 @@ class Allocator:
 
     def look(self, time_ns: int) -> dict[str, float]:
         """An equity point was taken at ``time_ns``: note the returns, and move what is to move; what was moved, by name."""
-        desks = [desk for desk in self._engine.desks.values() if desk.state in ("running", "paused")]
+        desks = [
+            desk for desk in self._engine.desks.values() if desk.state in ("running", "paused") and not desk.is_joining
+        ]
         for desk in desks:
             equity, base = desk.book.equity, self._bases.get(desk.name, desk.book.starting_cash)
             if base > 0.0:
@@ -111,6 +114,22 @@ class Allocator:
         if self._owed:
             self._move(time_ns, desks, moved)
         return moved
+
+    def note_joined(self, joined: "Desk", moved: Mapping[str, float]) -> None:
+        """Others gave capital (signed amounts) to one that joins: of the fixed shares it has the part that it holds now."""
+        desks, name = self._engine.desks, joined.name
+        self._returns.setdefault(name, deque(maxlen=self._allocation.lookback))
+        self._shares.pop(name, 0.0)
+        for source, change in moved.items():
+            equity = desks[source].book.equity
+            if source in self._shares:
+                self._shares[source] *= equity / (equity - change)
+            self._bases[source] = equity
+        self._bases[name] = joined.book.equity
+        whole = total(desk.book.equity for desk in desks.values() if desk.state in ("running", "paused"))
+        part, others = joined.book.equity / whole, total(self._shares.values())
+        self._shares = {one: share / others * (1.0 - part) for one, share in self._shares.items()} if others else {}
+        self._shares[name] = part
 
     def _reckon(self, desks: "Sequence[Desk]", time_ns: int) -> None:
         self._owed.clear()
@@ -161,7 +180,7 @@ class Allocator:
         missing = {name: amount for name, amount in self._missing.items() if name in by_name}
         wanted = total(missing.values())
         for source in [name for name in self._owed if name in by_name]:
-            amount = min(self._owed[source], _free(by_name[source]), wanted)
+            amount = min(self._owed[source], free_cash(by_name[source]), wanted)
             if amount <= least:
                 continue
             for target, part in missing.items():
@@ -196,7 +215,7 @@ def _inverse(returns: Sequence[float], lookback: int) -> float:
     return 1.0 / sqrt(variance) if variance > 0.0 else 0.0
 
 
-def _free(desk: "Desk") -> float:
+def free_cash(desk: "Desk") -> float:
     """What a book can do without: see the rules above."""
     gross, costs = committed(desk)
     book = desk.book
@@ -221,4 +240,6 @@ def growth(
         grown = grown * (equity / base) if base > 0.0 else float("nan")
         result.append(grown)
         base = equity + flows.get(time_ns, 0.0)
+        if base <= _ROUNDING * equity:
+            base = 0.0
     return result

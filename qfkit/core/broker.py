@@ -16,12 +16,14 @@ The rules, which are on the strict side wherever the data leave a doubt:
   at the average price. A trade outside the spread says that the book is behind: then it and its
   volume count, as without a book.
 - A resting limit waits for its turn in the queue of its price where ``limit_fills`` says so.
+- Where the account nets, market orders of different strategies cross each other first (:mod:`qfkit.core.netting`).
 - A bracket's legs wait until their entry fills, then work for what it filled; they only ever
   reduce the position. A fill of one order of a group takes as much from the others.
 """
 
 from collections.abc import Callable, Iterable
 from math import inf, nan
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -53,6 +55,9 @@ from qfkit.core.records import Records
 from qfkit.core.working import WorkingOrder
 from qfkit.errors import OrderError
 
+if TYPE_CHECKING:
+    from qfkit.core.netting import Netting
+
 __all__ = ["Broker"]
 
 _DAY_NS = 86_400_000_000_000
@@ -64,6 +69,7 @@ class Broker:
 
     def __init__(self, costs: Costs, records: Records, on_fill: Callable[[WorkingOrder, Fill], None]) -> None:
         self.costs = costs
+        self.netting: Netting | None = None
         self._records = records
         self._on_fill = on_fill
         self._commission = costs.commission_of()
@@ -236,6 +242,8 @@ class Broker:
         self._sellable = self._buyable = [self._share(bar.volume)]
         self._time_ns = bar.open_ns
         self._inside = False
+        if self.netting is not None and len(eligible) > 1:
+            self.netting.cross(eligible, bar.open, bar.open_ns)
         for working in eligible:
             if working.is_open:
                 self._fill(working, at_open(working, bar, touch))
@@ -277,6 +285,8 @@ class Broker:
         self._sellable = self._buyable = [self._share(tick.size)]
         self._time_ns = tick.time_ns
         self._inside = False
+        if self.netting is not None and len(eligible) > 1:
+            self.netting.cross(eligible, tick.price, tick.time_ns)
         self._open_book(market, tick.received_ns, tick.price if tick.flag is None else nan)
         taken = {True: 0.0, False: 0.0}
         for working in eligible:
@@ -306,6 +316,8 @@ class Broker:
         self._sellable, self._buyable = [bids - market.taken_bid], [asks - market.taken_ask]
         self._time_ns = quote.time_ns
         self._inside = False
+        if self.netting is not None and len(eligible) > 1:
+            self.netting.cross(eligible, (quote.bid + quote.ask) / 2.0, quote.time_ns)
         self._open_book(market, quote.received_ns, None)
         for working in eligible:
             if not working.is_open:
@@ -394,9 +406,15 @@ class Broker:
             price = self.costs.checked_price(order.side, market_price, slipped)
         if self._impact is not None and working.type is MARKET:
             scale = self._impact.scale(order.symbol, working.market.activity)
-            price = moved(order.side, price, scale, order.filled + quantity)
-        rate = working.market.rate
-        fee = 0.0 if self._commission is None else self._commission(quantity, price) * rate
+            price = moved(order.side, price, scale, order.filled - working.crossed + quantity)
+        fee = 0.0 if self._commission is None else self._commission(quantity, price) * working.market.rate
+        self.take_in(working, quantity, price, fee, market_price, is_crossed=False)
+
+    def take_in(
+        self, working: WorkingOrder, quantity: float, price: float, fee: float, market_price: float, is_crossed: bool
+    ) -> None:
+        """Note a fill and have all that hangs on it follow."""
+        order = working.order
         filled = order.filled + quantity
         before = working.remaining
         working.remaining = before - quantity
@@ -432,7 +450,8 @@ class Broker:
             market_price,
             order.strategy,
             order.reason,
-            rate,
+            working.market.rate,
+            is_crossed,
         )
         self._records.fills.append(fill)
         if working.group:

@@ -45,8 +45,9 @@ class Desk:
     """One strategy in the engine: its code, its book, its indicators and its orders.
 
     ``state`` is "running", "paused", "failed", "stopped" or "wiped out". ``forced`` are the orders that a
-    margin call sent, ``protections`` the protective orders by symbol. ``entries`` are the last entries by symbol and side (``is_buy``) with the bar they were
-    in, and ``lost_ns`` the times of the last losing trades by symbol, for the filters.
+    margin call sent, ``protections`` the protective orders by symbol. ``entries`` are the last entries by
+    symbol and side (``is_buy``) with the bar they were in, and ``lost_ns`` the times of the last losing trades
+    by symbol, for the filters. One ``is_joining`` as long as it waits for its capital, and has not begun.
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class Desk:
         "error",
         "follows",
         "forced",
+        "is_joining",
         "limit_watch",
         "lost_ns",
         "name",
@@ -83,6 +85,7 @@ class Desk:
         self.follows: set[str] | frozenset[str] = set()
         self.forced: list[WorkingOrder] = []
         self.protections: dict[str, Protection] = {}
+        self.is_joining = False
         self.entries: dict[tuple[str, bool], tuple[int, WorkingOrder]] = {}
         self.lost_ns: dict[str, int] = {}
 

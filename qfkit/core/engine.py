@@ -41,6 +41,8 @@ from qfkit.core.lanes import Track
 from qfkit.core.limit_watch import LimitWatch
 from qfkit.core.margin import Margin
 from qfkit.core.market import see_bar, see_price
+from qfkit.core.marks import work_on_mark
+from qfkit.core.netting import Netting
 from qfkit.core.notices import see_stale, take_hours, take_instrument
 from qfkit.core.opening import check_opening, open_desks, own_limits
 from qfkit.core.orders import Fill
@@ -76,8 +78,8 @@ class Engine:
     event names. The owner drains :attr:`records`. ``has_running_metrics`` False leaves the drawdown and
     the curve out of snapshots, for a run that is measured at its end. ``assess_every_s`` has a
     :class:`RiskAssessment` made so often on the engine's clock, by the bounds of ``risk_bands``.
-    ``margin`` None is ``Margin.cash()``; ``filters`` None lets every entry go on to the risk gate;
-    ``currency`` None takes all prices for the account's own currency.
+    ``netting``: see :mod:`qfkit.core.netting`. ``margin`` None is ``Margin.cash()``; ``filters`` None lets every
+    entry go on to the risk gate; ``currency`` None takes all prices for the account's own currency.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Engine:
         timeframe: str | None = None,
         symbols: Sequence[str] = (),
         allocation: Allocation | None = None,
+        netting: bool = False,
         resolve: Callable[[str], type[Strategy]] | None = None,
         has_running_metrics: bool = True,
         assess_every_s: float | None = None,
@@ -115,6 +118,7 @@ class Engine:
         self.keep_bar = self.records.bars.append
         self._keep_equity = self.records.equity.append
         self.broker = Broker(self.costs, self.records, self._on_fill)
+        self.broker.netting = Netting(self) if netting else None
         self.tracks: dict[str, Track] = {}
         self.clock_ns: int = 0
         self.events = 0
@@ -130,11 +134,12 @@ class Engine:
         self._step_ns = timeframe_ns(timeframe or "1m")
         self._mark_ns = 0
         self._started = False
-        self._has_running_metrics = has_running_metrics
+        self.has_running_metrics = has_running_metrics
         self.last_fills: deque[Fill] = deque(maxlen=_SHOWN_FILLS)
         self.accounts = Accounts(self, Currencies.of(currency))
         self.steering = Steering(self, resolve)
         self.pending = self.steering.pending
+        self.joiners = self.steering.joining.waiting
         # The desks of which a rebalance is under way.
         self.rebalancing: list[Desk] = []
         self._handlers: dict[type, Callable[..., None]] = {
@@ -159,7 +164,9 @@ class Engine:
         self.scorecard = Scorecard(cash, {name: desk.book.starting_cash for name, desk in self.desks.items()})
         self.metrics = self.scorecard.account.curve
         self.equity_curve = self.scorecard.recent
-        self._only_book = next(iter(self.desks.values())).book if len(self.desks) == 1 else None
+        # The columns of equity rows: whoever joins has the last.
+        self.equity_names, self.books = list(self.desks), [desk.book for desk in self.desks.values()]
+        self.only_book = self.books[0] if len(self.books) == 1 else None
         self.limit_watch = LimitWatch(
             self, ACCOUNT_LIMITS, self.limits.get(ACCOUNT_LIMITS, RiskLimits()), is_account=True
         )
@@ -177,14 +184,14 @@ class Engine:
 
     def choose_watches(self) -> None:
         """Limits or stops have changed: have those looked at that equity points matter to."""
-        self._marked = [watch for watch in self.limit_watches if watch.is_marked]
+        self.marked_watches = [watch for watch in self.limit_watches if watch.is_marked and watch.has_begun]
         self._has_mark_work = bool(
-            self._marked or self._has_running_metrics or self.allocator is not None or self.margin.has_rates
+            self.marked_watches or self.joiners or self.has_running_metrics or self.allocator or self.margin.has_rates
         )
 
     def look_at_limits(self) -> None:
         """A price left its band, or the books changed by something else than a price."""
-        for watch in self._marked:
+        for watch in self.marked_watches:
             watch.look()
 
     @property
@@ -379,7 +386,7 @@ class Engine:
         track.market.activity = self.costs.new_activity()
         self.accounts.news_of(track)
         for desk in self.desks.values():
-            if desk.state in ("running", "paused") and not track.is_rate:
+            if desk.state in ("running", "paused") and not track.is_rate and not desk.is_joining:
                 track.put(Seat(desk, track))
         return track
 
@@ -393,7 +400,7 @@ class Engine:
             return
         if self._has_mark_work and mark_ns >= self.accounts.next_night_ns:
             self.accounts.charge(mark_ns)
-        book = self._only_book
+        book = self.only_book
         if book is not None:
             equity = book.cash
             for position in book.open.values():
@@ -401,37 +408,22 @@ class Engine:
                 equity += position.quantity * market.price * market.rate
             row: tuple[float, ...] = (mark_ns, equity)
         else:
-            each = [desk.book.equity for desk in self.desks.values()]
+            each = [book.equity for book in self.books]
             equity = 0.0
             for value in each:
                 equity += value
             row = (mark_ns, equity, *each)
         self._keep_equity(row)
         if self._has_mark_work or equity <= 0.0:
-            self._work_on_mark(row, next_ns)
-
-    def _work_on_mark(self, row: tuple[float, ...], next_ns: int) -> None:
-        """What hangs on equity points: nights, the end of an account, figures, limits, and shares of capital."""
-        if next_ns >= self.accounts.next_night_ns:
-            self.accounts.charge(next_ns)
-        if row[1] <= 0.0:
-            self.accounts.end_all()
-        if self._has_running_metrics:
-            self.scorecard.note_point(row)
-        mark_ns = int(row[0])
-        for watch in self._marked:
-            watch.mark(mark_ns)
-        if self.allocator is not None:
-            moved = self.allocator.look(mark_ns)
-            if moved:
-                self.scorecard.note_transfers(row, moved)
+            work_on_mark(self, row, next_ns)
 
     def start(self) -> None:
         """Have the strategies begin, once."""
         if not self._started:
             self._started = True
             for desk in self.desks.values():
-                self.call(desk, desk.strategy.on_start, None)
+                if not desk.is_joining:
+                    self.call(desk, desk.strategy.on_start, None)
 
     def begin_equity(self) -> None:
         """The first equity point is now, and not before."""
@@ -454,7 +446,7 @@ class Engine:
             self.limit_watch.note_trade(trade.pnl)
             if trade.pnl < 0.0:
                 desk.lost_ns[trade.symbol] = trade.exit_time_ns
-        if self._has_running_metrics:
+        if self.has_running_metrics:
             self.scorecard.note_fill(desk.name, fill, trade, is_open=bool(desk.book.open))
         if working.is_reduce_only or desk.protections:
             follow(desk, working, fill)

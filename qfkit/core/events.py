@@ -15,6 +15,7 @@ from qfkit.core.orders import TimeInForce
 from qfkit.errors import BadEventError
 
 __all__ = [
+    "AddStrategy",
     "Bar",
     "ByHand",
     "CancelOrder",
@@ -216,6 +217,20 @@ class SwapStrategy(_Command, frozen=True, array_like=True, tag="swap", kw_only=T
     source_hash: str = ""
 
 
+class AddStrategy(_Command, frozen=True, array_like=True, tag="add", kw_only=True):
+    """One more strategy, named ``strategy``; ``to`` names its class, ``source_hash`` that class's text.
+
+    ``cash`` comes out of the other strategies' books (see :mod:`qfkit.core.joining`); ``risk`` holds the fields
+    of its own limits, None gives it those of the run.
+    """
+
+    to: str
+    cash: float
+    parameters: dict[str, Any] = {}
+    source_hash: str = ""
+    risk: dict[str, Any] | None = None
+
+
 class Pause(_Command, frozen=True, array_like=True, tag="pause"):
     """No new orders from the strategy; its indicators go on."""
 
@@ -314,6 +329,7 @@ ByHand: TypeAlias = ManualOrder | CancelOrder | ModifyOrder | Protect
 Command: TypeAlias = (
     SetParameters
     | SwapStrategy
+    | AddStrategy
     | Pause
     | Resume
     | Flatten

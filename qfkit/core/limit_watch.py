@@ -283,8 +283,8 @@ class LimitWatch:
     def _look(self, equity: float) -> None:
         for name, start in (("max_drawdown", self.peak), ("max_daily_loss", self.day_start)):
             limit = getattr(self.limits, name)
-            if limit is not None and name not in self.stops and equity <= start * (1.0 - limit):
-                self._put(name, 1.0 - equity / start if start > 0.0 else inf, limit)
+            if limit is not None and name not in self.stops and start > 0.0 and equity <= start * (1.0 - limit):
+                self._put(name, 1.0 - equity / start, limit)
 
     def _watch_prices(self, equity: float) -> None:
         """Share what may still be lost out over the positions, as bands of their prices."""

@@ -165,7 +165,8 @@ class Order(msgspec.Struct, frozen=True, gc=False, array_like=True):
 class Fill(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A (partial) fill. ``time_ns`` is the market's time: a bar's open for a fill at the open,
     its close for one inside the bar. ``market_price`` is the price before slippage. Prices are in the
-    symbol's currency; the fee is in the account's, which ``rate`` converts to."""
+    symbol's currency; the fee is in the account's, which ``rate`` converts to. ``is_crossed``: another strategy of the
+    account was on the other side, see :mod:`qfkit.core.netting`."""
 
     fill_id: int
     order_id: int
@@ -180,6 +181,7 @@ class Fill(msgspec.Struct, frozen=True, gc=False, array_like=True):
     strategy: str
     reason: str
     rate: float = 1.0
+    is_crossed: bool = False
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -7,8 +7,9 @@ and equal those of the whole run until there are more.
 
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
 from itertools import islice
-from math import nan
+from math import isnan, nan
 from typing import TypeAlias
 
 import numpy as np
@@ -33,6 +34,7 @@ KEPT_POINTS = 10_000
 # Points and fills are taken in by so many, at a third of the cost of one by one.
 _BATCH = 1_000
 _CURVE_POINTS = 1_000
+_ROUNDING = 1e-9
 
 Floats: TypeAlias = NDArray[np.float64]
 Row: TypeAlias = tuple[float, ...]
@@ -149,15 +151,37 @@ class Scorecard:
         self._columns = {name: column for column, name in enumerate(starting, 2)}
         # What its own returns would have made of a strategy's starting money, over what it has.
         self._scales: dict[int, float] = {}
+        # Whether some strategy has no capital at some points: it joined later, or gave all it had.
+        self._has_joined = self._has_ended = False
+
+    def join(self, name: str, capital: float) -> None:
+        """From the next equity point on the rows have one more column, for a strategy that begins with ``capital``."""
+        self.settle()
+        self._has_joined = True
+        if len(self._columns) == 1:
+            # So far the only strategy was the account; its rows get the column that they lacked.
+            ((only, score),) = self.strategies.items()
+            if score is self.account:
+                score = self.strategies[only] = deepcopy(self.account)
+                self._own = [score]
+            score.column = 2
+            self._rows = deque([(*row[:2], row[1]) for row in self._rows], maxlen=self._rows.maxlen)
+        column = self._columns[name] = len(self._columns) + 2
+        score = self.strategies[name] = Score(capital, column)
+        self._own.append(score)
+        self._rows = deque([(*row[:column], nan) for row in self._rows], maxlen=self._rows.maxlen)
 
     def note_transfers(self, equity: Row, moved: Mapping[str, float]) -> None:
         """Have the curves leave out what was moved right after an equity point: signed amounts by strategy."""
         for name, amount in moved.items():
             column = self._columns[name]
-            before = equity[column]
+            # Until another joined, the only strategy was the account.
+            before = equity[column] if column < len(equity) else equity[1]
             after = before + amount
             scale = self._scales.get(column, 1.0)
-            self._scales[column] = scale * before / after if after > 0.0 else nan
+            # Of a book that gave all it had, what rounding left is no capital: its curve ends here.
+            self._scales[column] = scale * before / after if after > _ROUNDING * before else nan
+            self._has_ended = self._has_ended or isnan(self._scales[column])
 
     def note_point(self, row: Row) -> None:
         """Keep an equity point for the next :meth:`settle`, which comes by itself in time."""
@@ -194,7 +218,8 @@ class Scorecard:
             for row in rows:
                 self._times.update(int(row[0]))
             for score in (self.account, *self._own):
-                score.take_points(rows)
+                ended = self._has_ended and isnan(self._scales.get(score.column, 1.0))
+                score.take_points([row for row in rows if not isnan(row[score.column])] if ended else rows)
 
     @property
     def scores(self) -> dict[str, Score]:
@@ -233,7 +258,9 @@ class Scorecard:
         return window_figures(self._equity(score, base), self.year.periods_per_year)
 
     def _equity(self, score: Score, start: int = 0) -> Floats:
-        return np.array([row[score.column] for row in islice(self._rows, start, None)], dtype=np.float64)
+        values = [row[score.column] for row in islice(self._rows, start, None)]
+        has_gaps = self._has_joined or self._has_ended
+        return np.array([value for value in values if not isnan(value)] if has_gaps else values, dtype=np.float64)
 
     def _returns(self, score: Score) -> Floats:
         equity = self._equity(score)

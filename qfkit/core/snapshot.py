@@ -7,6 +7,7 @@ the session adds ``name``, ``state``, ``feed``, ``messages`` and ``journal_path`
 import msgspec
 
 from qfkit.core.assessment import RiskAssessment
+from qfkit.core.netting import NetPosition, net_positions
 from qfkit.core.orders import Fill, Order
 
 __all__ = [
@@ -225,6 +226,11 @@ class Snapshot(msgspec.Struct, frozen=True):
     stops: tuple[StopView, ...] = ()
     is_watch_list: bool = False
     """Whether it only watches: no strategy, so no book worth showing."""
+
+    @property
+    def net_positions(self) -> tuple[NetPosition, ...]:
+        """The positions of all strategies together, by symbol."""
+        return net_positions(self.positions)
 
     @property
     def pnl(self) -> float:

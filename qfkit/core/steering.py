@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, get_args
 from qfkit.core.accounts import WIPED_OUT
 from qfkit.core.desk import Desk
 from qfkit.core.events import (
+    AddStrategy,
     BlockEntries,
     ByHand,
     Command,
@@ -19,6 +20,7 @@ from qfkit.core.events import (
     Stop,
     SwapStrategy,
 )
+from qfkit.core.joining import Joining
 from qfkit.core.limit_watch import LimitWatch
 from qfkit.core.manual import Answer, act
 from qfkit.core.risk import ACCOUNT_LIMITS
@@ -42,6 +44,7 @@ class Steering:
     def __init__(self, engine: "Engine", resolve: Callable[[str], type[Strategy]] | None) -> None:
         self.pending: list[SetParameters | SwapStrategy] = []
         self.answer = Answer()
+        self.joining = Joining(engine)
         self._engine = engine
         self._resolve = resolve
 
@@ -51,6 +54,7 @@ class Steering:
         return {
             SetParameters: self.change,
             SwapStrategy: self.change,
+            AddStrategy: self.add,
             Pause: self.pause,
             Resume: self.resume,
             Flatten: self.flatten,
@@ -88,23 +92,33 @@ class Steering:
                 if desk.state == WIPED_OUT:
                     continue
                 if isinstance(change, SwapStrategy):
-                    if self._resolve is None:
-                        raise StrategyError(
-                            f"cannot swap to {change.to!r}: this engine was given no way to find classes"
-                        )
                     desk.state, desk.error = "running", ""
-                    self._reseat(desk, self._resolve(change.to)(**change.parameters))
-                    if desk.state == "running":
+                    self.reseat(desk, self._made(change))
+                    if desk.state == "running" and not desk.is_joining:
                         self._engine.call(desk, desk.strategy.on_start, change)
                 elif desk.state in ("running", "paused"):
                     known = type(desk.strategy).parameters_of_class
                     mine = {name: value for name, value in change.parameters.items() if name in known}
                     vars(desk.strategy).update(desk.strategy.check_parameters(mine))
-                    self._reseat(desk, desk.strategy)
+                    self.reseat(desk, desk.strategy)
 
-    def _reseat(self, desk: Desk, strategy: Strategy) -> None:
+    def add(self, event: AddStrategy) -> None:
+        """Open a desk for one more strategy; it begins when its capital has come."""
+        self._engine.advance(event.received_ns)
+        self.joining.open(event, self._made(event))
+
+    def _made(self, event: SwapStrategy | AddStrategy) -> Strategy:
+        if self._resolve is None:
+            raise StrategyError(f"cannot make a {event.to!r}: this engine was given no way to find classes")
+        return self._resolve(event.to)(**event.parameters)
+
+    def reseat(self, desk: Desk, strategy: Strategy) -> None:
         """Set a strategy up (again), with indicators warmed from the kept bars."""
         engine = self._engine
+        if desk.is_joining:
+            # It is set up when it begins.
+            desk.strategy, strategy._desk = strategy, desk
+            return
         for track in engine.tracks.values():
             track.remove(desk)
         desk.strategy = strategy
@@ -164,7 +178,9 @@ class Steering:
     def stop(self, event: Stop) -> None:
         """Have strategies end and cancel their orders; positions stay as they are."""
         for desk in self._addressed(event):
-            if desk.state in ("running", "paused"):
+            if desk.is_joining:
+                self.joining.leave(desk)
+            elif desk.state in ("running", "paused"):
                 self._engine.call(desk, desk.strategy.on_stop, event)
             desk.cancel_all("the run ended", forced=event.strategy is None)
             if desk.state in ("running", "paused"):

@@ -166,7 +166,7 @@ class Strategy:
         """One of this strategy's orders was filled, wholly or in part."""
 
     def on_transfer(self, amount: float, owed: float) -> None:
-        """Cash came (or went, negative) by ``allocation=``. ``owed`` is what the book should still give and
+        """Cash came (or went, negative) by ``allocation=``, or went to one that joined. ``owed`` is what the book should still give and
         cannot: it goes as soon as positions are made smaller."""
 
     def on_stop(self) -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from qfkit.core.lanes import Track
 from qfkit.core.limit_values import limit_views, stop_views
+from qfkit.core.netting import describe
 from qfkit.core.portfolio import Portfolio
 from qfkit.core.risk import ACCOUNT_LIMITS
 from qfkit.core.scorecard import Scorecard
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from qfkit.core.desk import Desk
     from qfkit.core.engine import Engine
 
-__all__ = ["assumptions", "take_snapshot"]
+__all__ = ["assumptions", "take_positions", "take_snapshot"]
 
 
 def take_snapshot(engine: "Engine") -> Snapshot:
@@ -39,7 +40,7 @@ def take_snapshot(engine: "Engine") -> Snapshot:
         winning_trades=sum(book.winning_trades for book in account.books),
         late_events=engine.late_events,
         symbols=tuple(_symbol_view(track) for track in engine.tracks.values()),
-        positions=tuple(view for desk in desks for view in _position_views(desk)),
+        positions=take_positions(engine),
         working_orders=tuple(working.order for working in engine.broker.open.values()),
         fills=tuple(engine.last_fills),
         strategies=tuple(_strategy_view(desk, engine) for desk in desks),
@@ -52,6 +53,11 @@ def take_snapshot(engine: "Engine") -> Snapshot:
         figures=_figures_view(engine.scorecard) if engine.metrics.points else None,
         assessment=None if engine.assessor is None else engine.assessor.last,
     )
+
+
+def take_positions(engine: "Engine") -> tuple[PositionView, ...]:
+    """The open positions of all books."""
+    return tuple(view for desk in engine.desks.values() for view in _position_views(desk))
 
 
 def _figures_view(scorecard: Scorecard) -> FiguresView:
@@ -79,6 +85,7 @@ def assumptions(engine: "Engine") -> tuple[str, ...]:
         lines = [f"positions of at most so many times a strategy's equity: {most}"]
     else:
         lines = [f"positions of at most {engine.risk.gross_bound:g} times the equity"]
+    lines += describe(len(engine.desks), is_netting=engine.broker.netting is not None)
     if margin := engine.margin.describe():
         lines.append(margin)
     if engine.filters is not None:
@@ -144,6 +151,8 @@ def _strategy_view(desk: "Desk", engine: "Engine") -> StrategyView:
 
 def _waiting(desk: "Desk", engine: "Engine") -> str:
     """Which indicators keep a strategy from its first order, and how many bars there are so far."""
+    if desk.is_joining:
+        return "waits for its capital, which comes after the next equity point"
     short = []
     for name, indicators in desk.named_sets:
         for symbol, indicator in indicators.items():

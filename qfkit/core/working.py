@@ -21,12 +21,13 @@ class WorkingOrder:
     active when that fills. ``place`` is where a limit order stands in the queue of its price, None
     where that is unknown or not asked for. The flags ``..._inside`` hold within the bar in which it happened.
     What ``is_forced`` the strategy cannot take back; what ``is_by_hand`` the user sent, and it outlives the
-    failure of the strategy.
+    failure of the strategy. ``crossed`` is what other strategies' orders filled of it.
     """
 
     __slots__ = (
         "activated_inside",
         "book",
+        "crossed",
         "expires_ns",
         "extreme",
         "fired_inside",
@@ -58,6 +59,7 @@ class WorkingOrder:
         self.is_buy = order.side is BUY
         self.type = order.type
         self.remaining = order.quantity
+        self.crossed = 0.0
         self.sent_ns = order.sent_ns
         self.limit_price = order.limit_price
         self.stop_price = order.stop_price

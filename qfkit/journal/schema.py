@@ -5,8 +5,8 @@ JSON. Whoever changes a record changes the format: raise ``FORMAT`` then. New fi
 a record and have a default: a journal keeps the columns that it was made with, and what it lacks is NULL,
 which is read as the default.
 
-Format 2 has the numbers of a sizing; format 3 the excursions of a trade, the rate of a fill, assessments,
-transfers, stops, margin calls and financing.
+Format 2 has the numbers of a sizing; format 3 the excursions of a trade, the rate of a fill, whether it
+crossed inside the account, strategies that join, assessments, transfers, stops, margin calls and financing.
 """
 
 import json

@@ -47,7 +47,8 @@ class JournalWriter:
         self._connection = connection
         self._lock = lock
         self._encoder = msgspec.msgpack.Encoder(enc_hook=plain)
-        self._names: tuple[str, ...] = ()
+        # The columns of equity rows. A strategy may join while the journal is written.
+        self._names: Sequence[str] = ()
         # A journal of an earlier format keeps its columns, so that it is of one format throughout.
         self._widths = {table.name: len(table.columns) for table in RECORD_TABLES}
         self.next_seq = 0
@@ -72,7 +73,7 @@ class JournalWriter:
             for statement in SCHEMA:
                 connection.execute(statement)
             writer._put_meta(meta)
-        writer._names = tuple(strategies)
+        writer._names = strategies
         return writer
 
     @classmethod
@@ -90,7 +91,7 @@ class JournalWriter:
         except JournalError:
             writer.abandon()
             raise
-        writer._names = tuple(strategies)
+        writer._names = strategies
         return writer
 
     @classmethod

@@ -115,10 +115,26 @@ class _Drawdown(RecordWatcher, SnapshotWatcher):
 
     def on_records(self, records: Records, names: tuple[str, ...], clock_ns: int, warm_ns: int) -> None:
         strategy = self.rule.strategy
-        column = 1 if strategy is None or names == (strategy,) else names.index(strategy) + 2
+        if strategy is not None and strategy not in names:
+            # It has not joined yet.
+            return
+        own = 0 if strategy is None else names.index(strategy) + 2
+        moved: dict[float, float] = {}
+        for transfer in records.transfers:
+            if strategy is not None and strategy in (transfer.source, transfer.target):
+                change = transfer.amount if transfer.target == strategy else -transfer.amount
+                moved[transfer.time_ns] = moved.get(transfer.time_ns, 0.0) + change
         for row in records.equity:
-            self._peak = max(self._peak, row[column])
-            self._look(row[column], int(row[0]))
+            # The only strategy there is has no column but the account's; one that joins has none before.
+            column = 1 if strategy is None or (len(row) == 2 and own == 2) else own
+            if column >= len(row):
+                continue
+            equity = row[column]
+            self._peak = max(self._peak, equity)
+            self._look(equity, int(row[0]))
+            if row[0] in moved and equity > 0.0:
+                # Cash that came or went right after it is no profit and no loss.
+                self._peak *= max(0.0, equity + moved[row[0]]) / equity
 
     def on_snapshot(self, snapshot: Snapshot, now_ns: int) -> None:
         strategy = self.rule.strategy

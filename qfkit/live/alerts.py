@@ -158,7 +158,7 @@ class AlertDesk:
                 self._traded = {symbol for symbol, track in engine.tracks.items() if track.market.has_trades}
             self._see_events(events)
         if self._record_watchers:
-            names = tuple(engine.desks)
+            names = tuple(engine.equity_names)
             for watcher in self._record_watchers:
                 watcher.on_records(records, names, engine.clock_ns, self._warm_ns)
 

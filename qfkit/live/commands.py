@@ -1,7 +1,8 @@
 """How a session is steered while it runs: each command is an event in the journal."""
 
 import concurrent.futures
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from math import inf
 from typing import Any, Literal, Self, overload
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from qfkit.core.accounts import WIPED_OUT
 from qfkit.core.engine import Engine
 from qfkit.core.events import (
+    AddStrategy,
     BlockEntries,
     Command,
     Flatten,
@@ -20,11 +22,14 @@ from qfkit.core.events import (
     SetParameters,
     SwapStrategy,
 )
+from qfkit.core.joining import check_new_name, free_by_strategy
+from qfkit.core.portfolio import total
 from qfkit.core.rebalance_plan import RebalancePlan
 from qfkit.core.rebalancing import plan_for
-from qfkit.core.risk import ACCOUNT_LIMITS
+from qfkit.core.risk import ACCOUNT_LIMITS, RiskLimits
 from qfkit.core.strategy import Strategy
-from qfkit.errors import ParameterError, SessionError, did_you_mean
+from qfkit.core.wording import money
+from qfkit.errors import ParameterError, SessionError, StrategyError, did_you_mean
 from qfkit.feeds.base import Feed
 from qfkit.live.manual import ManualTrading
 from qfkit.live.pipeline import Pipeline
@@ -34,6 +39,8 @@ from qfkit.live.sources import as_strategy
 from qfkit.live.warmup import higher_timeframes
 
 __all__ = ["SessionCommands"]
+
+_ROUNDING = 1e-9
 
 
 class SessionCommands(ManualTrading):
@@ -186,6 +193,69 @@ class SessionCommands(ManualTrading):
             meta={"classes": classes.as_meta()},
         )
 
+    def add(
+        self,
+        strategy: object,
+        name: str | None = None,
+        *,
+        share: float | None = None,
+        cash: float | None = None,
+        risk: RiskLimits | None = None,
+    ) -> Self:
+        """Start one more strategy while the others run, on capital out of their books; it sees the next bar.
+
+        - ``strategy`` is a class (with its default parameters) or an instance; ``name`` None takes the class's.
+        - Its capital is ``cash``, or a ``share`` of the account's equity as it stands. It comes after the next equity
+          point, from each strategy in proportion to its free cash, also from stopped ones (``session.transfers``).
+        - ``risk`` are limits of its own; None takes the run's.
+
+        One that was stopped does not start again: add it under a new name. Raises :class:`SessionError` for a
+        name that is taken and where so much cash is not free, :class:`ParameterError` for what makes no sense.
+        """
+        instance: Strategy = as_strategy(strategy)
+        check_storable(instance)
+        if (share is None) == (cash is None):
+            raise ParameterError("say what it begins with: share= of the account's equity, or cash=, and not both")
+        if share is not None and not 0.0 < share < 1.0:
+            raise ParameterError(f"share={share!r}: it must be a fraction of the account's equity, above 0 and below 1")
+        if cash is not None and not 0.0 < cash < inf:
+            raise ParameterError(f"cash={cash!r}: it must be above zero and finite")
+        if risk is not None and not isinstance(risk, RiskLimits):
+            raise ParameterError(f"risk={risk!r}: it must be a RiskLimits")
+        engine = self._pipeline.engine
+        if self._pipeline.snapshot.is_watch_list:
+            raise SessionError(f"{self.name!r} only watches and has no capital: start a session with qf.paper(...)")
+        self._try_out(type(instance), instance.parameters)
+
+        def make(now_ns: int) -> AddStrategy:
+            chosen = _free_name(type(instance).__name__, engine.desks) if name is None else name
+            try:
+                check_new_name(engine, chosen)
+            except StrategyError as error:
+                raise SessionError(str(error)) from None
+            wanted = cash if cash is not None else (share or 0.0) * engine.accounts.equity
+            free = free_by_strategy(desk for desk in engine.desks.values() if not desk.is_joining)
+            promised = total(engine.joiners.values())
+            if wanted > (total(free.values()) - promised) * (1.0 + _ROUNDING):
+                each = ", ".join(f"{one} {money(amount)}" for one, amount in free.items())
+                also = f", of which {money(promised)} is promised to strategies that join" if promised else ""
+                raise SessionError(
+                    f"{chosen} cannot begin with {money(wanted)}: free are {each}{also}; take less, or have a strategy "
+                    "close positions first"
+                )
+            key = self._plan.classes.add(type(instance))
+            return AddStrategy(
+                received_ns=now_ns,
+                strategy=chosen,
+                to=key,
+                cash=wanted,
+                parameters=instance.parameters,
+                source_hash=self._plan.classes.hash_of(key),
+                risk=None if risk is None else msgspec.to_builtins(risk),
+            )
+
+        return self._command(make, lambda: {"classes": self._plan.classes.as_meta()}, is_tried=False)
+
     def _try_out(self, kind: type[Strategy], parameters: Mapping[str, Any]) -> None:
         """Have ``setup`` refuse what does not go together here, and not on the next bar."""
         engine = Engine({self.name: kind(**parameters)}, cash=self._plan.cash, timeframe=self._plan.timeframe)
@@ -200,16 +270,32 @@ class SessionCommands(ManualTrading):
     def _now_ns(self) -> int:
         return max(self._pipeline.engine.clock_ns, self.feed.now_ns())
 
-    def _command(self, make: Callable[[int], Command], meta: Mapping[str, Any] | None = None) -> Self:
+    def _command(
+        self,
+        make: Callable[[int], Command],
+        meta: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
+        *,
+        is_tried: bool = True,
+    ) -> Self:
         if self._future is None or self._future.done():
             raise SessionError(f"the session {self.name!r} is {self.state}: only a running one can be steered")
-        make(0)
+        if is_tried:
+            make(0)
 
         async def apply() -> None:
             # Between two batches, for a batch is taken without giving the loop away.
             if self._pipeline.writer is None:
                 raise SessionError(f"the session {self.name!r} has ended")
-            self._pipeline.command(make(self._now_ns()), meta)
+            command = make(self._now_ns())
+            self._pipeline.command(command, meta() if callable(meta) else meta)
 
         run(apply())
         return self
+
+
+def _free_name(base: str, taken: Collection[str]) -> str:
+    name, number = base, 1
+    while name in taken:
+        number += 1
+        name = f"{base} {number}"
+    return name

@@ -13,6 +13,7 @@ from qfkit.errors import SessionError
 from qfkit.live.pipeline import Pipeline
 from qfkit.live.runner import run, runner
 from qfkit.metrics_frames import check_by, live_figures, live_symbols, metrics_frame, symbols_frame
+from qfkit.position_frames import positions_frame
 from qfkit.result import Result
 from qfkit.tables import limits_frame
 
@@ -126,8 +127,13 @@ class SessionFigures:
         return self.result.trades
 
     @property
+    def positions(self) -> "pandas.DataFrame":
+        """What is held now, indexed by symbol and strategy; the rows ``account`` are all strategies together."""
+        return positions_frame(self.snapshot.positions)
+
+    @property
     def transfers(self) -> "pandas.DataFrame":
-        """Cash that ``allocation=`` moved between the strategies so far."""
+        """Cash that moved between the strategies so far, by ``allocation=`` or to one that joined."""
         return self.result.transfers
 
     @property

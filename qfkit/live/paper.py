@@ -47,6 +47,7 @@ def paper(
     margin: Margin | None = None,
     currency: Currencies | str | None = None,
     allocation: Allocation | None = None,
+    netting: bool = False,
     shares: Mapping[str, float] | None = None,
     name: str | None = None,
     journal: Path | str | None = None,
@@ -67,7 +68,7 @@ def paper(
       goes on without. Fetched are as many more as make the first bar of each higher timeframe whole; 20 bars
       of "1h" over those of "1m" are ``warmup=1200``. On a feed of trades the bar that is open at the start is taken over too: its
       volume may hold the trades of the moment of the start twice. Symbols subscribed to later have no warm-up.
-    - ``costs`` None is the sober ``qf.Costs()``; ``risk``, ``sizer``, ``filters``, ``allocation``, ``margin`` and
+    - ``costs`` None is the sober ``qf.Costs()``; ``risk``, ``sizer``, ``filters``, ``allocation``, ``netting``, ``margin`` and
       ``currency`` as in ``qf.backtest``.
     - ``name`` is by default made of the strategies' names. Starting a second session of a name
       stops the first.
@@ -99,6 +100,7 @@ def paper(
         sizer=sizer,
         filters=checked_filters(filters),
         allocation=allocation,
+        netting=netting,
         timeframe=timeframe,
         symbols=feed.symbols,
         assess_every_s=_assess_every_s(feed, timeframe) if assess_every_s == "auto" else assess_every_s,
@@ -160,7 +162,7 @@ def resume(
         if feed is None:
             feed = feed_of(meta["feed"].get("recipe"), meta["feed"].get("label", ""))
         desk, lost = resumed_desk(meta, reader.alerts(), alerts, notify)
-        desk.check_strategies(plan.strategies)
+        desk.check_strategies(engine.desks)
         warnings += lost
         session = Session(plan, feed, engine=engine, resumed=path, skip=reader.feed_events, alerts=desk)
     session._pipeline.failed_seqs = meta.get("failed_seqs", [])

@@ -56,6 +56,7 @@ class SessionPlan:
         risk: RiskLimits | Mapping[str, RiskLimits],
         sizer: Sizer | None,
         allocation: Allocation | None = None,
+        netting: bool = False,
         timeframe: str | None,
         symbols: Sequence[str],
         filters: SignalFilters | None = None,
@@ -73,6 +74,7 @@ class SessionPlan:
         self.risk = risk
         self.sizer = sizer
         self.allocation = allocation
+        self.netting = netting
         self.timeframe = timeframe
         self.symbols = tuple(symbols)
         self.filters = filters
@@ -110,6 +112,7 @@ class SessionPlan:
             risk=self.risk,
             sizer=self.sizer,
             allocation=self.allocation,
+            netting=self.netting,
             timeframe=self.timeframe,
             symbols=self.symbols,
             filters=self.filters,
@@ -134,6 +137,7 @@ class SessionPlan:
             "risk": _risk_meta(self.risk),
             "sizer": _part_meta(self.sizer),
             "allocation": _part_meta(self.allocation),
+            "netting": self.netting,
             "timeframe": self.timeframe,
             "symbols": list(self.symbols),
             "filters": _part_meta(self.filters),
@@ -170,6 +174,7 @@ class SessionPlan:
                 allocation=_part_of(meta.get("allocation"), "allocation", allocation_module)
                 if allocation is None
                 else allocation,
+                netting=meta.get("netting", False),
                 timeframe=meta["timeframe"],
                 symbols=meta["symbols"],
                 filters=_part_of(meta.get("filters"), "filters", filters_module),

@@ -7,7 +7,6 @@ import msgspec
 
 from qfkit.core.engine import Engine
 from qfkit.core.events import Event
-from qfkit.core.records import Records
 from qfkit.journal.reader import JournalReader
 from qfkit.journal.schema import (
     ASSESSMENTS,
@@ -92,7 +91,7 @@ def _pass(
     reader: JournalReader, engine: Engine, on_progress: Callable[[int, int], None] | None, *, one_by_one: bool
 ) -> Verdict:
     total, failed_seqs = reader.event_count, reader.meta.get("failed_seqs", [])
-    comparison = _Comparison(reader, engine.records, tuple(engine.desks))
+    comparison = _Comparison(reader, engine)
     batch: list[Event] = []
     try:
         for batch in _portions(reader, one_by_one):
@@ -157,10 +156,11 @@ class _Stream:
 class _Comparison:
     """Takes the engine's records after each event and holds them against the journal's tables."""
 
-    def __init__(self, reader: JournalReader, records: Records, names: Sequence[str]) -> None:
+    def __init__(self, reader: JournalReader, engine: Engine) -> None:
         self._reader = reader
-        self._records = records
-        self._names = names
+        self._records = records = engine.records
+        # It grows where a strategy joins on the way.
+        self._names = engine.equity_names
         self._streams = [(getattr(records, table.name), table.row, _stream(reader, table)) for table in _STREAMS]
         rows = reader.query("SELECT time_ns, strategy, equity FROM equity ORDER BY rowid")
         self._equity = _Stream("equity", _EQUITY_COLUMNS, rows, len(_EQUITY_COLUMNS))

@@ -18,6 +18,8 @@ from qfkit.core.events import (
     WarmUp,
 )
 from qfkit.core.holdings import Holdings
+from qfkit.core.joining import joined_cash
+from qfkit.core.netting import describe
 from qfkit.core.snapshot import Snapshot
 from qfkit.errors import QfkitError, SessionError
 from qfkit.feeds.base import Feed
@@ -111,7 +113,7 @@ class Session(SessionCommands, SessionFigures, Alerting):
         return self
 
     def _open_journal(self) -> JournalWriter:
-        names = tuple(self._plan.strategies)
+        names = self._pipeline.engine.equity_names
         if self._is_resumed:
             assert self.journal_path is not None
             writer = JournalWriter.reopen(self.journal_path, names)
@@ -246,7 +248,8 @@ class Session(SessionCommands, SessionFigures, Alerting):
     def stop(self, strategy: str | None = None) -> "Session":
         """Stop: ``on_stop`` runs, working orders are cancelled, positions stay as they are. Waits until it is done.
 
-        With the name of one ``strategy`` only that one ends, for good; the others and the session go on.
+        With the name of one ``strategy`` only that one ends, for good; the others and the session go on, and
+        :meth:`add` starts another on its cash.
         """
         if strategy is not None:
             return self._command(lambda now_ns: Stop(now_ns, self._strategy(strategy)))
@@ -296,18 +299,24 @@ class Session(SessionCommands, SessionFigures, Alerting):
         """All that it did so far, as a backtest gives it."""
         path = self._journal_file()
         timeframe = self._plan.timeframe or self.feed.timeframe or "1m"
+        engine = self._pipeline.engine
+        desks = dict.fromkeys((*engine.equity_names, *engine.desks))
         return Result(
             Recorded(path),
-            strategy_names=tuple(self._plan.strategies),
+            strategy_names=tuple(desks),
             parameters={view.name: view.parameters for view in self.snapshot.strategies},
             starting_cash=self._plan.cash,
             costs=self._plan.costs,
             timeframe=timeframe,
             label=self.feed.label,
             order_timing=ORDERS_ON_TICKS if self.feed.timeframe is None else ORDERS_ON_BARS,
-            assumptions=() if self._plan.filters is None else (self._plan.filters.describe(),),
-            strategy_cash=self._plan.strategy_cash,
+            assumptions=(
+                *describe(len(desks), is_netting=self._plan.netting),
+                *(() if self._plan.filters is None else (self._plan.filters.describe(),)),
+            ),
+            strategy_cash={**self._plan.strategy_cash, **joined_cash(engine)},
             holdings=Holdings.of_snapshot(self.snapshot),
+            positions=self.snapshot.positions,
         )
 
     def verify(self, on_progress: Callable[[int, int], None] | None = None) -> Verdict:

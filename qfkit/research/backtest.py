@@ -17,7 +17,7 @@ from qfkit.core.margin import Margin
 from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sizer
 from qfkit.core.strategy import Strategy, named_strategies
-from qfkit.core.survey import assumptions
+from qfkit.core.survey import assumptions, take_positions
 from qfkit.core.wording import utc_time
 from qfkit.errors import BadEventError, FrameError, ParameterError, StrategyError, TimeframeError, did_you_mean
 from qfkit.frames import bar_batches, columns_by_symbol, is_frame, is_tick_frame
@@ -47,6 +47,7 @@ def backtest(
     margin: Margin | None = None,
     currency: Currencies | str | None = None,
     allocation: Allocation | None = None,
+    netting: bool = False,
     shares: Mapping[str, float] | None = None,
     symbols: str | Sequence[str] | None = None,
     calendar: str | None = None,
@@ -68,6 +69,8 @@ def backtest(
       to the limits.
     - ``allocation``: how capital moves between several strategies, see :class:`~qfkit.Allocation`; None leaves
       each what it earns.
+    - ``netting``: whether opposite market orders of different strategies cross each other inside the account, without
+      costs (see :mod:`qfkit.core.netting`), or are kept apart.
     - ``margin``: what may be borrowed and what that costs, as ``Margin.regulation_t()``; without ``risk`` its
       leverage is the bound. ``currency``: the account's, as "USD" or a :class:`~qfkit.Currencies`; None
       takes all prices for the account's own.
@@ -84,7 +87,7 @@ def backtest(
     named = named_strategies(strategies)
     settings: dict[str, Any] = {"cash": cash, "costs": costs, "risk": risk, "sizer": sizer, "shares": shares}
     settings |= {"timeframe": timeframe, "assess_every_s": assess_every_s, "risk_bands": risk_bands}
-    settings["allocation"] = allocation
+    settings |= {"allocation": allocation, "netting": netting}
     settings |= {"margin": margin, "currency": currency, "filters": filters}
     if calendar is None and _holds_bars(data):
         columns = _chosen(_columns(data, timeframe), symbols)
@@ -340,6 +343,7 @@ def _result(
         assumptions=assumptions(engine),
         data_span=span,
         holdings=None if records is not None else Holdings.of_engine(engine),
+        positions=None if records is not None else take_positions(engine),
         equity_arrays=equity_arrays,
         bar_arrays=bar_arrays,
         fill_arrays=fill_arrays,

@@ -46,7 +46,7 @@ def whole_fills(fills: Sequence[Fill]) -> list[tuple[Fill, int]]:
     whole: list[tuple[Fill, int]] = []
     for fill in fills:
         before, parts = whole[-1] if whole else (None, 0)
-        if before is None or before.order_id != fill.order_id:
+        if before is None or before.order_id != fill.order_id or before.is_crossed != fill.is_crossed:
             whole.append((fill, 1))
             continue
         quantity_ = before.quantity + fill.quantity
@@ -130,6 +130,18 @@ class Sections:
             ]
             for view in self.snapshot.positions
         ]
+        rows += [
+            [
+                self.word(net.symbol, "bold"),
+                Text(quantity(net.quantity)),
+                Text(""),
+                Text(money(net.market_value)),
+                self.moved(net.unrealised, signed_money(net.unrealised)),
+                self.word("all together"),
+            ]
+            for net in self.snapshot.net_positions
+            if len(net.by_strategy) > 1
+        ]
         columns = (
             Column("symbol", right=False),
             Column("quantity", keep=9),
@@ -192,7 +204,7 @@ class Sections:
                 Text(money(fill.fee)),
                 Text("" if parts == 1 else f"{parts} parts"),
                 self.word(fill.strategy if self.has_several_books else ""),
-                self.word(fill.reason),
+                self.word(f"crossed inside: {fill.reason}" if fill.is_crossed else fill.reason),
             ]
             for fill, parts in reversed(whole_fills(self.snapshot.fills))
         ]
