@@ -123,11 +123,14 @@ class PortfolioRebalance(Strategy):
         self.targets: dict[str, float] = {}
 
     def weights(self) -> dict[str, float]:
-        """The weights by the rule, adding up to 1; {} while there is too little to go by."""
+        """The weights by the rule, adding up to 1, of the symbols that have data enough; {} while none has."""
+        least = 1 if self.rule == "equal" else self.lookback + 1
+        kept = {symbol: self.bars(symbol, least) for symbol in self.symbols}
+        known = {symbol: own for symbol, own in kept.items() if len(own) >= least}
         if self.rule == "equal":
-            return weights.equal(dict.fromkeys(self.symbols))
-        returns = weights.returns_of({symbol: self.bars(symbol, self.lookback + 1) for symbol in self.symbols})
-        if any(len(own) < self.lookback for own in returns.values()):
+            return weights.equal(known)
+        returns = weights.returns_of(known)
+        if not returns or any(len(own) < self.lookback for own in returns.values()):
             return {}
         weigh = getattr(weights, self.rule)
         found: dict[str, float] = weigh(returns)

@@ -104,7 +104,9 @@ class Desk:
         """The market of a symbol, or an error that says which there are."""
         track = self.engine.tracks.get(symbol)
         if track is None:
-            raise OrderError(f"nothing was received for the symbol {symbol!r}.{did_you_mean(symbol, self.symbols)}")
+            names = self.symbols
+            hint = " yet" if symbol in names else f".{did_you_mean(symbol, names)}"
+            raise OrderError(f"nothing was received for the symbol {symbol!r}{hint}")
         return track.market
 
     def position(self, symbol: str) -> Position:
@@ -115,7 +117,8 @@ class Desk:
         return self.market(symbol).price
 
     def bars(self, symbol: str, count: int, timeframe: str | None = None) -> list[Bar]:
-        self.market(symbol)
+        if symbol not in self.symbols:
+            self.market(symbol)
         return self.kept_bars(symbol, count, timeframe)
 
     def kept_bars(self, symbol: str, count: int, timeframe: str | None = None) -> list[Bar]:

@@ -22,6 +22,7 @@ the open after that: a fully invested book needs two bars.
 """
 
 from collections.abc import Iterable, Mapping
+from math import nan
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -59,7 +60,9 @@ def plan_for(desk: "Desk", weights: Mapping[str, float], *, band: float = 0.0) -
     for symbol in symbols:
         held = desk.book.positions.get(symbol)
         quantity = (0.0 if held is None else held.quantity) + desk.pending_forced(symbol)
-        holdings[symbol] = _holding(quantity, desk.market(symbol))
+        # One of the run's symbols may have no data yet: it has no price then, and nothing is traded in it.
+        is_to_come = symbol not in engine.tracks and symbol in desk.symbols
+        holdings[symbol] = Holding(0.0, nan) if is_to_come else _holding(quantity, desk.market(symbol))
     return plan_rebalance(
         weights, holdings, equity=desk.book.equity, band=band, cost_at=engine.cost_at, time_ns=engine.clock_ns
     )
