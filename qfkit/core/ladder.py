@@ -49,11 +49,13 @@ class Ladder:
 
     def show_best(self, best: float, size: float) -> None:
         """The best level as a quote has it: those better than it are gone."""
-        for price in list(self.taken):
-            if price == best:
-                self._cap(price, size)
-            elif self.is_better(price, best):
-                del self.taken[price]
+        taken = self.taken
+        if best in taken:
+            self._cap(best, size)
+        if taken and self.is_better(min(taken) if self.is_ask else max(taken), best):
+            for price in list(taken):
+                if self.is_better(price, best):
+                    del taken[price]
 
     def _cap(self, price: float, size: float) -> None:
         if self.taken[price] > size:
