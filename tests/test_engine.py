@@ -5,9 +5,22 @@ from typing import ClassVar
 import pytest
 from support import DAY, MINUTE, SECOND, START, Script, TickScript, bar, bars, fills, quote, run, tick, walk
 
+from qfkit.core.allocation import Allocation
 from qfkit.core.costs import Costs
 from qfkit.core.engine import Engine
-from qfkit.core.events import Bar, Event, Flatten, Heartbeat, Pause, Resume, SetParameters, Stop, SwapStrategy, Tick
+from qfkit.core.events import (
+    Bar,
+    Depth,
+    Event,
+    Flatten,
+    Heartbeat,
+    Pause,
+    Resume,
+    SetParameters,
+    Stop,
+    SwapStrategy,
+    Tick,
+)
 from qfkit.core.indicators import SMA, RateOfChange
 from qfkit.core.lanes import KEPT_BARS
 from qfkit.core.strategy import Param, Strategy
@@ -237,7 +250,7 @@ def test_a_strategy_that_raises_is_stopped_alone():
     assert engine.snapshot().strategies[0].state == "failed"
 
 
-@pytest.mark.parametrize("hook", ["on_start", "on_tick", "on_quote", "on_fill", "on_stop"])
+@pytest.mark.parametrize("hook", ["on_start", "on_bar", "on_tick", "on_quote", "on_depth", "on_fill", "on_stop"])
 def test_a_strategy_that_raises_in_any_hook_is_stopped_and_shown(hook):
     class Broken(Strategy):
         def on_bar(self, bar: Bar) -> None:
@@ -248,8 +261,23 @@ def test_a_strategy_that_raises_in_any_hook_is_stopped_and_shown(hook):
 
     setattr(Broken, hook, fail)
     engine = Engine({"broken": Broken()}, cash=1e6, costs=Costs.ideal())
-    engine.process_all([quote(0, 9, 11), *(tick(40 * n, 10 + n % 2) for n in range(1, 9)), Stop(START + 999 * SECOND)])
+    depth = Depth("A", ((9.0, 5.0),), ((11.0, 5.0),), START, START)
+    events = [quote(0, 9, 11), depth, *(tick(40 * n, 10 + n % 2) for n in range(1, 9)), Stop(START + 999 * SECOND)]
+    engine.process_all(events)
     assert [fault.error for fault in engine.records.faults] == [f"KeyError: {hook!r}"]
+
+
+def test_a_strategy_that_raises_when_capital_moves_is_stopped_alone():
+    class Broken(Strategy):
+        def on_transfer(self, amount: float, owed: float) -> None:
+            raise KeyError("on_transfer")
+
+    strategies = {"broken": Broken(), "crossing": Crossing(fast=3, slow=9)}
+    engine = Engine(strategies, cash=2e6, costs=Costs.ideal(), allocation=Allocation("equal", every="1h"))
+    engine.process_all(walk(600, seed=8))
+    assert [(fault.strategy, fault.error) for fault in engine.records.faults] == [("broken", "KeyError: 'on_transfer'")]
+    assert engine.desks["crossing"].state == "running"
+    assert sum(desk.book.transferred for desk in engine.desks.values()) == pytest.approx(0.0)
 
 
 def test_shares_of_capital_and_attribution():
