@@ -19,8 +19,6 @@ from qfkit.core.events import Bar
 from qfkit.core.limit_stops import RiskStop
 from qfkit.core.margin import Financing, MarginCall
 from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
-from qfkit.core.snapshot import Snapshot, StopView
-from qfkit.core.wording import utc_time
 
 if TYPE_CHECKING:
     import pandas
@@ -37,7 +35,6 @@ __all__ = [
     "equity_frame",
     "fills_frame",
     "financing_frame",
-    "limits_frame",
     "margin_calls_frame",
     "orders_frame",
     "signals_frame",
@@ -295,37 +292,6 @@ def bars_frame(bars: Iterable[Bar] | Mapping[str, BarColumns]) -> "pandas.DataFr
     if len(frames) == 1:
         return frames[0]
     return pandas.concat(frames).sort_values("close_time", kind="stable")
-
-
-def limits_frame(snapshot: Snapshot) -> "pandas.DataFrame":
-    """Each limit's value, bound, stop and what lifts that, indexed by strategy and limit."""
-    import pandas
-
-    lifts = {(stop.strategy, stop.since_ns): stop for stop in snapshot.stops}
-    rows: list[tuple[object, ...]] = []
-    for view in snapshot.limits:
-        stop = None if view.since_ns is None else lifts.pop((view.strategy, view.since_ns), None)
-        rows.append(
-            (
-                view.strategy,
-                view.name,
-                view.value,
-                view.limit,
-                view.stop,
-                view.since_ns,
-                _lifted_by(stop) if stop else "",
-            )
-        )
-    nan = float("nan")
-    rows += [(stop.strategy, stop.why, nan, nan, stop.kind, stop.since_ns, _lifted_by(stop)) for stop in lifts.values()]
-    columns = ["strategy", "limit_name", "value", "limit", "stop", "since", "lifted"]
-    frame = pandas.DataFrame(rows, columns=columns).set_index(["strategy", "limit_name"])
-    frame["since"] = pandas.to_datetime(frame["since"], unit="ns", utc=True)
-    return frame
-
-
-def _lifted_by(stop: StopView) -> str:
-    return "by hand: session.lift()" if stop.lifts_ns is None else f"{utc_time(stop.lifts_ns)} UTC"
 
 
 def margin_calls_frame(calls: Sequence[MarginCall]) -> "pandas.DataFrame":

@@ -406,6 +406,8 @@ def test_a_session_is_stopped_by_hand_changed_and_lifted_and_replays(tmp_path) -
     assert limits.loc[("one", "largest position"), ["value", "limit"]].tolist() == [40.0, 40.0]
     assert limits.loc[("other", "by hand"), ["stop", "lifted"]].tolist() == ["block_entries", "by hand: session.lift()"]
     assert str(limits["since"].dt.tz) == "UTC"
+    stops = {stop.strategy: stop.since_ns for stop in session.snapshot.stops}
+    assert limits.loc[("other", "by hand"), "since"].value == stops["other"]
     session.flatten()
     step(), step()
     assert session.snapshot.positions == ()

@@ -10,12 +10,12 @@ from qfkit.core.risk_report import RiskReport
 from qfkit.core.snapshot import Snapshot
 from qfkit.core.windows import window_of
 from qfkit.errors import SessionError
+from qfkit.limit_frames import limits_frame
 from qfkit.live.pipeline import Pipeline
 from qfkit.live.runner import run, runner
 from qfkit.metrics_frames import check_by, live_figures, live_symbols, metrics_frame, symbols_frame
 from qfkit.position_frames import positions_frame
 from qfkit.result import Result
-from qfkit.tables import limits_frame
 
 if TYPE_CHECKING:
     import pandas
