@@ -35,9 +35,8 @@ def limits_frame(snapshot: Snapshot) -> "pandas.DataFrame":
     columns = ["strategy", "limit_name", "value", "limit", "stop", "since", "lifted"]
     frame = pandas.DataFrame(rows, columns=columns).set_index(["strategy", "limit_name"])
     # Each by itself: as a column of floats they would lose nanoseconds.
-    frame["since"] = pandas.to_datetime(
-        [None if row[5] is None else pandas.Timestamp(row[5]) for row in rows], utc=True
-    )
+    since = [pandas.NaT if row[5] is None else pandas.Timestamp(row[5], tz="UTC") for row in rows]
+    frame["since"] = pandas.DatetimeIndex(since, tz="UTC").as_unit("ns")
     return frame
 
 
