@@ -15,10 +15,10 @@ def limits_frame(snapshot: Snapshot) -> "pandas.DataFrame":
     """Each limit's value, bound, stop and what lifts that, indexed by strategy and limit."""
     import pandas
 
-    lifts = {(stop.strategy, stop.since_ns): stop for stop in snapshot.stops}
+    lifts = {(stop.strategy, stop.limit_name): stop for stop in snapshot.stops}
     rows: list[tuple[Any, ...]] = []
     for view in snapshot.limits:
-        stop = None if view.since_ns is None else lifts.pop((view.strategy, view.since_ns), None)
+        stop = None if view.since_ns is None else lifts.pop((view.strategy, view.limit_name), None)
         rows.append(
             (
                 view.strategy,

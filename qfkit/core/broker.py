@@ -130,10 +130,10 @@ class Broker:
         return leg
 
     def link(self, group: Iterable[WorkingOrder]) -> None:
-        """Make orders one-cancels-other."""
-        members = tuple(group)
+        """Make orders one-cancels-other, with all that each of them is so with already."""
+        members = list(dict.fromkeys(other for one in group for other in (one, *one.group)))
         for one in members:
-            one.group += [other for other in members if other is not one and other not in one.group]
+            one.group = [other for other in members if other is not one]
 
     def cancel(self, working: WorkingOrder, reason: str, clock_ns: int) -> None:
         """Take an order off the market at once; what is filled stays, held legs go with an unfilled entry."""

@@ -60,7 +60,7 @@ def _split(engine: "Engine", track: Track, split: float) -> None:
         series.kept.extend(bars)
         series.builder.split(split)
     for desk in engine.desks.values():
-        if desk.state in ("running", "paused"):
+        if desk.state in ("running", "paused") and not desk.is_joining:
             track.remove(desk)
             engine.call(desk, lambda desk=desk: track.put(Seat(desk, track)), None)  # type: ignore[misc]
 

@@ -9,7 +9,7 @@ from qfkit.core.filters import enters
 from qfkit.core.lanes import IndicatorSet
 from qfkit.core.limit_watch import LimitWatch
 from qfkit.core.market import Market
-from qfkit.core.order_entry import ask_sizer, attach, send
+from qfkit.core.order_entry import ask_sizer, attach, change_is_refused, send
 from qfkit.core.orders import (
     GTD,
     LIMIT,
@@ -322,6 +322,7 @@ class Desk:
     def close_all(self, reason: str) -> None:
         """Cancel all orders and close all positions at the market, paused or not; the strategy cannot take it back."""
         self.cancel_all(reason)
+        self.forced = [working for working in self.forced if working.is_open]
         for symbol, position in list(self.book.open.items()):
             market, held = self.market(symbol), position.quantity + self.pending_forced(symbol)
             if held:
@@ -388,12 +389,12 @@ class Desk:
         rules = working.market.rules
         if quantity is not None and rules is not None and rules.quantity_step is not None:
             quantity = whole_steps(quantity, rules.quantity_step)
+        limit_price = stepped_price(limit_price, rules, is_down=working.is_buy)
+        stop_price = stepped_price(stop_price, rules, is_down=not working.is_buy)
+        if change_is_refused(self, working, quantity, limit_price, stop_price):
+            return
         self.engine.broker.modify(
-            working,
-            quantity=quantity,
-            limit_price=stepped_price(limit_price, rules, is_down=working.is_buy),
-            stop_price=stepped_price(stop_price, rules, is_down=not working.is_buy),
-            clock_ns=self.clock_ns,
+            working, quantity=quantity, limit_price=limit_price, stop_price=stop_price, clock_ns=self.clock_ns
         )
 
     def one_cancels_other(self, order_ids: Iterable[int | None]) -> None:

@@ -21,14 +21,20 @@ __all__ = ["Reach", "Reaches", "account_exposure", "exposure_of", "gross_value",
 
 
 class Reach:
-    """A position with its market orders filled, and what its other orders may add to it and take from it."""
+    """A position with its market orders filled, and what its other orders may add to it and take from it.
 
-    __slots__ = ("bought", "quantity", "sold")
+    ``buy_price`` and ``sell_price`` are the highest at which these would fill, 0.0 where no order says one: a buy
+    stop above the market, a sale's limit.
+    """
+
+    __slots__ = ("bought", "buy_price", "quantity", "sell_price", "sold")
 
     def __init__(self, quantity: float) -> None:
         self.quantity = quantity
         self.bought = 0.0
         self.sold = 0.0
+        self.buy_price = 0.0
+        self.sell_price = 0.0
 
     def towards(self, side: float) -> float:
         """How far it may go up (side above zero) or down."""
@@ -38,6 +44,16 @@ class Reach:
     def largest(self) -> float:
         """The larger of its two ends, without a sign."""
         return max(abs(self.quantity), abs(self.quantity + self.bought), abs(self.quantity - self.sold))
+
+    def value(self, price: float) -> float:
+        """What it may come to at most, without a sign, where the market is at ``price`` now."""
+        up, down = self.quantity + self.bought, self.quantity - self.sold
+        largest = abs(self.quantity) * price
+        if self.bought:
+            largest = max(largest, abs(up) * (max(price, self.buy_price) if up > 0.0 else price))
+        if self.sold:
+            largest = max(largest, abs(down) * (max(price, self.sell_price) if down < 0.0 else price))
+        return largest
 
 
 Reaches: TypeAlias = dict[str, Reach]
@@ -63,8 +79,11 @@ def reaches_of(desk: "Desk") -> Reaches:
         elif not working.group or _is_largest_of_group(working):
             if working.is_buy:
                 reach.bought += working.remaining
+                if working.limit_price is None:
+                    reach.buy_price = max(reach.buy_price, working.stop_level() or 0.0)
             else:
                 reach.sold += working.remaining
+                reach.sell_price = max(reach.sell_price, working.limit_price or 0.0)
     for working in closing:
         reach = reaches.get(working.order.symbol)
         if reach is not None:
@@ -123,8 +142,7 @@ def gross_value(engine: "Engine", books: Sequence[Reaches], symbols: Iterable[st
         for symbol, reach in reaches.items():
             if symbols is None or symbol in symbols:
                 market = engine.tracks[symbol].market
-                largest = reach.largest
-                gross += largest * market.price * market.rate if largest else 0.0
+                gross += reach.value(market.price) * market.rate if reach.largest else 0.0
     return gross
 
 

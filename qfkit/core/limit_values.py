@@ -218,6 +218,7 @@ def limit_views(watch: "LimitWatch") -> list[LimitView]:
                 limit=float(limit),
                 value_text=written(value),
                 limit_text=written(limit),
+                limit_name=name,
                 is_over_time=name in OVER_TIME,
                 is_default=name == "max_gross_exposure" and limit == default.max_gross_exposure,
                 stop="" if stop is None else stop.kind,
@@ -230,7 +231,14 @@ def limit_views(watch: "LimitWatch") -> list[LimitView]:
 def stop_views(watch: "LimitWatch") -> list[StopView]:
     """The stops on a strategy's book or on all."""
     return [
-        StopView(strategy=watch.name, kind=stop.kind, why=stop.why, since_ns=stop.time_ns, lifts_ns=stop.lifts_ns)
+        StopView(
+            strategy=watch.name,
+            kind=stop.kind,
+            why=stop.why,
+            since_ns=stop.time_ns,
+            lifts_ns=stop.lifts_ns,
+            limit_name=stop.limit_name,
+        )
         for stop in watch.stops.values()
         if stop.lifts_ns is None or stop.lifts_ns > watch.engine.clock_ns
     ]

@@ -1,8 +1,8 @@
 """Watches over limits: what an order meets beyond the gate, and the stops that losses put on books.
 
 There is one for each strategy's book and one for the account. Losses are looked at when a price leaves its band
-(see :mod:`qfkit.core.bands`), at each equity point and after each trade: not a moment later than the limit is reached,
-and at no cost while prices are far from it.
+(see :mod:`qfkit.core.bands`), at each equity point and after each trade: with the tick, quote or bar's close that reaches
+the limit, and at no cost while prices are far from it.
 """
 
 from collections import deque
@@ -84,7 +84,7 @@ class LimitWatch:
             if before.max_drawdown is None:
                 self.peak = self.equity
             if before.max_daily_loss is None:
-                self.day_start = self.equity
+                self._begin_day(self.equity, self.engine.clock_ns)
             if before.max_consecutive_losses is None:
                 self.losses = 0
         for name in [name for name in self.stops if name != _BY_HAND and getattr(limits, name) is None]:
@@ -107,12 +107,25 @@ class LimitWatch:
     def begin(self) -> None:
         """The books are open, with their first equity."""
         self.has_begun = True
-        self.peak = self.day_start = self.equity
+        self.peak = self.equity
+        self._begin_day(self.peak, self.engine.clock_ns)
+
+    def _begin_day(self, equity: float, now_ns: int) -> None:
+        self.day_start = equity
+        # Before the first event it is not known which day it is.
+        self._day_ends_ns = (now_ns // _DAY_NS + 1) * _DAY_NS if now_ns else 0
 
     def transfer(self, amount: float) -> None:
-        """What was moved into the book, or out of it, is no profit or loss."""
-        self.peak += amount
-        self.day_start += amount
+        """What was moved into the book, or out of it, is no profit or loss: a drawdown stays the fraction that it is."""
+        after = self.equity
+        before = after - amount
+        if before > 0.0 and after > 0.0:
+            self.peak *= after / before
+            self.day_start *= after / before
+        else:
+            # Of a book that has nothing there is no loss to count.
+            self.peak = self.day_start = max(after, 0.0)
+        self.look()
 
     # -- orders ------------------------------------------------------------------------------
 
@@ -247,16 +260,19 @@ class LimitWatch:
 
     # -- losses ------------------------------------------------------------------------------
 
-    def mark(self, mark_ns: int) -> None:
-        """An equity point was taken: look, and then let it be the new peak or the new day's start."""
+    def mark(self, mark_ns: int, next_ns: int) -> None:
+        """An equity point was taken: look, and then let it be the new peak or, where the next event is of another
+        day, that day's start."""
         self.lift_what_is_over()
         equity = self.equity
         self._look(equity)
         if equity > self.peak:
             self.peak = equity
-        if mark_ns >= self._day_ends_ns:
+        if not self._day_ends_ns:
             self._day_ends_ns = (mark_ns // _DAY_NS + 1) * _DAY_NS
-            self.day_start = equity
+        if next_ns >= self._day_ends_ns:
+            self._begin_day(equity, next_ns)
+            self.lift_what_is_over(next_ns)
         for name in self.limits.watched:
             if name not in OVER_TIME and name not in self.stops:
                 limit = getattr(self.limits, name)
@@ -352,9 +368,9 @@ class LimitWatch:
         for name in list(self.stops):
             self._lift(name)
 
-    def lift_what_is_over(self) -> None:
+    def lift_what_is_over(self, clock_ns: int = 0) -> None:
         """Lift the stops whose stated time has come."""
-        clock_ns = self.engine.clock_ns
+        clock_ns = clock_ns or self.engine.clock_ns
         for name, stop in list(self.stops.items()) if self.stops else ():
             if stop.lifts_ns is not None and clock_ns >= stop.lifts_ns:
                 self._lift(name, stop.lifts_ns)

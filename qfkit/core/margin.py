@@ -308,9 +308,11 @@ def hold_to_margin(
     price: float,
     cost: Callable[[float], float],
     allowed: float,
+    exits: float,
     checks: list[Check],
 ) -> float:
-    """What of the ``allowed`` quantity the margin leaves; adds the check that was made."""
+    """What of the ``allowed`` quantity the margin leaves, never less than ``exits``; adds the check that was made."""
     name, value, limit, fits = buying_power(engine, desk, market, signed, price, cost)
+    fits = max(fits, exits)
     checks.append(Check(name, value, limit, min(abs(signed), fits), fits >= abs(signed)))
     return min(allowed, fits)

@@ -18,7 +18,7 @@ def work_on_mark(engine: "Engine", row: tuple[float, ...], next_ns: int) -> None
         engine.scorecard.note_point(row)
     mark_ns = int(row[0])
     for watch in engine.marked_watches:
-        watch.mark(mark_ns)
+        watch.mark(mark_ns, next_ns)
     if engine.allocator is not None or engine.joiners:
         moved = {} if engine.allocator is None else engine.allocator.look(mark_ns)
         if engine.joiners:

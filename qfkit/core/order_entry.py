@@ -3,13 +3,12 @@
 Whatever becomes of it, a :class:`~qfkit.core.orders.Signal` keeps the wish, the decision and its numbers.
 """
 
-from collections.abc import Callable, Iterable
 from math import inf
 from typing import TYPE_CHECKING
 
-from qfkit.core.exposure import exposure_of
-from qfkit.core.filters import in_words, note_entry, pass_filters
-from qfkit.core.margin import hold_to_margin
+from qfkit.core.filters import note_entry
+from qfkit.core.judging import Judgement, judge, judge_change
+from qfkit.core.judging import refusal as in_short
 from qfkit.core.market import Market
 from qfkit.core.orders import (
     BUY,
@@ -21,13 +20,11 @@ from qfkit.core.orders import (
     MARKET,
     SELL,
     STOP,
-    Check,
     Order,
     OrderType,
     Signal,
     TimeInForce,
 )
-from qfkit.core.risk import exits_of, gate
 from qfkit.core.sizing import ClosedTrades, Sized, SizingContext
 from qfkit.core.steps import fit_quantity, stepped_price
 from qfkit.core.wording import utc_time
@@ -37,7 +34,7 @@ from qfkit.errors import OrderError
 if TYPE_CHECKING:
     from qfkit.core.desk import Desk
 
-__all__ = ["ask_sizer", "attach", "send"]
+__all__ = ["ask_sizer", "attach", "change_is_refused", "send"]
 
 
 def ask_sizer(
@@ -106,9 +103,7 @@ def send(
     """
     engine = desk.engine
     wanted = abs(signed)
-    checks: list[Check] = []
-    filtered: list[Check] = []
-    is_exit = False
+    judgement = Judgement(0.0, [], signed, is_filtered=False, is_exit=False)
     if wanted == 0.0:
         allowed, refusal = 0.0, (sized.reason if sized is not None else "") or "the sizer gave nothing"
     elif desk.state != "running" and not (forced or by_hand):
@@ -120,32 +115,24 @@ def send(
     elif market.rate != market.rate:
         allowed, refusal = 0.0, engine.accounts.missing_rate(market)
     else:
-        rate, cost = market.rate, engine.cost_at(expected, signed, market)
-        if rate != 1.0:
-            cost = _converted(cost, rate)
-        passing = signed
-        if engine.filters is not None and not (forced or by_hand):
-            passing, filtered = pass_filters(desk, market, signed, expected, take_profit)
-        allowed = 0.0
-        if passing:
-            # A stop that the market has passed fires at once and a sale below it fills at the market.
-            is_capped = signed > 0.0 and limit_price is not None
-            price = (expected if is_capped else max(expected, market.price)) * rate
-            last_price = market.price * rate
-            exposure = exposure_of(desk, market, passing)
-            allowed, checks = gate(desk.risk, passing, price, last_price, exposure, cost, expected * rate)
-            if engine.margin.initial is not None and not forced:
-                allowed = hold_to_margin(engine, desk, market, passing, price, cost, allowed, checks)
-            for watch in (desk.limit_watch, engine.limit_watch):
-                if watch.is_active:
-                    allowed = min(allowed, watch.check(desk, market, passing, price, last_price, cost, checks))
-            # What closes a position is let through; it and the orders at work must not go past flat together.
-            is_exit = allowed < wanted and 0.0 < allowed <= exits_of(exposure.held, signed)
-        if filtered:
-            checks = filtered + checks
-        refusal = "" if allowed == wanted else _refusal(checks)
+        worst = 0.0
+        if trail is not None and signed > 0.0:
+            worst = market.price * (1.0 + trail) if trail_is_fraction else market.price + trail
+        judgement = judge(
+            desk,
+            market,
+            signed,
+            expected,
+            is_capped=signed > 0.0 and limit_price is not None,
+            worst=worst,
+            forced=forced,
+            is_filtered=not (forced or by_hand),
+            take_profit=take_profit,
+        )
+        allowed = judgement.allowed
+        refusal = "" if allowed == wanted else in_short(judgement.checks)
         if market.rules is not None and allowed > 0.0:
-            allowed, refusal = _fitted(desk, market, passing, allowed, expected, refusal)
+            allowed, refusal = _fitted(desk, market, judgement.passing, allowed, expected, refusal)
     waits = ""
     if market.hours is not None and not market.hours.is_open(engine.clock_ns) and allowed > 0.0:
         opens_ns = market.hours.next_open_ns(engine.clock_ns)
@@ -172,7 +159,7 @@ def send(
             order_id,
             desk.name,
             reason,
-            tuple(checks),
+            tuple(judgement.checks),
             desk.indicator_values(market.symbol),
             {} if sized is None else sized.numbers,
         )
@@ -205,21 +192,17 @@ def send(
     for watch in (desk.limit_watch, engine.limit_watch):
         if watch.is_active:
             watch.note_sent()
-            is_exit = is_exit or bool(watch.stops)
+            judgement.is_exit = judgement.is_exit or bool(watch.stops)
     if not working.is_buy and not (desk.risk.allow_short and engine.limit_watch.limits.allow_short):
         # What it closes may be an entry at work, which may be taken back.
         working.is_reduce_only = True
-    if is_exit:
+    if judgement.is_exit:
         for one in market.working:
             if one.owner is desk and one.is_buy is working.is_buy:
                 one.is_reduce_only = True
-    if filtered:
+    if judgement.is_filtered:
         note_entry(desk, market, working)
     return working
-
-
-def _converted(cost: Callable[[float], float], rate: float) -> Callable[[float], float]:
-    return lambda quantity: cost(quantity) * rate
 
 
 def _fitted(
@@ -235,6 +218,37 @@ def _fitted(
         return 0.0, too_small
     # Rounding to a step is not worth a word of its own; what the limits changed is.
     return fitting, refusal or ("" if fitting == allowed else "rounded to the symbol's step")
+
+
+def change_is_refused(
+    desk: "Desk", working: WorkingOrder, quantity: float | None, limit_price: float | None, stop_price: float | None
+) -> bool:
+    """Whether what an order would become is more than the limits or the margin allow; it stays as it is then."""
+    order = working.order
+    remaining = working.remaining if quantity is None or order.status is HELD else quantity - order.filled
+    judgement = judge_change(desk, working, remaining, limit_price, stop_price)
+    if judgement is None or judgement.allowed >= remaining * (1.0 - 1e-12):
+        return False
+    engine = desk.engine
+    engine.signals_count += 1
+    engine.records.signals.append(
+        Signal(
+            engine.signals_count,
+            engine.clock_ns,
+            order.symbol,
+            "modify",
+            remaining if working.is_buy else -remaining,
+            "rejected",
+            in_short(judgement.checks),
+            None,
+            desk.name,
+            f"order {order.order_id} stays as it is",
+            tuple(judgement.checks),
+            desk.indicator_values(order.symbol),
+            {},
+        )
+    )
+    return True
 
 
 def attach(desk: "Desk", entry: WorkingOrder, kind: OrderType, price: float, role: str) -> None:
@@ -261,19 +275,3 @@ def attach(desk: "Desk", entry: WorkingOrder, kind: OrderType, price: float, rol
         updated_ns=engine.clock_ns,
     )
     engine.broker.submit_leg(leg, entry).is_by_hand = entry.is_by_hand
-
-
-def _refusal(checks: Iterable[Check]) -> str:
-    """The checks that were not passed, in words."""
-    return "; ".join(_words(check) for check in checks if not check.passed)
-
-
-def _words(check: Check) -> str:
-    if check.name.endswith(")"):
-        # A stop says itself why there is one.
-        return check.name
-    if filtered := in_words(check):
-        return filtered
-    if check.value != check.value:
-        return f"{check.name} is not known yet, limit {check.limit:.6g}"
-    return f"{check.name} {check.value:.6g} over {check.limit:.6g}"

@@ -74,15 +74,15 @@ class Rebalancing:
     It goes on with each fill of its strategy and with each closed bar, and ends when nothing waits any more.
     """
 
-    __slots__ = ("_desk", "_engine", "_forced", "_reach", "_reason", "_smaller", "order_ids", "waiting")
+    __slots__ = ("_by_hand", "_desk", "_engine", "_reach", "_reason", "_smaller", "order_ids", "waiting")
 
     def __init__(
-        self, desk: "Desk", weights: Mapping[str, float], plan: RebalancePlan, *, reason: str, forced: bool
+        self, desk: "Desk", weights: Mapping[str, float], plan: RebalancePlan, *, reason: str, by_hand: bool
     ) -> None:
         self._desk = desk
         self._engine: Engine = desk.engine
         self._reason = reason
-        self._forced = forced
+        self._by_hand = by_hand
         self._reach = total(abs(weight) for weight in weights.values())
         self._smaller: list[WorkingOrder] = []
         self.order_ids: list[int] = []
@@ -100,7 +100,7 @@ class Rebalancing:
 
     def _send(self, symbol: str, change: float) -> "WorkingOrder | None":
         market = self._desk.market(symbol)
-        sent = send(self._desk, "rebalance", market, change, market.price, reason=self._reason, forced=self._forced)
+        sent = send(self._desk, "rebalance", market, change, market.price, reason=self._reason, by_hand=self._by_hand)
         if sent is not None:
             self.order_ids.append(sent.order.order_id)
         return sent
@@ -200,7 +200,7 @@ def rebalance(
     band: float = 0.0,
     preview: bool = False,
     reason: str,
-    forced: bool = False,
+    by_hand: bool = False,
 ) -> Any:
     """Take a strategy's book to weights: the plan with ``preview``, else the ids of the orders sent at once."""
     plan = plan_for(desk, weights, band=band)
@@ -211,7 +211,7 @@ def rebalance(
         if working.owner is desk and working.order.type is MARKET and not working.is_forced:
             engine.broker.cancel(working, "replaced by a new target", engine.clock_ns)
     end(desk)
-    under_way = Rebalancing(desk, weights, plan, reason=reason, forced=forced)
+    under_way = Rebalancing(desk, weights, plan, reason=reason, by_hand=by_hand)
     under_way.advance()
     if under_way.waiting:
         desk.rebalancing = under_way

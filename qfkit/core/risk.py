@@ -23,6 +23,12 @@ StopKind = Literal["block_entries", "flatten"]
 _ROUNDING = 1e-12
 _WHOLE = ("max_orders_per_minute", "max_positions", "max_consecutive_losses", "returns")
 _FRACTIONS = ("max_daily_loss", "max_drawdown")
+_NEEDED = ("returns", "value_at_risk_level")
+_TYPED: dict[str, tuple[tuple[type, ...], str]] = {
+    "allow_short": ((bool,), "True or False"),
+    "groups": ((dict,), 'a dict of symbols by group, as {"tech": ("AAPL", "MSFT")}'),
+    "on_breach": ((str, dict), '"block_entries", "flatten", or a dict of them by limit'),
+}
 # What a stop may be asked for beside the limits over time: they are looked at after each equity point then.
 _WATCHABLE = ("max_leverage", "max_net_exposure", "max_value_at_risk", "max_correlated_exposure", "max_group_weight")
 
@@ -40,7 +46,7 @@ class RiskLimits(msgspec.Struct, frozen=True):
     - ``max_order_quantity``, ``max_order_notional``, ``max_order_weight``;
     - ``max_orders_per_minute``: sent within the last 60 s of the engine's clock; exits count but are never refused;
     - ``price_collar``: a limit or stop price further than this fraction from the last price is
-      taken for a slip of the keyboard and rejected;
+      taken for a slip of the keyboard and rejected, an exit too;
     - ``allow_short``: whether a position may be negative.
 
     The positions:
@@ -99,8 +105,15 @@ class RiskLimits(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if value is None or isinstance(value, bool | str | dict):
+            if name in _TYPED:
+                kind, words = _TYPED[name]
+                if not isinstance(value, kind):
+                    raise ParameterError(f"RiskLimits({name}={value!r}): it must be {words}")
                 continue
+            if value is None and name not in _NEEDED:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ParameterError(f"RiskLimits({name}={value!r}): it must be a number, or None for no limit")
             if name in _WHOLE and (not isinstance(value, int) or value < 1):
                 raise ParameterError(f"RiskLimits({name}={value!r}): it must be a whole number from 1 on, or None")
             if not 0.0 < value < inf:

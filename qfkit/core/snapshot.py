@@ -170,6 +170,7 @@ class LimitView(msgspec.Struct, frozen=True):
     limit: float
     value_text: str
     limit_text: str
+    limit_name: str = ""
     is_over_time: bool = False
     is_default: bool = False
     stop: str = ""
@@ -179,7 +180,7 @@ class LimitView(msgspec.Struct, frozen=True):
 class StopView(msgspec.Struct, frozen=True):
     """A stop on a strategy's book ("account": on all): "block_entries" or "flatten", why, and since when.
 
-    ``lifts_ns`` is when it ends by itself; None is by hand only: ``session.lift()``.
+    ``lifts_ns`` is when it ends by itself; None is by hand only: ``session.lift()``. ``limit_name`` "" was put by hand.
     """
 
     strategy: str
@@ -187,6 +188,7 @@ class StopView(msgspec.Struct, frozen=True):
     why: str
     since_ns: int
     lifts_ns: int | None = None
+    limit_name: str = ""
 
 
 class Snapshot(msgspec.Struct, frozen=True):

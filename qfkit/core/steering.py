@@ -168,7 +168,7 @@ class Steering:
     def rebalance(self, event: Rebalance) -> None:
         self._engine.advance(event.received_ns)
         for desk in self._addressed(event):
-            desk.rebalance(event.weights, band=event.band, reason="rebalanced by the user", forced=True)
+            desk.rebalance(event.weights, band=event.band, reason="rebalanced by the user", by_hand=True)
 
     def by_hand(self, event: ByHand) -> None:
         self._engine.advance(event.received_ns)

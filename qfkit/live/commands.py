@@ -67,11 +67,11 @@ class SessionCommands(ManualTrading):
 
     def flatten(self, strategy: str | None = None) -> Self:
         """Cancel all orders, close all positions at the market, and let nothing enter until :meth:`lift`."""
-        return self._command(lambda now_ns: Flatten(now_ns, self._strategy(strategy)))
+        return self._command(lambda now_ns: Flatten(now_ns, self._books(strategy)))
 
     def block_entries(self, strategy: str | None = None) -> Self:
         """Let nothing enter until :meth:`lift`: exits go on, orders that would enter are cancelled."""
-        return self._command(lambda now_ns: BlockEntries(now_ns, self._strategy(strategy)))
+        return self._command(lambda now_ns: BlockEntries(now_ns, self._books(strategy)))
 
     def lift(self, strategy: str | None = None) -> Self:
         """Lift the stops of a strategy (all without a name), put by limits or by hand.
@@ -79,7 +79,12 @@ class SessionCommands(ManualTrading):
         Its losses are counted anew: a drawdown from the present equity, a daily loss from now, losses in a row from
         none. Without that the limit would put the stop again at once.
         """
-        return self._command(lambda now_ns: LiftStops(now_ns, self._strategy(strategy)))
+        name = self._books(strategy)
+        stops = [watch.name for watch in self._pipeline.engine.limit_watches if watch.stops]
+        if name is not None and name not in stops:
+            held = f"; there are stops on {', '.join(stops)}: session.lift() lifts them all" if stops else ""
+            raise SessionError(f"there is no stop on {name!r} to lift{held}")
+        return self._command(lambda now_ns: LiftStops(now_ns, name))
 
     def set_limits(self, strategy: str | None = None, **limits: Any) -> Self:
         """Change risk limits at once, as in ``session.set_limits(max_drawdown=0.1)``; None takes one away.
@@ -260,6 +265,10 @@ class SessionCommands(ManualTrading):
         """Have ``setup`` refuse what does not go together here, and not on the next bar."""
         engine = Engine({self.name: kind(**parameters)}, cash=self._plan.cash, timeframe=self._plan.timeframe)
         higher_timeframes(engine, self.feed)
+
+    def _books(self, name: str | None) -> str | None:
+        """A strategy's name, or that of the account."""
+        return name if name == ACCOUNT_LIMITS else self._strategy(name)
 
     def _strategy(self, name: str | None) -> str | None:
         desks = self._pipeline.engine.desks

@@ -1,7 +1,5 @@
 """The risk table of the terminal's page: each limit as a bar against its bound, and the stops."""
 
-from math import isfinite
-
 from rich.text import Text
 
 from qfkit.core.snapshot import LimitView, Snapshot, StopView
@@ -16,12 +14,12 @@ _NEAR = 0.8
 
 def risk_section(snapshot: Snapshot, marks: Marks, encoding: str) -> Section:
     """Limits that somebody asked for, those with a stop first, then those nearest to their bound; and stops by hand."""
-    stops = {(stop.strategy, stop.since_ns): stop for stop in snapshot.stops}
+    stops = {(stop.strategy, stop.limit_name): stop for stop in snapshot.stops}
     limits = [view for view in snapshot.limits if not view.is_default or view.stop]
     limits.sort(key=lambda view: (not view.stop, -_used(view)))
     rows = []
     for view in limits:
-        stop = None if view.since_ns is None else stops.pop((view.strategy, view.since_ns), None)
+        stop = None if view.since_ns is None else stops.pop((view.strategy, view.limit_name), None)
         used = _used(view)
         style = "bold red" if stop else "yellow" if used >= _NEAR else ""
         rows.append(
@@ -59,11 +57,11 @@ def risk_section(snapshot: Snapshot, marks: Marks, encoding: str) -> Section:
 
 def _used(view: LimitView) -> float:
     used = view.value / view.limit
-    return used if isfinite(used) else 0.0
+    return 0.0 if used != used else used
 
 
 def _bar(used: float, marks: Marks) -> str:
-    full = min(_BAR_CELLS, round(used * _BAR_CELLS))
+    full = round(min(1.0, used) * _BAR_CELLS)
     return marks.blocks[-1] * full + marks.flat * (_BAR_CELLS - full)
 
 
