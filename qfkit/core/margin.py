@@ -313,6 +313,6 @@ def hold_to_margin(
 ) -> float:
     """What of the ``allowed`` quantity the margin leaves, never less than ``exits``; adds the check that was made."""
     name, value, limit, fits = buying_power(engine, desk, market, signed, price, cost)
-    fits = max(fits, exits)
-    checks.append(Check(name, value, limit, min(abs(signed), fits), fits >= abs(signed)))
-    return min(allowed, fits)
+    left = max(fits, exits)
+    checks.append(Check(name, value, limit, min(abs(signed), left), fits >= abs(signed)))
+    return min(allowed, left)
