@@ -166,7 +166,8 @@ def recording_feed(path: str, symbols: Sequence[str] = (), *, speed: float | Non
     if not Path(path).exists():
         looks_like_name = os.sep not in path and "." not in path
         hint = did_you_mean(path, FEED_NAMES) if looks_like_name else ""
-        raise FeedError(f"no feed or file {path!r}.{hint or ' Give one of {', '.join(FEED_NAMES)} or a path.'}")
+        hint = hint or f" Give one of {', '.join(FEED_NAMES)} or a path."
+        raise FeedError(f"no feed or file {path!r}.{hint}")
     from qfkit.feeds.replay import ReplayFeed
 
     return ReplayFeed(path, speed=speed, symbols=tuple(symbols) or None)

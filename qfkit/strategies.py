@@ -124,12 +124,12 @@ class PortfolioRebalance(Strategy):
 
     def weights(self) -> dict[str, float]:
         """The weights by the rule, adding up to 1, of the symbols that have data enough; {} while none has."""
-        least = 1 if self.rule == "equal" else self.lookback + 1
-        kept = {symbol: self.bars(symbol, least) for symbol in self.symbols}
-        known = {symbol: own for symbol, own in kept.items() if len(own) >= least}
         if self.rule == "equal":
-            return weights.equal(known)
-        returns = weights.returns_of(known)
+            return weights.equal({symbol: () for symbol in self.symbols if self.bars(symbol, 1)})
+        kept = {symbol: self.bars(symbol, 2 * self.lookback + 2) for symbol in self.symbols}
+        # In the midst of a round some symbols have a bar that others do not have yet: one bar less is not too few.
+        known = {symbol: own for symbol, own in kept.items() if len(own) >= self.lookback}
+        returns = {symbol: own[-self.lookback :] for symbol, own in weights.returns_of(known).items()}
         if not returns or any(len(own) < self.lookback for own in returns.values()):
             return {}
         weigh = getattr(weights, self.rule)

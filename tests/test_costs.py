@@ -398,7 +398,7 @@ def test_each_order_is_out_after_its_own_time_and_so_is_its_change(latency):
     costs = Costs(**FREE | {"latency_s": latency})
     actions = {number: lambda s: s.buy("A", quantity=1) for number in range(0, 40, 4)}
     actions |= {50: lambda s: s.buy("A", quantity=1, limit_price=50.0)}
-    actions |= {60: lambda s: s.modify(s.orders[-1].order_id, limit_price=200.0)}
+    actions |= {60: lambda s: s.modify(s.orders[-1].order_id, limit_price=120.0)}
     ticks = [quote(number * 0.5, 99, 101) for number in range(200)]
     engine = run(ticks, actions, costs=costs, kind=QuoteScript)
     first = {}

@@ -338,7 +338,11 @@ def test_what_a_limit_refuses_is_said_and_kept_and_what_it_cuts_is_a_warning(tmp
     with pytest.raises(OrderError, match="nothing was sent: short sale of 5, which the limits do not allow"):
         session.sell("A", quantity=5)
     (signal,) = session.signals.itertuples()
-    assert (signal.decision, signal.decision_reason, signal.wanted) == ("rejected", "short sale of 5, which the limits do not allow", -5)
+    assert (signal.decision, signal.decision_reason, signal.wanted) == (
+        "rejected",
+        "short sale of 5, which the limits do not allow",
+        -5,
+    )
     with caplog.at_level(logging.WARNING, "qfkit.session"):
         order = session.buy("A", quantity=80)
     assert f"order {order} is for less than asked for (80): position weight 0.8 over 0.5" in caplog.text

@@ -163,7 +163,7 @@ class Broker:
             working.limit_price = limit_price
         if stop_price is not None:
             working.stop_price = stop_price
-        working.sent_ns = clock_ns + self._latency_ns(order.order_id)
+        working.decided_ns, working.sent_ns = clock_ns, clock_ns + self._latency_ns(order.order_id)
         working.seen = False
         working.place = None
         working.order = replace(
@@ -211,7 +211,7 @@ class Broker:
         """The orders that may see this event."""
         eligible = []
         for working in market.working:
-            if received_ns < working.sent_ns or (opened_ns is not None and opened_ns < working.order.decided_ns):
+            if received_ns < working.sent_ns or (opened_ns is not None and opened_ns < working.decided_ns):
                 continue
             if working.expires_ns is None and working.order.time_in_force is DAY:
                 # The day is that of the first event it could fill on; where hours are known, its session.

@@ -38,6 +38,8 @@ __all__ = ["Desk"]
 
 # A target this near to the position, as a fraction of the larger, is met already.
 _NEAR = 1e-9
+# A stop or target below this fraction of the price was meant as a fraction itself.
+_LEAST_OF_PRICE = 0.05
 _PRICES = ("limit_price", "stop_price", "trail", "trail_fraction", "stop_loss", "take_profit")
 
 
@@ -203,6 +205,12 @@ class Desk:
         for place, price in enumerate((limit_price, stop_price, trail, trail_fraction, stop_loss, take_profit)):
             if price is not None and not 0.0 < price < inf:
                 raise OrderError(f"{action} {symbol}: {_PRICES[place]}={price!r} is not above zero and finite")
+        for name, level in (("stop_loss", stop_loss), ("take_profit", take_profit)):
+            if level is not None and level < _LEAST_OF_PRICE * market.price:
+                raise OrderError(
+                    f"{action} {symbol}: {name}={level!r} is a price, and the market is at {market.price!r}; "
+                    "fractions are for protect(), as in protect(symbol, stop_loss=0.02)"
+                )
         in_force = (
             time_in_force if type(time_in_force) is TimeInForce else _time_in_force(time_in_force, action, symbol)
         )

@@ -44,7 +44,7 @@ from qfkit.core.market import see_bar, see_price
 from qfkit.core.marks import work_on_mark
 from qfkit.core.netting import Netting
 from qfkit.core.notices import see_stale, take_hours, take_instrument
-from qfkit.core.opening import check_opening, open_desks, own_limits
+from qfkit.core.opening import check_kinds, check_opening, check_sizer, open_desks, own_limits
 from qfkit.core.orders import Fill
 from qfkit.core.portfolio import cash_shares
 from qfkit.core.protection import follow
@@ -104,6 +104,13 @@ class Engine:
         risk_bands: RiskBands | None = None,
     ) -> None:
         check_opening(strategies, cash)
+        check_kinds(
+            costs=(costs, Costs, "qf.Costs(commission=0.001)"),
+            margin=(margin, Margin, "qf.Margin.regulation_t()"),
+            allocation=(allocation, Allocation, 'qf.Allocation("equal", every="1M")'),
+            netting=(netting, bool, "True"),
+        )
+        check_sizer(sizer)
         self.costs = Costs() if costs is None else costs
         self.margin = Margin.cash() if margin is None else margin
         self.limits, self.risk = own_limits(risk, strategies, self.margin)

@@ -41,7 +41,7 @@ class Margin(msgspec.Struct, frozen=True):
       value of the shorts.
 
     Equity at or below zero closes everything and stops the strategy for good, under any margin that a run
-    names, ``Margin.cash()`` too; a run that names none is not watched. The
+    names, and without one, which is ``Margin.cash()``. The
     check is made at each price that positions are marked at: with bars that is the close, and the
     forced close fills at the next open. What happens inside a bar it does not see.
 

@@ -14,7 +14,7 @@ from qfkit.errors import ParameterError, did_you_mean
 if TYPE_CHECKING:
     from qfkit.core.engine import Engine
 
-__all__ = ["check_opening", "open_desks", "own_limits"]
+__all__ = ["check_kinds", "check_opening", "check_sizer", "open_desks", "own_limits"]
 
 
 def check_opening(strategies: Collection[str], cash: float) -> None:
@@ -25,6 +25,21 @@ def check_opening(strategies: Collection[str], cash: float) -> None:
         raise ParameterError("no strategy given: pass one, a list of them or a dict of names")
     if ACCOUNT_LIMITS in strategies:
         raise ParameterError('a strategy cannot be named "account", which is the sum of them all: choose another name')
+
+
+def check_sizer(sizer: object) -> None:
+    """Raise :class:`ParameterError` for what cannot be asked for a size."""
+    if sizer is not None and (isinstance(sizer, type) or not callable(sizer)):
+        raise ParameterError(
+            f"sizer={sizer!r}: give one of qf.sizing, as in sizer=qf.sizing.FractionOfEquity(0.1), or a function of a context"
+        )
+
+
+def check_kinds(**settings: tuple[object, type, str]) -> None:
+    """Raise :class:`ParameterError` for a setting of another kind than it must be; None is left out of any."""
+    for name, (value, kind, example) in settings.items():
+        if value is not None and not isinstance(value, kind):
+            raise ParameterError(f"{name}={value!r}: it must be a {kind.__name__}, as in {name}={example}")
 
 
 def open_desks(

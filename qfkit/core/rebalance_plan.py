@@ -27,6 +27,8 @@ CostAt: TypeAlias = "Callable[[float, float, Market | None], Callable[[float], f
 
 # Costs are some thousandths of what they are the costs of: each round brings the sum that much nearer.
 _ROUNDS = 16
+# No account is so leveraged; it is a percentage that was meant.
+_LARGEST_WEIGHT = 10.0
 _NEAR = 1e-9
 _ROUNDING = 1e-12
 
@@ -234,6 +236,11 @@ def checked_weights(weights: Mapping[str, float], band: float) -> dict[str, floa
     for symbol, weight in weights.items():
         if not -inf < weight < inf:
             raise OrderError(f"rebalance: the weight {weight!r} of {symbol} is no finite number")
+        if abs(weight) > _LARGEST_WEIGHT:
+            raise OrderError(
+                f"rebalance: the weight {weight!r} of {symbol} would be {weight:,.0f} times the equity: weights are "
+                "fractions, as 0.6 for 60 %"
+            )
         goals[symbol] = float(weight)
     return goals
 

@@ -171,6 +171,15 @@ class RiskLimits(msgspec.Struct, frozen=True):
         """Whether it asks for more than :func:`gate` looks at."""
         return any(getattr(self, name) is not None for name in _WIDE) or bool(self.watched)
 
+    def named(self) -> str:
+        """The limits that were asked for beside the gross exposure, in one line."""
+        plain = RiskLimits(max_gross_exposure=self.max_gross_exposure)
+        return ", ".join(
+            f"{name}={getattr(self, name)!r}"
+            for name in self.__struct_fields__
+            if getattr(self, name) != getattr(plain, name)
+        )
+
     def changed(self, changes: dict[str, Any]) -> "RiskLimits":
         """These limits with some of them changed; raises :class:`ParameterError` for a name or value that is none."""
         for name in changes:

@@ -88,6 +88,9 @@ def assumptions(engine: "Engine") -> tuple[str, ...]:
     lines += describe(len(engine.desks), is_netting=engine.broker.netting is not None)
     if margin := engine.margin.describe():
         lines.append(margin)
+    for watch in engine.limit_watches:
+        if named := watch.limits.named():
+            lines.append(f"risk limits of {watch.name}: {named}")
     if engine.filters is not None:
         lines.append(engine.filters.describe())
     if engine.accounts.rates is not None:
@@ -158,5 +161,7 @@ def _waiting(desk: "Desk", engine: "Engine") -> str:
         for symbol, indicator in indicators.items():
             if not indicator.ready and symbol in engine.tracks:
                 short.append(f"{name} of {symbol} ({len(engine.tracks[symbol].base.kept)} bars so far)")
+    if unknown := [track.market for track in engine.tracks.values() if track.market.rate != track.market.rate]:
+        return f"{unknown[0].symbol}: {engine.accounts.missing_rate(unknown[0])}"
     more = f" and {len(short) - 3} more" if len(short) > 3 else ""
     return f"waits for {', '.join(short[:3])}{more}" if short else ""

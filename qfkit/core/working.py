@@ -17,7 +17,7 @@ class WorkingOrder:
     """An open order with what changes while it works; ``order`` is its latest record.
 
     ``remaining`` is unfilled, ``seen`` whether an event had the chance to fill it, ``extreme``
-    the best price a trailing stop saw. A leg belongs to a ``parent``, its entry, and becomes
+    the best price a trailing stop saw, ``decided_ns`` when it was last decided on. A leg belongs to a ``parent``, its entry, and becomes
     active when that fills. ``place`` is where a limit order stands in the queue of its price, None
     where that is unknown or not asked for. The flags ``..._inside`` hold within the bar in which it happened.
     What ``is_forced`` the strategy cannot take back; what ``is_by_hand`` the user sent, and it outlives the
@@ -28,6 +28,7 @@ class WorkingOrder:
         "activated_inside",
         "book",
         "crossed",
+        "decided_ns",
         "expires_ns",
         "extreme",
         "fired_inside",
@@ -60,6 +61,7 @@ class WorkingOrder:
         self.type = order.type
         self.remaining = order.quantity
         self.crossed = 0.0
+        self.decided_ns = order.decided_ns
         self.sent_ns = order.sent_ns
         self.limit_price = order.limit_price
         self.stop_price = order.stop_price

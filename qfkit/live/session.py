@@ -19,8 +19,8 @@ from qfkit.core.events import (
 )
 from qfkit.core.holdings import Holdings
 from qfkit.core.joining import joined_cash
-from qfkit.core.netting import describe
 from qfkit.core.snapshot import Snapshot
+from qfkit.core.survey import assumptions
 from qfkit.errors import QfkitError, SessionError
 from qfkit.feeds.base import Feed
 from qfkit.feeds.health import health_frame
@@ -310,10 +310,7 @@ class Session(SessionCommands, SessionFigures, Alerting):
             timeframe=timeframe,
             label=self.feed.label,
             order_timing=ORDERS_ON_TICKS if self.feed.timeframe is None else ORDERS_ON_BARS,
-            assumptions=(
-                *describe(len(desks), is_netting=self._plan.netting),
-                *(() if self._plan.filters is None else (self._plan.filters.describe(),)),
-            ),
+            assumptions=assumptions(engine),
             strategy_cash={**self._plan.strategy_cash, **joined_cash(engine)},
             holdings=Holdings.of_snapshot(self.snapshot),
             positions=self.snapshot.positions,

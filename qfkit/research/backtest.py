@@ -19,7 +19,15 @@ from qfkit.core.sizing import Sizer
 from qfkit.core.strategy import Strategy, named_strategies
 from qfkit.core.survey import assumptions, take_positions
 from qfkit.core.wording import utc_time
-from qfkit.errors import BadEventError, FrameError, ParameterError, StrategyError, TimeframeError, did_you_mean
+from qfkit.errors import (
+    BadEventError,
+    DataError,
+    FrameError,
+    ParameterError,
+    StrategyError,
+    TimeframeError,
+    did_you_mean,
+)
 from qfkit.frames import bar_batches, columns_by_symbol, is_frame, is_tick_frame
 from qfkit.research.fast_signal import fast_run
 from qfkit.research.progress import RunProgress
@@ -330,6 +338,10 @@ def _result(
     equity_arrays: EquityColumns | None = None,
     fill_arrays: FillColumns | None = None,
 ) -> Result:
+    for track in engine.tracks.values():
+        if track.market.rate != track.market.rate:
+            # Nothing in it could be traded at all, and figures would not show why.
+            raise DataError(f"{track.symbol}: {engine.accounts.missing_rate(track.market)}")
     return Result(
         engine.records if records is None else records,
         strategy_names=tuple(engine.desks),
