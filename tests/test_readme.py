@@ -36,7 +36,9 @@ def commands() -> list[str]:
     return [line for line in lines if line]
 
 
-def test_the_cells_run_in_order() -> None:
+def test_the_cells_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What they write, they write beside themselves.
+    monkeypatch.chdir(tmp_path)
     cells: dict[str, object] = {"__name__": "readme"}
     for block in blocks("python", PLAIN):
         exec(compile(block, "README.md", "exec"), cells)  # noqa: S102
