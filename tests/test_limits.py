@@ -420,11 +420,18 @@ def test_a_session_is_stopped_by_hand_changed_and_lifted_and_replays(tmp_path) -
         session.set_limits("one")
     with pytest.raises(SessionError, match="no strategy"):
         session.set_limits("three", max_drawdown=0.1)
+    with pytest.raises(SessionError, match="no stop on 'one'"):
+        session.lift("one")
+    session.flatten("account").lift("account")
     stops = session.stops
     assert list(zip(stops["strategy"], stops["stop"], stops["change"], strict=True)) == [
         ("other", "block_entries", "began"), ("account", "flatten", "began"),
         ("other", "block_entries", "lifted"), ("account", "flatten", "lifted"),
+        ("account", "flatten", "began"), ("account", "flatten", "lifted"),
     ]  # fmt: skip
+    session.stop("other")
+    with pytest.raises(SessionError, match=r"other is stopped and not paused: session.add"):
+        session.resume("other")
     session.suspend()
     assert session.verify()
     resumed = qf.resume(journal, feed=HandFeed())
@@ -478,3 +485,72 @@ def test_the_views_know_what_is_near() -> None:
     assert (views["largest weight"].value_text, views["largest weight"].limit_text) == ("50.00 %", "60.00 %")
     assert views["drawdown"].value == 0.0 and views["drawdown"].is_over_time
     assert engine.clock_ns % MINUTE != 0
+
+
+def test_a_change_of_an_order_is_judged_like_an_order() -> None:
+    def grow(s) -> None:
+        order_id = s.buy("A", quantity=1.0, limit_price=99.0)
+        s.modify(order_id, quantity=1_000.0)
+        s.modify(order_id, limit_price=99.5, quantity=4.0)
+
+    engine = limited(ticks(100, 100, 99, 99, 90), {0: grow}, max_order_quantity=5.0, max_position_weight=0.1)
+    assert [signal.decision for signal in engine.records.signals] == ["sent", "rejected"]
+    assert "order quantity 1000 over 5" in last_reason(engine)
+    assert filled(engine) == [("A", "buy", 4.0)] and engine.records.fills[0].price == 99.5
+
+
+def test_a_day_begins_at_midnight_whatever_the_night_did() -> None:
+    # 99 units of 100: the night takes 8 %, the next morning another 8 %: 15.8 % since midnight.
+    events = [tick(0, 100), tick(1, 100), tick(80_000, 100), tick(90_000, 92), tick(90_100, 84), tick(90_200, 84)]
+    engine = limited(events, {0: buy(99.0)}, max_daily_loss=0.1)
+    assert [(stop.limit_name, round(stop.value, 4)) for stop in engine.records.stops] == [("max_daily_loss", 0.1584)]
+
+
+def test_a_transfer_leaves_a_drawdown_the_fraction_that_it_is() -> None:
+    holder, other = TickScript(), TickScript()
+    holder.actions = {0: buy(400.0)}
+    engine = Engine(
+        {"holder": holder, "other": other}, cash=200_000.0, costs=Costs.ideal(),
+        allocation=qf.Allocation(lambda context: {"holder": 0.25, "other": 0.75}, every="1h"),
+        risk=RiskLimits(max_drawdown=0.1),
+    )  # fmt: skip
+    engine.process_all([tick(60.0 * index, 100.0 if index < 3 else 90.0) for index in range(70)])
+    assert engine.records.transfers and engine.records.stops == []
+    drawdown = next(view for view in engine.snapshot().limits if view.strategy == "holder" and view.name == "drawdown")
+    assert drawdown.value == pytest.approx(0.04)
+
+
+def test_a_buy_stop_counts_at_its_own_level_and_a_trailing_one_too() -> None:
+    # 70 at 140 are 9,800 of 10,000: of B only 2 fit; a buy that trails by 40 % is one at 140.
+    actions = {1: buy(70.0, stop_price=140.0), 3: buy(28.0, "B")}
+    engine = limited(both(*[(100.0, 100.0)] * 4, (140.0, 100.0), (140.0, 100.0)), actions)
+    assert filled(engine) == [("B", "buy", pytest.approx(2.0)), ("A", "buy", 70.0)]
+    assert engine.desks["script"].book.cash >= 0.0
+    engine = limited(ticks(100, 100), {0: buy(100.0, trail_fraction=0.4)})
+    assert engine.records.signals[0].decision_reason == "gross exposure with costs 1.4 over 1"
+
+
+def test_two_exits_that_a_limit_would_not_have_never_go_past_flat() -> None:
+    strategy = TickScript()
+    strategy.actions = {0: buy(50.0), 2: sell(50.0, limit_price=110.0), 4: sell(50.0)}
+    engine = Engine({"script": strategy}, cash=10_000.0, costs=Costs.ideal())
+    engine.process_all(ticks(100, 100, 100))
+    engine.process(SetLimits(engine.clock_ns, limits={"max_position_quantity": 5.0, "max_order_quantity": 5.0}))
+    engine.process_all(ticks(100, 100, 100, 111, 111, start=3.0))
+    assert filled(engine) == [("A", "buy", 50.0), ("A", "sell", 50.0)]
+
+
+def test_two_stops_at_one_moment_are_both_told() -> None:
+    engine = limited(ticks(100, 100, 70, 70), {0: buy(99.0)}, max_drawdown=0.1, max_daily_loss=0.1)
+    stopped = [view.limit_name for view in engine.snapshot().limits if view.stop]
+    assert stopped == ["max_daily_loss", "max_drawdown"]
+    assert {stop.limit_name for stop in engine.snapshot().stops} == set(stopped)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"max_drawdown": True}, {"allow_short": "no"}, {"max_drawdown": "10%"}, {"on_breach": None}, {"returns": None}],
+)
+def test_what_is_of_the_wrong_kind_is_refused_by_name(fields) -> None:
+    with pytest.raises(ParameterError, match=f"RiskLimits\\({next(iter(fields))}="):
+        RiskLimits(**fields)

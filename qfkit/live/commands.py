@@ -63,6 +63,10 @@ class SessionCommands(ManualTrading):
 
     def resume(self, strategy: str | None = None) -> Self:
         """End a pause."""
+        name = self._strategy(strategy)
+        state = "paused" if name is None else self._pipeline.engine.desks[name].state
+        if state not in ("running", "paused"):
+            raise SessionError(f"{name} is {state} and not paused: session.add(...) starts one more strategy")
         return self._command(lambda now_ns: Resume(now_ns, self._strategy(strategy)))
 
     def flatten(self, strategy: str | None = None) -> Self:
