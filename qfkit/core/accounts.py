@@ -11,7 +11,7 @@ from qfkit.core.bands import INSIDE, Band, PriceBands
 from qfkit.core.currencies import Currencies, Rates
 from qfkit.core.margin import DAYS_A_YEAR, Financing, Margin, MarginCall, initial_required
 from qfkit.core.order_entry import send
-from qfkit.core.orders import Fill, Trade
+from qfkit.core.orders import MARKET, Fill, Trade
 from qfkit.core.portfolio import Position
 from qfkit.core.snapshot import MarginView
 from qfkit.core.steps import fit_quantity, whole_steps
@@ -152,8 +152,9 @@ class Accounts:
         engine, margin = self._engine, self._engine.margin
         why = f"margin call: equity {money(equity)} is below the maintenance margin {money(required)}"
         for working in list(engine.broker.open.values()):
-            # Legs only ever reduce: they go on protecting what is left.
-            if working.owner is desk and not working.is_reduce_only and not working.is_forced:
+            # What waits to reduce goes on protecting what is left; what is on its way would be in the way.
+            protects = working.is_reduce_only and working.type is not MARKET
+            if working.owner is desk and not protects and not working.is_forced:
                 engine.broker.cancel(working, why, engine.clock_ns)
         held = []
         for symbol, position in desk.book.open.items():
