@@ -4,6 +4,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from math import nan
 from pathlib import Path
 
@@ -624,7 +625,8 @@ def test_a_resumed_session_goes_on_with_its_rules_and_does_not_repeat_itself(tmp
     again.stop()
     # The third and fourth 101 are the same stay above the level.
     assert [(one.alert_id, one.value) for one in again.alerts.itertuples()] == [(1, 101.0), (2, 101.0)]
-    assert seconds(JournalReader(again.journal_path).alerts())[1] == 5.0
+    with JournalReader(again.journal_path) as reader:
+        assert seconds(reader.alerts())[1] == 5.0
     assert len((tmp_path / "log").read_text().splitlines()) == 2
     assert again.verify()
 
@@ -683,7 +685,7 @@ def test_a_journal_from_before_there_were_alerts_is_read_and_written_on(tmp_path
     feed.give(*prices(1.0))
     until(lambda: session.snapshot.events == 1)
     session.suspend()
-    with sqlite3.connect(session.journal_path) as connection:
+    with closing(sqlite3.connect(session.journal_path)) as connection, connection:
         connection.execute("DROP TABLE alerts")
         connection.execute("DROP TABLE deliveries")
         connection.execute("DELETE FROM meta WHERE key IN ('alerts', 'notify')")

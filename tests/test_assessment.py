@@ -3,6 +3,7 @@
 import math
 import sqlite3
 import time
+from contextlib import closing
 
 import msgspec
 import numpy as np
@@ -328,7 +329,7 @@ def test_a_changed_assessment_is_a_difference(tmp_path):
     session = qf.paper(Hold, qf.ReplayFeed(walk(200, seed=6), speed=None), journal=path, assess_every_s=60.0)
     session.start().wait(30)
     assert session.verify()
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE assessments SET value_at_risk = value_at_risk * 1.0000001 WHERE rowid = 150")
     verdict = session.verify()
     assert not verdict
@@ -375,7 +376,7 @@ def test_a_journal_of_the_format_before_still_reads_verifies_and_resumes(tmp_pat
         time.sleep(0.01)
     session.suspend()
     # As an older qfkit left it.
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DROP TABLE assessments")
         connection.execute("DELETE FROM meta WHERE key IN ('assess_every_s', 'risk_bands')")
         connection.execute("PRAGMA user_version = 1")

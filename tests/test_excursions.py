@@ -2,6 +2,7 @@
 
 import math
 import sqlite3
+from contextlib import closing
 
 import pytest
 from hypothesis import given, settings
@@ -224,7 +225,7 @@ def test_a_journal_keeps_and_verifies_them(tmp_path) -> None:
     session = session_of(tmp_path).start().wait(60.0)
     assert session.verify()
     assert (session.trades.max_adverse_excursion < 0.0).sum() > 20
-    with sqlite3.connect(session.journal_path) as connection:
+    with closing(sqlite3.connect(session.journal_path)) as connection, connection:
         connection.execute("UPDATE trades SET max_adverse_excursion = max_adverse_excursion - 1 WHERE rowid = 3")
     assert "max_adverse_excursion" in session.verify().text
 
@@ -234,7 +235,7 @@ def test_a_journal_of_before_is_read_verified_and_continued(tmp_path) -> None:
     while len(session.trades) < 5:
         session.wait(0.1)
     path = session.suspend().journal_path
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         for column in ("entry_rate", "max_favourable_excursion", "max_adverse_excursion"):
             connection.execute(f"ALTER TABLE trades DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 1")

@@ -2,7 +2,7 @@
 
 import random
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pandas as pd
 import pytest
@@ -353,7 +353,7 @@ def test_a_journal_from_before_margin_is_read_verified_and_continued() -> None:
     feed.give(*(bar(index, 100.0) for index in range(6)))
     until(lambda: session.snapshot.fills_count == 1)
     session.suspend()
-    with sqlite3.connect(session.journal_path) as connection:
+    with closing(sqlite3.connect(session.journal_path)) as connection, connection:
         connection.execute("ALTER TABLE fills DROP COLUMN rate")
         connection.execute("ALTER TABLE fills DROP COLUMN is_crossed")
         connection.execute("DROP TABLE margin_calls")

@@ -329,13 +329,14 @@ def test_a_rule_of_ones_own_is_passed_again_to_a_resume(tmp_path):
 
 def test_a_journal_from_before_transfers_is_still_read(tmp_path):
     import sqlite3
+    from contextlib import closing
 
     session, feed = started(Nothing, tmp_path)
     feed.give(*pair(0, 100.0, 50.0), *pair(1, 100.0, 50.0))
     until(lambda: session.snapshot.events >= 4)
     session.suspend()
     assert session.journal_path is not None
-    with sqlite3.connect(session.journal_path) as connection:
+    with closing(sqlite3.connect(session.journal_path)) as connection, connection:
         connection.execute("DROP TABLE transfers")
     connection.close()
     again = qf.resume(session.journal_path, feed=HandFeed(("A", "B")))

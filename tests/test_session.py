@@ -336,7 +336,7 @@ def test_the_journal_is_readable_while_running_by_others() -> None:
     until(lambda: session.snapshot.fills_count == 49)
     path = session.journal_path
     assert path is not None
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         fills = pd.read_sql("SELECT * FROM fills", connection)
     connection.close()
     assert len(fills) == 49
@@ -358,7 +358,7 @@ def test_a_changed_journal_does_not_verify_and_names_the_event() -> None:
     session.start().wait(20)
     path = session.journal_path
     assert path is not None
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE fills SET price = price + 1e-9 WHERE fill_id = 20")
     connection.close()
     verdict = session.verify()
@@ -479,7 +479,7 @@ def test_a_journal_of_the_first_format_is_read_verified_and_continued() -> None:
     session.suspend()
     path = session.journal_path
     assert path is not None
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         # As the first format had it: no numbers of a sizing.
         connection.execute("ALTER TABLE signals DROP COLUMN sizing")
         connection.execute("PRAGMA user_version = 1")
