@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qfkit.core.desk import Desk
     from qfkit.core.working import WorkingOrder
 
-__all__ = ["Judgement", "judge", "judge_change", "refusal"]
+__all__ = ["Judgement", "judge", "judge_change", "refusal_of"]
 
 _STOPS = ("block_entries (", "flatten (")
 
@@ -109,7 +109,7 @@ def _converted(cost: Callable[[float], float], rate: float) -> Callable[[float],
     return lambda quantity: cost(quantity) * rate
 
 
-def refusal(checks: list[Check]) -> str:
+def refusal_of(checks: list[Check]) -> str:
     """The checks that were not passed, in words."""
     return "; ".join(_words(check) for check in checks if not check.passed)
 

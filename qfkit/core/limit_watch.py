@@ -156,7 +156,8 @@ class LimitWatch:
         if opens == 0.0:
             return allowed
         self.lift_what_is_over()
-        for stop in self.stops.values():
+        if self.stops:
+            stop = next(iter(self.stops.values()))
             left = wanted - exits
             checks.append(Check(f"{prefix}{stop.kind} ({stop.why})", left, 0.0, exits, passed=left == 0.0))
             return exits
@@ -296,23 +297,25 @@ class LimitWatch:
         if most is not None and self.losses >= most and "max_consecutive_losses" not in self.stops:
             self._put("max_consecutive_losses", float(self.losses), float(most))
 
+    def _open_losses(self) -> Iterable[tuple[str, float, float]]:
+        """The limits of losses that have put no stop yet: name, the equity that they are counted from, and bound."""
+        limits = self.limits
+        for name, start, limit in (
+            ("max_drawdown", self.peak, limits.max_drawdown),
+            ("max_daily_loss", self.day_start, limits.max_daily_loss),
+        ):
+            if limit is not None and name not in self.stops:
+                yield name, start, limit
+
     def _look(self, equity: float) -> None:
-        for name, start in (("max_drawdown", self.peak), ("max_daily_loss", self.day_start)):
-            limit = getattr(self.limits, name)
-            if limit is not None and name not in self.stops and start > 0.0 and equity <= start * (1.0 - limit):
+        for name, start, limit in self._open_losses():
+            if start > 0.0 and equity <= start * (1.0 - limit):
                 self._put(name, 1.0 - equity / start, limit)
 
     def _watch_prices(self, equity: float) -> None:
         """Share what may still be lost out over the positions, as bands of their prices."""
-        bands, limits = self.engine.accounts.bands, self.limits
-        floors = [
-            start * (1.0 - limit)
-            for name, start, limit in (
-                ("max_drawdown", self.peak, limits.max_drawdown),
-                ("max_daily_loss", self.day_start, limits.max_daily_loss),
-            )
-            if limit is not None and name not in self.stops
-        ]
+        bands = self.engine.accounts.bands
+        floors = [start * (1.0 - limit) for _, start, limit in self._open_losses()]
         held: dict[Market, float] = {}
         if floors:
             for desk in self.desks:

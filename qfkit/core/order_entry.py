@@ -7,8 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from qfkit.core.filters import note_entry
-from qfkit.core.judging import Judgement, judge, judge_change
-from qfkit.core.judging import refusal as in_short
+from qfkit.core.judging import Judgement, judge, judge_change, refusal_of
 from qfkit.core.market import Market
 from qfkit.core.orders import (
     BUY,
@@ -22,9 +21,9 @@ from qfkit.core.orders import (
     STOP,
     Order,
     OrderType,
-    Signal,
     TimeInForce,
 )
+from qfkit.core.signal_notes import new_signal_id, note_signal
 from qfkit.core.sizing import ClosedTrades, Sized, SizingContext
 from qfkit.core.steps import fit_quantity, stepped_price
 from qfkit.core.wording import utc_time
@@ -130,7 +129,7 @@ def send(
             take_profit=take_profit,
         )
         allowed = judgement.allowed
-        refusal = "" if allowed == wanted else in_short(judgement.checks)
+        refusal = "" if allowed == wanted else refusal_of(judgement.checks)
         if market.rules is not None and allowed > 0.0:
             allowed, refusal = _fitted(desk, market, judgement.passing, allowed, expected, refusal)
     waits = ""
@@ -140,29 +139,24 @@ def send(
         if time_in_force in (IOC, FOK):
             allowed, refusal = 0.0, f"the market is closed until {when}"
         waits = f"the market is closed: waits until {when}"
-    engine.signals_count += 1
-    signal_id = engine.signals_count
+    signal_id = new_signal_id(desk)
     order_id = None
     if allowed > 0.0:
         engine.orders_count += 1
         order_id = engine.orders_count
     decision = "rejected" if order_id is None else "sent" if allowed == wanted else "resized"
-    engine.records.signals.append(
-        Signal(
-            signal_id,
-            engine.clock_ns,
-            market.symbol,
-            action,
-            signed,
-            decision,
-            refusal,
-            order_id,
-            desk.name,
-            reason,
-            tuple(judgement.checks),
-            desk.indicator_values(market.symbol),
-            {} if sized is None else sized.numbers,
-        )
+    note_signal(
+        desk,
+        signal_id,
+        market.symbol,
+        action,
+        signed,
+        decision,
+        refusal,
+        order_id,
+        reason,
+        judgement.checks,
+        None if sized is None else sized.numbers,
     )
     if order_id is None:
         return None
@@ -229,24 +223,11 @@ def change_is_refused(
     judgement = judge_change(desk, working, remaining, limit_price, stop_price)
     if judgement is None or judgement.allowed >= remaining * (1.0 - 1e-12):
         return False
-    engine = desk.engine
-    engine.signals_count += 1
-    engine.records.signals.append(
-        Signal(
-            engine.signals_count,
-            engine.clock_ns,
-            order.symbol,
-            "modify",
-            remaining if working.is_buy else -remaining,
-            "rejected",
-            in_short(judgement.checks),
-            None,
-            desk.name,
-            f"order {order.order_id} stays as it is",
-            tuple(judgement.checks),
-            desk.indicator_values(order.symbol),
-            {},
-        )
+    wanted = remaining if working.is_buy else -remaining
+    why = f"order {order.order_id} stays as it is"
+    refused = refusal_of(judgement.checks)
+    note_signal(
+        desk, new_signal_id(desk), order.symbol, "modify", wanted, "rejected", refused, None, why, judgement.checks
     )
     return True
 

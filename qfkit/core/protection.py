@@ -34,9 +34,9 @@ from qfkit.core.orders import (
     Fill,
     Order,
     OrderType,
-    Signal,
 )
 from qfkit.core.portfolio import Position
+from qfkit.core.signal_notes import new_signal_id, note_signal
 from qfkit.core.steps import stepped_price
 from qfkit.errors import OrderError
 
@@ -236,15 +236,16 @@ def protect(
         return note_refusal(desk, symbol, "protect", 0.0, _nothing(symbol), reason)
     if former is not None:
         former.cancel("replaced by a new protection", engine.clock_ns)
-    engine.signals_count += 1
-    protection = Protection(desk, fractions, side, engine.signals_count, reason=reason, by_hand=by_hand)
+    signal_id = new_signal_id(desk)
+    protection = Protection(desk, fractions, side, signal_id, reason=reason, by_hand=by_hand)
     desk.protections[symbol] = protection
     if entries:
         protection.entries = entries
     else:
         protection.put(desk.book.open[symbol])
-    _note(
+    note_signal(
         desk,
+        signal_id,
         symbol,
         "protect",
         0.0 if entries else -held,
@@ -252,7 +253,6 @@ def protect(
         "waits for the position to open" if entries else "",
         protection.order_ids[0] if protection.orders else None,
         reason,
-        signal_id=engine.signals_count,
     )
     return protection.order_ids
 
@@ -395,36 +395,5 @@ def _levels(
 
 def note_refusal(desk: "Desk", symbol: str, action: str, wanted: float, refusal: str, reason: str) -> list[int]:
     """Keep a wish that became no order, and why; returns the ids of no orders."""
-    desk.engine.signals_count += 1
-    _note(desk, symbol, action, wanted, "rejected", refusal, None, reason, signal_id=desk.engine.signals_count)
+    note_signal(desk, new_signal_id(desk), symbol, action, wanted, "rejected", refusal, None, reason)
     return []
-
-
-def _note(
-    desk: "Desk",
-    symbol: str,
-    action: str,
-    wanted: float,
-    decision: str,
-    decision_reason: str,
-    order_id: int | None,
-    reason: str,
-    *,
-    signal_id: int,
-) -> None:
-    desk.engine.records.signals.append(
-        Signal(
-            signal_id,
-            desk.clock_ns,
-            symbol,
-            action,
-            wanted,
-            decision,
-            decision_reason,
-            order_id,
-            desk.name,
-            reason,
-            (),
-            desk.indicator_values(symbol),
-        )
-    )

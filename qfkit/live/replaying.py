@@ -8,36 +8,12 @@ import msgspec
 from qfkit.core.engine import Engine
 from qfkit.core.events import Event
 from qfkit.journal.reader import JournalReader
-from qfkit.journal.schema import (
-    ASSESSMENTS,
-    BARS,
-    FAULTS,
-    FILLS,
-    FINANCING,
-    MARGIN_CALLS,
-    ORDERS,
-    SIGNALS,
-    STOPS,
-    TRADES,
-    TRANSFERS,
-    Table,
-    equity_rows,
-)
+from qfkit.journal.schema import FAULTS, ORDERS, RECORD_TABLES, SIGNALS, Table, equity_rows
 
 __all__ = ["Verdict", "replay"]
 
-_STREAMS: tuple[Table[Any], ...] = (
-    SIGNALS,
-    FILLS,
-    TRADES,
-    BARS,
-    FAULTS,
-    ASSESSMENTS,
-    TRANSFERS,
-    STOPS,
-    MARGIN_CALLS,
-    FINANCING,
-)
+# Orders are compared at the end, as they stand; of the rest the wish comes before what became of it.
+_STREAMS: tuple[Table[Any], ...] = (SIGNALS, *(one for one in RECORD_TABLES if one not in (ORDERS, SIGNALS)))
 _EQUITY_COLUMNS = ("time_ns", "strategy", "equity")
 # A traceback names files and lines and an error's text may name addresses: neither is the engine's.
 _FAULT_COLUMNS = 2
