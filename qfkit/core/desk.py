@@ -376,12 +376,15 @@ class Desk:
     def buying_power(self) -> float:
         return self.engine.accounts.buying_power(self)
 
-    def _mine(self, order_id: int) -> WorkingOrder:
+    def mine(self, order_id: int, hint: str = "; open are those in self.orders") -> WorkingOrder:
+        """An open order that may be changed, or an error that says why there is none."""
         working = self.engine.broker.open.get(order_id)
         if working is None or working.owner is not self:
-            raise OrderError(f"order {order_id!r} is not an open order of {self.name}; open are those in self.orders")
+            raise OrderError(f"order {order_id!r} is not an open order of {self.name}{hint}")
         if working.is_forced:
-            raise OrderError(f"order {order_id!r} is a margin call's: it cannot be changed")
+            raise OrderError(
+                f"order {order_id!r} is a margin call's or a flatten's: it can be neither changed nor taken back"
+            )
         return working
 
     def modify(
@@ -390,7 +393,7 @@ class Desk:
         for name, value in (("quantity", quantity), ("limit_price", limit_price), ("stop_price", stop_price)):
             if value is not None and not 0.0 < value < inf:
                 raise OrderError(f"order {order_id}: {name}={value!r} is not above zero and finite")
-        working = self._mine(order_id)
+        working = self.mine(order_id)
         protection = self.protections.get(working.order.symbol)
         if protection is not None and working in protection.orders:
             protection.move(working, quantity)
@@ -406,7 +409,7 @@ class Desk:
         )
 
     def one_cancels_other(self, order_ids: Iterable[int | None]) -> None:
-        self.engine.broker.link([self._mine(order_id) for order_id in order_ids if order_id is not None])
+        self.engine.broker.link([self.mine(order_id) for order_id in order_ids if order_id is not None])
 
     def _size(self, market: Market, quantity: float | None, notional: float | None, weight: float | None) -> float:
         given = (quantity is not None) + (notional is not None) + (weight is not None)

@@ -113,12 +113,7 @@ def _fractions(event: Protect) -> dict[str, float | None]:
 
 
 def _find(desk: "Desk", order_id: int) -> "WorkingOrder":
-    working = desk.engine.broker.open.get(order_id)
-    if working is None or working.owner is not desk:
-        raise OrderError(f"order {order_id!r} is not an open order of {desk.name}")
-    if working.is_forced:
-        raise OrderError(f"order {order_id!r} is a margin call's: it can be neither changed nor taken back")
-    return working
+    return desk.mine(order_id, hint="")
 
 
 def _check_change(working: "WorkingOrder", event: ModifyOrder) -> None:
