@@ -218,6 +218,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     state: str = ""
     feed: FeedView | None = None
     messages: tuple[tuple[int, str], ...] = ()
+    printed: tuple[tuple[int, str], ...] = ()
+    """The newest lines that strategies printed, each with the session's time."""
     journal_path: str = ""
     figures: FiguresView | None = None
     assessment: RiskAssessment | None = None
