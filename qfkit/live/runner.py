@@ -11,13 +11,13 @@ import importlib
 import inspect
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from qfkit.errors import SessionError
+from qfkit.live.cells import shell
 
 __all__ = ["Runner", "allow_nested_loops", "at_exit", "keep_interrupt_working", "run", "runner", "spawn"]
 
@@ -215,10 +215,7 @@ def keep_interrupt_working(needed: Callable[[], bool]) -> None:
 
 
 def _kernel_loop() -> asyncio.AbstractEventLoop | None:
-    # Only a process that has imported IPython can be a kernel.
-    ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    kernel = getattr(shell, "kernel", None)
+    kernel = getattr(shell(), "kernel", None)
     if kernel is None:
         return None
     if threading.current_thread() is threading.main_thread():

@@ -40,6 +40,7 @@ from qfkit.live.registry import new_journal_path, running, start_lock
 from qfkit.live.replaying import Verdict, replay
 from qfkit.live.runner import keep_interrupt_working, runner, spawn
 from qfkit.live.stopping import StopRequests
+from qfkit.live.waiting import Waiting
 from qfkit.live.warmup import Past, PastBars, after_past
 from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, Result
 
@@ -51,12 +52,11 @@ __all__ = ["Session"]
 _logger = logging.getLogger("qfkit.session")
 
 _TEND_S = 0.25
-_LOOK_S = 0.1
 _STOP_S = 30.0
 _LAST_ALERTS_S = 3.0
 
 
-class Session(SessionCommands, SessionFigures, Alerting):
+class Session(SessionCommands, SessionFigures, Waiting, Alerting):
     """Strategies that trade on paper on a feed, on a thread of their own. Made by :func:`paper`.
 
     ``state`` is created, running, paused, stopped (ended), failed (see ``error``) or interrupted
@@ -237,23 +237,6 @@ class Session(SessionCommands, SessionFigures, Alerting):
         _logger.warning("%s: %s", self.name, text)
         self._pipeline.say(self._pipeline.engine.clock_ns, "warning", text)
         self._pipeline.show()
-
-    def wait(self, timeout_s: float | None = None) -> "Session":
-        """Wait until the session has ended (a live one never does by itself), or for ``timeout_s``.
-
-        Raises the session's error if it failed.
-        """
-        future = self._future
-        if future is None:
-            raise SessionError(f"the session {self.name!r} was not started: call start() first")
-        end_s = None if timeout_s is None else time.monotonic() + timeout_s
-        while not future.done() and (end_s is None or time.monotonic() < end_s):
-            concurrent.futures.wait((future,), timeout=_LOOK_S)
-        if self.error is not None:
-            raise self.error
-        if future.done() and not future.cancelled():
-            future.result()
-        return self
 
     def stop(self, strategy: str | None = None) -> "Session":
         """Stop: ``on_stop`` runs, working orders are cancelled, positions stay as they are. Waits until it is done.
