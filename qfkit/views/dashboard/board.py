@@ -61,7 +61,7 @@ class Board:
             options=[(f"{window}", window) for window in WINDOWS], value=self.window, tooltip="bars shown"
         )
         self._is_filling = False
-        self._tell: Callable[[str], None] = (lambda text: None) if tell is None else tell
+        self._tell: Callable[[str], None] = _unheard if tell is None else tell
         makers: dict[str, Callable[[], list[ipywidgets.Widget]]] = {
             "full": self._full,
             "compact": self._compact,
@@ -232,6 +232,10 @@ class Board:
             for widget in _all_of(self.box):
                 widget.unobserve_all()
                 widget.close()
+
+
+def _unheard(text: str) -> None:
+    """Of a still there is nothing to tell."""
 
 
 def _held(scene: Scene) -> str:
