@@ -10,7 +10,7 @@ from qfkit.errors import did_you_mean
 
 __all__ = ["command_parser"]
 
-_COMMANDS = ("backtest", "demo", "prices", "realtime", "status", "stream", "watch")
+_COMMANDS = ("backtest", "demo", "lab", "prices", "realtime", "status", "stop", "stream", "watch")
 
 _REALTIME = """\
 Runs strategies on paper, live or on a recording, and shows them until they end or Ctrl-C.
@@ -82,6 +82,28 @@ examples:
   qfkit status
   qfkit status demo
   qfkit status --health --all"""
+
+_STOP = """\
+Stops running sessions, also those of a notebook whose kernel is busy: on_stop runs, working orders are
+cancelled, positions stay as they are. A stopped session has ended; qfkit status lists those that run."""
+
+_STOP_EXAMPLES = """\
+examples:
+  qfkit stop trend
+  qfkit stop trend reversion --flatten
+  qfkit stop --all
+  qfkit stop ~/journals/trend_2024-08-08_12-00-00.qfkit.sqlite"""
+
+_LAB = """\
+Copies the tutorial notebooks to a folder and opens JupyterLab on the first of them. Notebooks that are there
+already are left as they are."""
+
+_LAB_EXAMPLES = """\
+examples:
+  qfkit lab
+  qfkit lab ~/trading --port 8889
+  qfkit lab --fresh
+  qfkit lab --no-browser"""
 
 _DEMO = """\
 Two strategies on paper for about a minute. The source is Binance's public stream if it answers
@@ -267,6 +289,14 @@ def command_parser() -> argparse.ArgumentParser:
     watch.add_argument("--journal", metavar="PATH", help="a file or folder for the journal (default: your data folder)")
     watch.add_argument("--plain", action="store_true", default=None, help="lines instead of the page")
 
+    lab = commands.add_parser("lab", help="the tutorials in JupyterLab", description=_LAB, epilog=_LAB_EXAMPLES)
+    lab.add_argument(
+        "folder", nargs="?", default="qfkit-notebooks", metavar="FOLDER", help="default: ./qfkit-notebooks"
+    )
+    lab.add_argument("--fresh", action="store_true", help="a new copy, in a new folder beside")
+    lab.add_argument("--no-browser", action="store_true", help="only print the address")
+    lab.add_argument("--port", type=_port, help="of the server; 0 takes any that is free (default: 8888 or the next)")
+
     status = commands.add_parser(
         "status",
         help="the sessions on this machine",
@@ -277,6 +307,19 @@ def command_parser() -> argparse.ArgumentParser:
     status.add_argument("--health", action="store_true", help="the feed's health by symbol, of all that are shown")
     status.add_argument("--folder", help="look at the journals in this folder instead of your data folder")
     status.add_argument("--all", action="store_true", help="all of them, not only the newest 20")
+
+    stop = commands.add_parser("stop", help="stop running sessions", description=_STOP, epilog=_STOP_EXAMPLES)
+    stop.add_argument("names", nargs="*", metavar="NAME|PATH", help="a session's name, or its journal's path")
+    stop.add_argument("--all", action="store_true", help="every running session of your data folder")
+    stop.add_argument("--flatten", action="store_true", help="cancel all orders and close all positions first")
+    stop.add_argument(
+        "--patience",
+        type=_Positive("a time"),
+        default=10.0,
+        metavar="SECONDS",
+        help="for an answer, and for --flatten (default: 10)",
+    )
+    stop.add_argument("--folder", help="look at the journals in this folder instead of your data folder")
     return parser
 
 
