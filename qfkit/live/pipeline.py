@@ -20,16 +20,39 @@ from qfkit.live.alerts import AlertDesk
 from qfkit.live.printed import PrintedLines
 from qfkit.live.watch_only import WatchOnly
 
-__all__ = ["Pipeline"]
+__all__ = ["SHOWN_MESSAGES", "Pipeline", "dressed"]
 
 _logger = logging.getLogger("qfkit.session")
 
-_SHOWN_MESSAGES = 50
+SHOWN_MESSAGES = 50
 _LATEST_S = 1.0
 _SNAPSHOT_S = 0.1
 # Ticks of which nothing came wait so long for one transaction together: at 100 a second it is half of the load.
 _HOLD_S = 0.1
 _HEALTH_S = 5.0
+
+
+def dressed(engine: Engine, name: str, state: str) -> Snapshot:
+    """An engine's snapshot under a session's name; where all strategies are paused, so is what is running."""
+    is_watch_list = watches_only(engine)
+    taken = engine.snapshot()
+    return msgspec.structs.replace(
+        taken,
+        name=name,
+        state=shown_state(engine, state),
+        is_watch_list=is_watch_list,
+        strategies=() if is_watch_list else taken.strategies,
+    )
+
+
+def shown_state(engine: Engine, state: str) -> str:
+    """A session that runs is paused where its strategies are."""
+    states = [desk.state for desk in engine.desks.values()]
+    return "paused" if state == "running" and "running" not in states and "paused" in states else state
+
+
+def watches_only(engine: Engine) -> bool:
+    return all(type(desk.strategy) is WatchOnly for desk in engine.desks.values())
 
 
 class Pipeline:
@@ -44,11 +67,11 @@ class Pipeline:
         self.name = name
         self.engine = engine
         self.alerts = AlertDesk() if alerts is None else alerts
-        self.is_watch_list = all(type(desk.strategy) is WatchOnly for desk in engine.desks.values())
+        self.is_watch_list = watches_only(engine)
         self.chart_feed = ChartFeed(engine)
         self.writer: JournalWriter | None = None
         self.failed_seqs: list[int] = []
-        self.messages: deque[tuple[int, str]] = deque(maxlen=_SHOWN_MESSAGES)
+        self.messages: deque[tuple[int, str]] = deque(maxlen=SHOWN_MESSAGES)
         self.printed = PrintedLines(engine)
         self._log: list[LogEntry] = []
         # Processed, and not in the journal yet.
@@ -199,25 +222,13 @@ class Pipeline:
         return msgspec.structs.replace(view, late=engine.late_events, events=engine.events)
 
     def _take_snapshot(self) -> Snapshot:
-        taken = self.engine.snapshot()
         return msgspec.structs.replace(
-            taken,
-            name=self.name,
-            is_watch_list=self.is_watch_list,
-            strategies=() if self.is_watch_list else taken.strategies,
-            state=self._shown_state(),
+            dressed(self.engine, self.name, self.state),
             feed=self.feed_view,
             messages=tuple(self.messages),
             printed=tuple(self.printed.shown),
             journal_path="" if self.writer is None else str(self.writer.path),
         )
-
-    def _shown_state(self) -> str:
-        desks = self.engine.desks.values()
-        running = [desk for desk in desks if desk.state == "running"]
-        if self.state == "running" and not running and any(desk.state == "paused" for desk in desks):
-            return "paused"
-        return self.state
 
     def _latest(self) -> dict[str, Any]:
         engine = self.engine
@@ -256,7 +267,7 @@ class Pipeline:
         """From now on everything goes into this journal, with what this run says of itself."""
         self.writer = writer
         self.state = "running"
-        self.write_meta({"state": self._shown_state(), **meta, **self.alerts.as_meta()})
+        self.write_meta({"state": shown_state(self.engine, self.state), **meta, **self.alerts.as_meta()})
         self.printed.open()
         self.show()
 
