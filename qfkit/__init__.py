@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from qfkit.live.registry import sessions
     from qfkit.live.runner import allow_nested_loops, run
     from qfkit.live.session import Session
+    from qfkit.live.stopping import stop
     from qfkit.research.backtest import backtest
     from qfkit.research.signal import signal
     from qfkit.research.stress import StressTest, stress
@@ -196,6 +197,7 @@ __all__ = [
     "sessions",
     "signal",
     "sizing",
+    "stop",
     "stress",
     "watch",
     "weights",
@@ -274,6 +276,7 @@ _NAMES = {
     "qfkit.live.runner": ("allow_nested_loops", "run"),
     "qfkit.live.paper": ("paper", "resume"),
     "qfkit.live.session": ("Session",),
+    "qfkit.live.stopping": ("stop",),
     "qfkit.research.backtest": ("backtest",),
     "qfkit.research.signal": ("signal",),
     "qfkit.research.stress": ("StressTest", "stress"),

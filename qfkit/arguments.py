@@ -10,7 +10,7 @@ from qfkit.errors import did_you_mean
 
 __all__ = ["command_parser"]
 
-_COMMANDS = ("backtest", "demo", "lab", "prices", "realtime", "status", "stream", "watch")
+_COMMANDS = ("backtest", "demo", "lab", "prices", "realtime", "status", "stop", "stream", "watch")
 
 _REALTIME = """\
 Runs strategies on paper, live or on a recording, and shows them until they end or Ctrl-C.
@@ -82,6 +82,17 @@ examples:
   qfkit status
   qfkit status demo
   qfkit status --health --all"""
+
+_STOP = """\
+Stops running sessions, also those of a notebook whose kernel is busy: on_stop runs, working orders are
+cancelled, positions stay as they are. A stopped session has ended; qfkit status lists those that run."""
+
+_STOP_EXAMPLES = """\
+examples:
+  qfkit stop trend
+  qfkit stop trend reversion --flatten
+  qfkit stop --all
+  qfkit stop ~/journals/trend_2024-08-08_12-00-00.qfkit.sqlite"""
 
 _LAB = """\
 Copies the tutorial notebooks to a folder and opens JupyterLab on the first of them. Notebooks that are there
@@ -297,6 +308,19 @@ def command_parser() -> argparse.ArgumentParser:
     status.add_argument("--health", action="store_true", help="the feed's health by symbol, of all that are shown")
     status.add_argument("--folder", help="look at the journals in this folder instead of your data folder")
     status.add_argument("--all", action="store_true", help="all of them, not only the newest 20")
+
+    stop = commands.add_parser("stop", help="stop running sessions", description=_STOP, epilog=_STOP_EXAMPLES)
+    stop.add_argument("names", nargs="*", metavar="NAME|PATH", help="a session's name, or its journal's path")
+    stop.add_argument("--all", action="store_true", help="every running session of your data folder")
+    stop.add_argument("--flatten", action="store_true", help="cancel all orders and close all positions first")
+    stop.add_argument(
+        "--patience",
+        type=_Positive("a time"),
+        default=10.0,
+        metavar="SECONDS",
+        help="for an answer, and for --flatten (default: 10)",
+    )
+    stop.add_argument("--folder", help="look at the journals in this folder instead of your data folder")
     return parser
 
 

@@ -44,6 +44,7 @@ def _run(arguments: list[str]) -> int:
         "prices": _prices,
         "realtime": _realtime,
         "status": _status,
+        "stop": _stop,
         "stream": _stream,
         "watch": _watch,
     }
@@ -212,3 +213,23 @@ def _status(given: argparse.Namespace) -> int:
     shown = records if given.all else records[-_SHOWN_OF_A_NAME if given.name else -_SHOWN :]
     print_status(shown, earlier=len(records) - len(shown), health=given.health or given.name is not None)
     return 0
+
+
+def _stop(given: argparse.Namespace) -> int:
+    from qfkit.live.stopping import of_names_or_paths, running_journals, stop_journals
+    from qfkit.watching import say
+
+    if given.folder is not None and not Path(given.folder).is_dir():
+        raise ParameterError(f"--folder {given.folder}: no such folder")
+    if given.all == bool(given.names):
+        raise ParameterError(
+            "say which sessions: their names, the path of a journal, or --all (qfkit status lists them)"
+        )
+    paths = running_journals(given.folder) if given.all else of_names_or_paths(given.names, given.folder)
+    answers = stop_journals(paths, flatten=given.flatten, patience_s=given.patience)
+    for answer in answers:
+        say(answer.text)
+    if not answers:
+        say("no session is running")
+    is_left = given.flatten and any(answer.still_open for answer in answers)
+    return 1 if is_left or any(answer.outcome == "no answer" for answer in answers) else 0

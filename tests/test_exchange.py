@@ -12,7 +12,7 @@ from qfkit.feeds import binance_rest
 from qfkit.feeds.binance import BinanceFeed
 from qfkit.feeds.binance_rest import BinanceRest
 from tests.exchange_support import EAGER, Taken, facts, feed_of, seen, trade
-from tests.servers.exchange import Exchange, ExchangeServer
+from tests.servers.exchange import Aggregate, Exchange, ExchangeServer, aggregate_data
 
 
 async def test_what_was_traded_while_the_line_was_down_comes_in_its_place() -> None:
@@ -209,6 +209,15 @@ async def test_symbols_come_and_go_while_it_runs() -> None:
             await taken.until(lambda: len(taken.ids("SOLUSDT")) == 3)
             assert len(taken.ids("ETHUSDT")) == 2
             assert taken.feed.symbols == ("BTCUSDT", "SOLUSDT")
+            # What was on its way is no fault of anybody's; what was never asked for is.
+            server.lines[0].streams |= {"ethusdt@aggTrade", "xrpusdt@aggTrade"}
+            await trade(server, 2, "ETHUSDT")
+            await trade(server, 1, "SOLUSDT")
+            await taken.until(lambda: len(taken.ids("SOLUSDT")) == 4)
+            assert len(taken.ids("ETHUSDT")) == 2 and taken.feed.rejected_count == 0
+            strange = aggregate_data("XRPUSDT", Aggregate(1, "1.0", "1.0", 1, 1, time.time_ns() // 10**6, maker=False))
+            await server.send("xrpusdt@aggTrade", strange)
+            await taken.until(lambda: taken.feed.rejected_count == 1)
             await server.drop("abort")
             await taken.until(lambda: taken.feed.reconnects == 1)
             assert {one.split("@")[0] for one in server.lines[0].streams} == {"btcusdt", "solusdt"}

@@ -101,7 +101,7 @@ async def test_a_server_that_ends_and_comes_again(server: ExchangeServer) -> Non
 
 @pytest.mark.parametrize(("fault", "share"), [("skip", 0.3), ("repeat", 0.5), ("shuffle", 0.3)])
 async def test_a_fault_of_the_numbers_leaves_the_line_alone(server: ExchangeServer, fault: str, share: float) -> None:
-    async with Taken(feed_of(server, "BTCUSDT", **QUICK)) as taken:
+    async with Taken(feed_of(server, "BTCUSDT", stale_after_s=10.0)) as taken:
         setattr(server, f"{fault}_share", share)
         await asyncio.sleep(0.4)
         setattr(server, f"{fault}_share", 0.0)
@@ -219,11 +219,11 @@ async def test_a_server_that_accepts_and_closes_is_asked_a_handful_of_times(serv
 
 
 async def test_planned_reconnections_overlap_and_lose_and_double_nothing(server: ExchangeServer) -> None:
-    feed = feed_of(server, longest_s=0.4, stale_after_s=2.0, attempts_per_5_min=100)
+    feed = feed_of(server, longest_s=0.4, stale_after_s=10.0, attempts_per_5_min=100)
     fewest = 99
     async with Taken(feed) as taken:
-        end_s = time.monotonic() + 2.0
-        while time.monotonic() < end_s:
+        end_s = time.monotonic() + 20.0
+        while feed.reconnects < 3 and time.monotonic() < end_s:
             fewest = min(fewest, len(server.lines))
             await asyncio.sleep(0.002)
         assert fewest == 1
@@ -232,7 +232,7 @@ async def test_planned_reconnections_overlap_and_lose_and_double_nothing(server:
         await whole(taken, server)
         quotes = [event for event in taken.events if type(event) is Quote and event.symbol == "BTCUSDT"]
         assert len(quotes) >= len(taken.ids()) - 1
-        assert 0.95 < feed.health.loc["BTCUSDT"].uptime <= 1.0
+        assert 0.9 < feed.health.loc["BTCUSDT"].uptime <= 1.0
     uptime = feed.health.loc["BTCUSDT"].uptime
     await asyncio.sleep(0.5)
     assert feed.health.loc["BTCUSDT"].uptime == uptime, "the time after the end is not counted"

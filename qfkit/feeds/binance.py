@@ -259,6 +259,9 @@ class BinanceFeed(SocketFeed):
         line = self._lines.get(symbol)
         if line is None:
             if symbol not in self.symbols:
+                if symbol in self.ledger:
+                    # It was given up, and these were on their way.
+                    return True
                 raise MalformedFrameError(f"{symbol} was not asked for")
             line = self._lines[symbol] = Line(symbol)
         if isinstance(event, Quote):

@@ -11,6 +11,7 @@ import msgspec
 from qfkit.core.engine import Engine
 from qfkit.core.events import Command, Event
 from qfkit.core.snapshot import FeedView, Snapshot
+from qfkit.core.survey import take_positions
 from qfkit.errors import QfkitError, SessionError
 from qfkit.journal.schema import BadEvent, LogEntry
 from qfkit.journal.writer import JournalWriter
@@ -242,11 +243,11 @@ class Pipeline:
 
     # -- the state in the journal --------------------------------------------------------------
 
-    def begin(self, writer: JournalWriter) -> None:
-        """From now on everything goes into this journal."""
+    def begin(self, writer: JournalWriter, meta: Mapping[str, Any]) -> None:
+        """From now on everything goes into this journal, with what this run says of itself."""
         self.writer = writer
         self.state = "running"
-        self.write_meta({"state": self._shown_state(), **self.alerts.as_meta()})
+        self.write_meta({"state": self._shown_state(), **meta, **self.alerts.as_meta()})
         self.show()
 
     def write_meta(self, meta: Mapping[str, Any]) -> None:
@@ -257,7 +258,8 @@ class Pipeline:
         """Close the journal in a final state; one that cannot be written any more is left as committed."""
         writer = self._writer
         path = str(writer.path)
-        meta: dict[str, Any] = {"state": state, "ended_ns": self._wall_ns()}
+        left = [(one.strategy, one.symbol, one.quantity) for one in take_positions(self.engine)]
+        meta: dict[str, Any] = {"state": state, "ended_ns": self._wall_ns(), "open": left}
         if error:
             meta["error"] = error
             self.say(self.engine.clock_ns, "error", error)

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SessionRecord",
+    "file_name",
     "find_journal",
     "home",
+    "journals",
     "new_journal_path",
     "running",
     "session_record",
@@ -137,7 +139,8 @@ def session_record(path: Path) -> SessionRecord:
     )
 
 
-def _journals(folder: Path) -> Iterator[Path]:
+def journals(folder: Path) -> Iterator[Path]:
+    """The journals in a folder, those of one name in the order of their starts."""
     yield from sorted(folder.glob(f"*{_SUFFIX}"))
 
 
@@ -145,7 +148,7 @@ def session_records(folder: Path | str | None = None) -> list[SessionRecord]:
     """The records of all journals, oldest start first; of one ``folder`` where given. Needs no pandas."""
     root = home() / "sessions"
     folders = sorted(root.glob("*")) if folder is None else [Path(folder)]
-    records = [session_record(path) for one in folders for path in _journals(one)]
+    records = [session_record(path) for one in folders for path in journals(one)]
     return sorted(records, key=lambda record: (record.started_ns or 0, record.path))
 
 
@@ -191,11 +194,11 @@ def find_journal(name_or_path: Path | str) -> Path:
         return given.absolute()
     name = str(name_or_path)
     root = home() / "sessions"
-    journals = list(_journals(root / file_name(name)))
-    if not journals:
+    paths = list(journals(root / file_name(name)))
+    if not paths:
         known = [folder.name for folder in root.glob("*")] if root.is_dir() else []
         raise SessionError(f"no session {name!r} was ever journalled in {root}.{did_you_mean(name, known)}")
-    records = [session_record(path) for path in journals]
+    records = [session_record(path) for path in paths]
     idle = [record for record in records if record.state not in ("running", "paused")]
     if not idle:
         raise SessionError(f"the session {name!r} is running in another process ({records[-1].path})")

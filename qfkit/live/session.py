@@ -3,6 +3,8 @@
 import asyncio
 import concurrent.futures
 import logging
+import os
+import secrets
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -36,7 +38,8 @@ from qfkit.live.pipeline import Pipeline
 from qfkit.live.plan import SessionPlan
 from qfkit.live.registry import new_journal_path, running, start_lock
 from qfkit.live.replaying import Verdict, replay
-from qfkit.live.runner import keep_interrupt_working, runner
+from qfkit.live.runner import keep_interrupt_working, runner, spawn
+from qfkit.live.stopping import StopRequests
 from qfkit.live.warmup import Past, PastBars, after_past
 from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, Result
 
@@ -106,9 +109,10 @@ class Session(SessionCommands, SessionFigures, Alerting):
                 _logger.info("the running session %s is stopped and replaced", self.name)
                 former.stop()
             self._pipeline.alerts.open(self.name)
-            self._pipeline.begin(self._open_journal())
+            run = secrets.token_hex(8)
+            self._pipeline.begin(self._open_journal(), {"run": run, "process": os.getpid()})
             running[self.name] = self
-            self._future = runner.submit(self._run())
+            self._future = runner.submit(self._run(run))
         keep_interrupt_working(lambda: bool(running))
         return self
 
@@ -136,9 +140,10 @@ class Session(SessionCommands, SessionFigures, Alerting):
         }
         return JournalWriter.create(self.journal_path, meta, names)
 
-    async def _run(self) -> None:
+    async def _run(self, run: str) -> None:
         """On the runner: batches from the feed until it ends, is stopped or fails."""
-        tender = asyncio.ensure_future(self._tend())
+        requests = StopRequests(self._pipeline, run)
+        tender = asyncio.ensure_future(self._tend(requests))
         pipeline = self._pipeline
         state, error = "failed", ""
         try:
@@ -168,6 +173,7 @@ class Session(SessionCommands, SessionFigures, Alerting):
             tender.cancel()
             if self._metrics_server is not None:
                 self._metrics_server.stop()
+            requests.end()
             if running.get(self.name) is self:
                 del running[self.name]
             if self._is_leaving:
@@ -210,15 +216,19 @@ class Session(SessionCommands, SessionFigures, Alerting):
     def _rejected(self) -> list[BadEvent]:
         return [BadEvent(one.received_ns, one.error, one.text) for one in self.feed.take_rejected()]
 
-    async def _tend(self) -> None:
-        """Keep the snapshot fresh while no events come, and the feed's own state in it."""
+    async def _tend(self, requests: StopRequests) -> None:
+        """Keep the snapshot fresh while no events come, and the feed's own state in it; look who asks for a stop."""
         while True:
             try:
                 self._pipeline.flush()
+                is_asked = not self._is_stopping and requests.look(self._now_ns())
             except QfkitError as error:
                 self._tending_error = error
                 await self.feed.stop()
                 return
+            if is_asked:
+                self._is_stopping = True
+                spawn(self.feed.stop())
             self._pipeline.show(self.feed.view())
             await asyncio.sleep(_TEND_S)
 
