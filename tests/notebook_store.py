@@ -136,4 +136,4 @@ def store(sources: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    store([path for path in SOURCES if path.name.startswith(tuple(sys.argv[1:] or ('',)))])
+    store([path for path in SOURCES if path.name.startswith(tuple(sys.argv[1:] or ("",)))])
