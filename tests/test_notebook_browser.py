@@ -17,7 +17,7 @@ from qfkit.journal.reader import JournalReader
 from tests.servers.binance import frames_of_capture
 
 if TYPE_CHECKING:
-    from tests.browser import LabPage, Pages, VoilaPages
+    from tests.browser import LabPage, Pages
 
 _TUTORIALS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
 
@@ -29,6 +29,20 @@ _SESSION = """session = qf.paper(
 )
 session.start()
 print("started", session.state)"""
+
+_ON_EXCHANGE = """feed = qf.BinanceFeed(["BTCUSDT"], trades="single", stream_url="{url}")
+session = qf.paper(qf.MovingAverageCrossover(), feed, name="mine", timeframe="1s")
+session.start().wait(0.5)"""
+_SLEEPS = """before = session.snapshot.events
+time.sleep(5)
+session.snapshot.events - before"""
+_COMPUTES = """before, end_s = session.snapshot.events, time.monotonic() + 5
+while time.monotonic() < end_s:
+    sum(number * number for number in range(10_000))
+session.snapshot.events - before"""
+_STOP = """session.stop()
+health = session.health.iloc[0]
+print(health.gaps_found, health.missing, health.duplicates)"""
 
 
 def journals(page: "LabPage", name: str) -> list[Path]:
@@ -125,18 +139,7 @@ def exchange(capture: Path, speed: float) -> Iterator[str]:
 def test_a_kernel_that_sleeps_and_computes_for_five_seconds_loses_no_message(lab: "Pages", capture_path: Path) -> None:
     frames = frames_of_capture(capture_path)
     with exchange(capture_path, 10) as url:
-        page = lab.open(
-            [
-                _IMPORT,
-                f"feed = qf.BinanceFeed(['BTCUSDT'], trades='single', stream_url={url!r})\n"
-                "session = qf.paper(qf.MovingAverageCrossover(), feed, name='mine', timeframe='1s')\n"
-                "session.start().wait(0.5)",
-                "before = session.snapshot.events\ntime.sleep(5)\nsession.snapshot.events - before",
-                "before, end = session.snapshot.events, time.monotonic() + 5\nwhile time.monotonic() < end:\n"
-                "    sum(number * number for number in range(10_000))\nsession.snapshot.events - before",
-                "session.stop()\nhealth = session.health.iloc[0]\nprint(health.gaps_found, health.missing, health.duplicates)",
-            ]
-        )
+        page = lab.open([_IMPORT, _ON_EXCHANGE.format(url=url), _SLEEPS, _COMPUTES, _STOP])
         page.run_all(60.0)
     # The least that the recording has in 50 s of its time is 3,520: the session went on meanwhile.
     assert min(int(page.output_text(cell)) for cell in (2, 3)) > 2_500
@@ -160,7 +163,9 @@ def test_a_kernel_that_sleeps_and_computes_for_five_seconds_loses_no_message(lab
 def test_all_cells_of_a_tutorial_run_from_top_to_bottom(lab: "Pages", tutorial: Path) -> None:
     page = lab.open(tutorial)
     page.run_all(90.0)
-    counts = page.evaluate("qfkitTest.cells().filter(cell => cell.model.type === 'code').map(cell => cell.model.executionCount)")
+    counts = page.evaluate(
+        "qfkitTest.cells().filter(cell => cell.model.type === 'code').map(cell => cell.model.executionCount)"
+    )
     assert counts == list(range(1, len(counts) + 1))
     page.execute("import qfkit.live.registry")
     assert page.value("list(qfkit.live.registry.running)") == []
