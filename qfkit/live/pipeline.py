@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from qfkit.core.chart_feed import ChartFeed
 from qfkit.core.engine import Engine
 from qfkit.core.events import Command, Event
 from qfkit.core.snapshot import FeedView, Snapshot
@@ -43,6 +44,7 @@ class Pipeline:
         self.engine = engine
         self.alerts = AlertDesk() if alerts is None else alerts
         self.is_watch_list = all(type(desk.strategy) is WatchOnly for desk in engine.desks.values())
+        self.chart_feed = ChartFeed(engine)
         self.writer: JournalWriter | None = None
         self.failed_seqs: list[int] = []
         self.messages: deque[tuple[int, str]] = deque(maxlen=_SHOWN_MESSAGES)
@@ -140,6 +142,7 @@ class Pipeline:
             meta=meta,
         )
         alerts.committed()
+        self.chart_feed.take(records)
         self._is_seen = False
         for written in (self._held, self._held_bad, self._log, records):
             written.clear()
