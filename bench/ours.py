@@ -16,6 +16,7 @@ import pandas as pd
 import qfkit as qf
 from bench.work import CASH, FAST, SHARES, SLOW, SYMBOL, Fills, load, save, symbol_name, tick_data
 from bench.worker import serve, timed
+from qfkit.core.events import WarmUp
 from qfkit.feeds.base import Feed
 from qfkit.journal.reader import JournalReader
 
@@ -220,6 +221,7 @@ def scale(count: int, symbols: int) -> dict[str, Any]:
 def guarded(count: int, strategies: int, is_guarded: bool, on_ticks: bool = False) -> dict[str, Any]:
     """The engine on ten symbols, bare or with every limit on each book and the account, metrics and assessments.
 
+    It is warmed up with 300 bars of each first, so that the windows of 250 marks are full from the first event on.
     ``rounds_ns`` are processor nanoseconds an event of each ten thousandth of the run.
     """
     from qfkit.core.engine import Engine
@@ -232,6 +234,8 @@ def guarded(count: int, strategies: int, is_guarded: bool, on_ticks: bool = Fals
         limits = _every_limit(names)
         settings = {"risk": dict.fromkeys((*parts, "account"), limits), "assess_every_s": 60.0}
     engine = Engine(parts, cash=10 * CASH, costs=IDEAL, symbols=names, **settings)
+    (first,) = next(_chunks(100, 10, 1))
+    engine.process(_past_bars(names, first.time_ns, 300))
     spent: list[float] = []
     size = min(10_000, count // 10)
     for chunk in _chunks(count, 10, size):
@@ -246,6 +250,19 @@ def guarded(count: int, strategies: int, is_guarded: bool, on_ticks: bool = Fals
         "orders": engine.orders_count,
         "rounds_ns": [one / size * 1e9 for one in spent],
     }
+
+
+def _past_bars(names: tuple[str, ...], end_ns: int, count: int) -> WarmUp:
+    """Minutes before a time, their closes a seeded random walk."""
+    minute_ns = 60 * 10**9
+    end_ns -= end_ns % minute_ns
+    closes = 100.0 * np.exp(np.cumsum(np.random.default_rng(5).normal(0.0, 1e-3, (count, len(names))), axis=0))
+    bars = []
+    for row in range(count):
+        open_ns = end_ns - (count - row) * minute_ns
+        for symbol, close in zip(names, closes[row].tolist(), strict=True):
+            bars.append(qf.Bar(symbol, "1m", close, close, close, close, 1_000.0, open_ns, open_ns + minute_ns))
+    return WarmUp(end_ns, bars=bars)
 
 
 def _every_limit(names: tuple[str, ...]) -> qf.RiskLimits:

@@ -10,7 +10,7 @@ from qfkit.errors import did_you_mean
 
 __all__ = ["command_parser"]
 
-_COMMANDS = ("backtest", "demo", "prices", "realtime", "status", "stop", "stream", "watch")
+_COMMANDS = ("backtest", "demo", "lab", "prices", "realtime", "status", "stop", "stream", "watch")
 
 _REALTIME = """\
 Runs strategies on paper, live or on a recording, and shows them until they end or Ctrl-C.
@@ -93,6 +93,17 @@ examples:
   qfkit stop trend reversion --flatten
   qfkit stop --all
   qfkit stop ~/journals/trend_2024-08-08_12-00-00.qfkit.sqlite"""
+
+_LAB = """\
+Copies the tutorial notebooks to a folder and opens JupyterLab on the first of them. Notebooks that are there
+already are left as they are."""
+
+_LAB_EXAMPLES = """\
+examples:
+  qfkit lab
+  qfkit lab ~/trading --port 8889
+  qfkit lab --fresh
+  qfkit lab --no-browser"""
 
 _DEMO = """\
 Two strategies on paper for about a minute. The source is Binance's public stream if it answers
@@ -277,6 +288,15 @@ def command_parser() -> argparse.ArgumentParser:
     watch.add_argument("--name", default="watch", help="the session's name (default: watch)")
     watch.add_argument("--journal", metavar="PATH", help="a file or folder for the journal (default: your data folder)")
     watch.add_argument("--plain", action="store_true", default=None, help="lines instead of the page")
+
+    lab = commands.add_parser("lab", help="the tutorials in JupyterLab", description=_LAB, epilog=_LAB_EXAMPLES)
+    lab.add_argument(
+        "folder", nargs="?", default="qfkit-notebooks", metavar="FOLDER", help="default: ./qfkit-notebooks"
+    )
+    lab.add_argument("--fresh", action="store_true", help="a new copy, in a new folder beside")
+    lab.add_argument("--no-browser", action="store_true", help="only print the address")
+    lab.add_argument("--port", type=_port, help="of the server; 0 takes any that is free (default: 8888 or the next)")
+    lab.add_argument("--allow-root", action="store_true", help="JupyterLab wants this said where root runs it")
 
     status = commands.add_parser(
         "status",

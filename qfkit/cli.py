@@ -40,6 +40,7 @@ def _run(arguments: list[str]) -> int:
     commands = {
         "backtest": _backtest,
         "demo": _demo,
+        "lab": _lab,
         "prices": _prices,
         "realtime": _realtime,
         "status": _status,
@@ -63,6 +64,18 @@ def _demo(given: argparse.Namespace) -> int:
     from qfkit.demo import run_demo
 
     return run_demo(seconds=given.seconds, plain=given.plain, cash=given.cash)
+
+
+def _lab(given: argparse.Namespace) -> int:
+    from qfkit.lab import run_lab
+
+    return run_lab(
+        given.folder,
+        fresh=given.fresh,
+        browser=not given.no_browser,
+        port=given.port,
+        allow_root=given.allow_root,
+    )
 
 
 def _realtime(given: argparse.Namespace) -> int:

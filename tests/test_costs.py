@@ -531,3 +531,9 @@ def test_the_costs_of_a_run_as_one_types_them():
     cheap = qf.backtest(qf.MovingAverageCrossover(), qf.sample("AAPL"), costs=qf.Costs.ideal())
     assert "square-root impact 1 x volatility" in str(dear.assumptions)
     assert 0 < dear.equity["account"].iloc[-1] < cheap.equity["account"].iloc[-1]
+
+
+@pytest.mark.parametrize("make", [lambda: qf.Costs(commission=5), lambda: qf.Commission(rate=1.0)])
+def test_a_commission_in_money_or_percent_is_no_rate(make):
+    with pytest.raises(ParameterError, match=r"% of what is traded: 0.001 is 0.1 %; money a fill is Commission"):
+        make()

@@ -38,9 +38,18 @@ class Commission(msgspec.Struct, frozen=True):
             value = getattr(self, name)
             if not 0.0 <= value < inf:
                 raise ParameterError(f"Commission({name}={value!r}): it must be zero or more, and finite")
+        _refuse_whole(f"Commission(rate={self.rate!r})", self.rate)
 
     def __call__(self, quantity: float, price: float) -> float:
         return max(self.minimum, quantity * (self.rate * price + self.per_share))
+
+
+def _refuse_whole(given: str, rate: float) -> None:
+    if rate >= 1.0:
+        raise ParameterError(
+            f"{given} is {rate:.0%} of what is traded: 0.001 is 0.1 %; money a fill is Commission(minimum=...), "
+            "a share Commission(per_share=...)"
+        )
 
 
 class Costs(msgspec.Struct, frozen=True):
@@ -84,6 +93,8 @@ class Costs(msgspec.Struct, frozen=True):
             value = getattr(self, name)
             if isinstance(value, int | float) and not 0.0 <= value < inf:
                 raise ParameterError(f"Costs({name}={value!r}): it must be zero or more, and finite")
+        if isinstance(self.commission, int | float):
+            _refuse_whole(f"Costs(commission={self.commission!r})", self.commission)
         if isinstance(self.slippage_bps, int | float) and self.slippage_bps >= 10_000:
             raise ParameterError(f"Costs(slippage_bps={self.slippage_bps!r}): 10,000 basis points are the whole price")
         if self.participation is not None and not 0.0 < self.participation <= 1.0:

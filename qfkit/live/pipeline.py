@@ -8,27 +8,53 @@ from typing import Any
 
 import msgspec
 
+from qfkit.core.chart_feed import ChartFeed
 from qfkit.core.engine import Engine
 from qfkit.core.events import Command, Event
+from qfkit.core.records import Fault
 from qfkit.core.snapshot import FeedView, Snapshot
 from qfkit.core.survey import take_positions
 from qfkit.errors import QfkitError, SessionError
 from qfkit.journal.schema import BadEvent, LogEntry
 from qfkit.journal.writer import JournalWriter
 from qfkit.live.alerts import AlertDesk
+from qfkit.live.cells import code_lines
 from qfkit.live.printed import PrintedLines
 from qfkit.live.watch_only import WatchOnly
 
-__all__ = ["Pipeline"]
+__all__ = ["SHOWN_MESSAGES", "Pipeline", "dressed"]
 
 _logger = logging.getLogger("qfkit.session")
 
-_SHOWN_MESSAGES = 50
+SHOWN_MESSAGES = 50
 _LATEST_S = 1.0
 _SNAPSHOT_S = 0.1
 # Ticks of which nothing came wait so long for one transaction together: at 100 a second it is half of the load.
 _HOLD_S = 0.1
 _HEALTH_S = 5.0
+
+
+def dressed(engine: Engine, name: str, state: str) -> Snapshot:
+    """An engine's snapshot under a session's name; where all strategies are paused, so is what is running."""
+    is_watch_list = watches_only(engine)
+    taken = engine.snapshot()
+    return msgspec.structs.replace(
+        taken,
+        name=name,
+        state=shown_state(engine, state),
+        is_watch_list=is_watch_list,
+        strategies=() if is_watch_list else taken.strategies,
+    )
+
+
+def shown_state(engine: Engine, state: str) -> str:
+    """A session that runs is paused where its strategies are."""
+    states = [desk.state for desk in engine.desks.values()]
+    return "paused" if state == "running" and "running" not in states and "paused" in states else state
+
+
+def watches_only(engine: Engine) -> bool:
+    return all(type(desk.strategy) is WatchOnly for desk in engine.desks.values())
 
 
 class Pipeline:
@@ -43,10 +69,11 @@ class Pipeline:
         self.name = name
         self.engine = engine
         self.alerts = AlertDesk() if alerts is None else alerts
-        self.is_watch_list = all(type(desk.strategy) is WatchOnly for desk in engine.desks.values())
+        self.is_watch_list = watches_only(engine)
+        self.chart_feed = ChartFeed(engine)
         self.writer: JournalWriter | None = None
         self.failed_seqs: list[int] = []
-        self.messages: deque[tuple[int, str]] = deque(maxlen=_SHOWN_MESSAGES)
+        self.messages: deque[tuple[int, str]] = deque(maxlen=SHOWN_MESSAGES)
         self.printed = PrintedLines(engine)
         self._log: list[LogEntry] = []
         # Processed, and not in the journal yet.
@@ -100,7 +127,12 @@ class Pipeline:
         for fault in engine.records.faults:
             text = f"{fault.strategy} was stopped by {fault.error} on {fault.event}"
             self.say(fault.time_ns, "error", text, fault.strategy)
-            _logger.error("the strategy %s was stopped by its exception\n%s", fault.strategy, fault.traceback)
+            _logger.error(
+                "the strategy %s was stopped by its exception\n%s",
+                fault.strategy,
+                fault.traceback,
+                extra={"for_cells": self._fault_in_cells(fault)},
+            )
         for call in engine.records.margin_calls:
             self.say(call.time_ns, "warning", call.text, call.strategy)
         if bad_events:
@@ -117,6 +149,19 @@ class Pipeline:
             ) from failure
         if now_s - self._shown_s >= _SNAPSHOT_S:
             self.show()
+
+    def _fault_in_cells(self, fault: Fault) -> str:
+        name, desk = fault.strategy, self.engine.desks[fault.strategy]
+        lines = [f"{self.name!r}: the strategy {name!r} was stopped by {fault.error}"]
+        if name in self.engine.exceptions:
+            lines += code_lines(self.engine.exceptions[name])
+        kind = type(desk.strategy).__name__
+        lines.append(f"  on {fault.event}")
+        lines.append(
+            f"  Its orders are cancelled and its positions stay; the session goes on. Correct {kind}, run its cell, and "
+            f"session.swap({kind}, {name!r}) goes on from the next bar with its positions."
+        )
+        return "\n".join(lines)
 
     def _commit(self, now_s: float, meta: Mapping[str, Any] | None = None) -> None:
         if now_s - self._latest_s >= _LATEST_S:
@@ -145,6 +190,7 @@ class Pipeline:
         )
         alerts.committed()
         self.printed.committed()
+        self.chart_feed.take(records)
         self._is_seen = False
         for written in (self._held, self._held_bad, self._log, records):
             written.clear()
@@ -196,25 +242,13 @@ class Pipeline:
         return msgspec.structs.replace(view, late=engine.late_events, events=engine.events)
 
     def _take_snapshot(self) -> Snapshot:
-        taken = self.engine.snapshot()
         return msgspec.structs.replace(
-            taken,
-            name=self.name,
-            is_watch_list=self.is_watch_list,
-            strategies=() if self.is_watch_list else taken.strategies,
-            state=self._shown_state(),
+            dressed(self.engine, self.name, self.state),
             feed=self.feed_view,
             messages=tuple(self.messages),
             printed=tuple(self.printed.shown),
             journal_path="" if self.writer is None else str(self.writer.path),
         )
-
-    def _shown_state(self) -> str:
-        desks = self.engine.desks.values()
-        running = [desk for desk in desks if desk.state == "running"]
-        if self.state == "running" and not running and any(desk.state == "paused" for desk in desks):
-            return "paused"
-        return self.state
 
     def _latest(self) -> dict[str, Any]:
         engine = self.engine
@@ -253,7 +287,7 @@ class Pipeline:
         """From now on everything goes into this journal, with what this run says of itself."""
         self.writer = writer
         self.state = "running"
-        self.write_meta({"state": self._shown_state(), **meta, **self.alerts.as_meta()})
+        self.write_meta({"state": shown_state(self.engine, self.state), **meta, **self.alerts.as_meta()})
         self.printed.open()
         self.show()
 

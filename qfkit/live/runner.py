@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from qfkit.errors import SessionError
-from qfkit.live.cells import shell
+from qfkit.live.cells import shell, tell_in_cells
 
 __all__ = ["Runner", "allow_nested_loops", "at_exit", "keep_interrupt_working", "run", "runner", "spawn"]
 
@@ -49,6 +49,7 @@ class Runner:
         """The runner's loop; the thread is started if it does not run yet."""
         with self._lock:
             if self._loop is None or self._thread is None or not self._thread.is_alive():
+                tell_in_cells()
                 loop = asyncio.new_event_loop()
                 loop.set_exception_handler(_report)
                 self._loop = loop

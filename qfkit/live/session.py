@@ -7,9 +7,10 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING
 
 from qfkit.core.engine import Engine
@@ -21,7 +22,7 @@ from qfkit.core.events import (
 )
 from qfkit.core.holdings import Holdings
 from qfkit.core.joining import joined_cash
-from qfkit.core.snapshot import Snapshot
+from qfkit.core.snapshot import PositionView, Snapshot
 from qfkit.core.survey import assumptions
 from qfkit.errors import QfkitError, SessionError
 from qfkit.feeds.base import Feed
@@ -32,13 +33,16 @@ from qfkit.journal.schema import BadEvent
 from qfkit.journal.writer import JournalWriter
 from qfkit.live.alerting import Alerting
 from qfkit.live.alerts import AlertDesk
+from qfkit.live.cells import code_lines
 from qfkit.live.commands import SessionCommands
 from qfkit.live.figures import SessionFigures
+from qfkit.live.looking_back import LookingBack, journal_source
 from qfkit.live.pipeline import Pipeline
 from qfkit.live.plan import SessionPlan
 from qfkit.live.registry import new_journal_path, running, start_lock
 from qfkit.live.replaying import Verdict, replay
 from qfkit.live.runner import keep_interrupt_working, runner, spawn
+from qfkit.live.showing import Showing
 from qfkit.live.stopping import StopRequests
 from qfkit.live.waiting import Waiting
 from qfkit.live.warmup import Past, PastBars, after_past
@@ -56,7 +60,7 @@ _STOP_S = 30.0
 _LAST_ALERTS_S = 3.0
 
 
-class Session(SessionCommands, SessionFigures, Waiting, Alerting):
+class Session(SessionCommands, SessionFigures, LookingBack, Waiting, Alerting, Showing):
     """Strategies that trade on paper on a feed, on a thread of their own. Made by :func:`paper`.
 
     ``state`` is created, running, paused, stopped (ended), failed (see ``error``) or interrupted
@@ -91,6 +95,7 @@ class Session(SessionCommands, SessionFigures, Waiting, Alerting):
         self._is_stopping = False
         self._is_leaving = False
         self._metrics_server = None
+        self._machine_lock = RLock()
 
     # -- life --------------------------------------------------------------------------------
 
@@ -185,7 +190,19 @@ class Session(SessionCommands, SessionFigures, Waiting, Alerting):
                 await pipeline.last_alerts(state, error, _LAST_ALERTS_S)
                 pipeline.end(state, error)
             if error:
-                _logger.error("the session %s failed: %s", self.name, error)
+                _logger.error(
+                    "the session %s failed: %s",
+                    self.name,
+                    error,
+                    extra={"for_cells": self._error_in_cells()},
+                    exc_info=self.error,
+                )
+
+    def _error_in_cells(self) -> str:
+        lines = [f"the session {self.name!r} failed: {self.error}"]
+        if self.error is not None and self.error.__cause__ is not None:
+            lines += code_lines(self.error.__cause__)
+        return "\n".join([*lines, f"  qf.resume({self.name!r}).start() goes on where it stood, once that is mended."])
 
     async def _batches(self) -> AsyncGenerator[list[MarketEvent], None]:
         events = self.feed.events(skip=self._skip)
@@ -307,12 +324,19 @@ class Session(SessionCommands, SessionFigures, Waiting, Alerting):
             strategy_cash={**self._plan.strategy_cash, **joined_cash(engine)},
             holdings=Holdings.of_snapshot(self.snapshot),
             positions=self.snapshot.positions,
+            source=journal_source(path, self._plan),
         )
 
     def verify(self, on_progress: Callable[[int, int], None] | None = None) -> Verdict:
         """Replay the journal with a fresh engine: equal to the last bit, or the first event that differs."""
         with JournalReader(self._journal_file()) as reader:
             return replay(reader, self._plan.engine, on_progress)[0]
+
+    def _replay_plan(self) -> SessionPlan:
+        return self._plan
+
+    def _open_positions(self) -> Sequence[PositionView]:
+        return self.snapshot.positions
 
     def _journal_file(self) -> Path:
         if self.journal_path is None:

@@ -9,6 +9,7 @@ from typing import Any, Self
 from qfkit.core.snapshot import Snapshot
 from qfkit.errors import ParameterError, QfkitError, SessionError
 from qfkit.feeds.base import Feed
+from qfkit.live.cells import was_told
 from qfkit.live.progress import Advance, WaitProgress
 from qfkit.live.runner import runner
 
@@ -99,6 +100,7 @@ class Waiting:
 
     def _raise_error(self, future: "concurrent.futures.Future[None]") -> None:
         if self.error is not None:
+            was_told(self.error)
             raise self.error
         if not future.cancelled():
             future.result()
