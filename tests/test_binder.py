@@ -81,7 +81,6 @@ def test_repo2docker_builds_with_conda_from_these_files(monkeypatch: pytest.Monk
     pack = CondaBuildPack("docker.io/library/buildpack-deps:24.04")
     assert pack.detect()
     assert pack.python_version == "3.12"
-    assert not pack.py2
     dockerfile = pack.render()
     copied = re.search(r"^COPY .*binder/environment.yml .*", dockerfile, re.MULTILINE)
     installed = re.search(r"env update .*binder/environment\.yml", dockerfile)
