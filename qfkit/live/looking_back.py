@@ -21,6 +21,7 @@ from qfkit.journal.recorded import Recorded
 from qfkit.journal.schema import FILLS, SIGNALS
 from qfkit.live.pipeline import SHOWN_MESSAGES, dressed
 from qfkit.live.plan import SessionPlan
+from qfkit.live.printed import silent
 
 if TYPE_CHECKING:
     from qfkit.views.timeline import Timeline
@@ -45,7 +46,11 @@ def journal_source(path: Path, plan: SessionPlan) -> Source:
         with JournalReader(path) as reader:
             return list(reader.meta.get("failed_seqs", []))
 
-    return Source(plan.engine, batches, count, failed)
+    def engine() -> Engine:
+        with silent():
+            return plan.engine()
+
+    return Source(engine, batches, count, failed, silent)
 
 
 class LookingBack:
