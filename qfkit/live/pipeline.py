@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from qfkit.core.chart_feed import ChartFeed
 from qfkit.core.engine import Engine
 from qfkit.core.events import Command, Event
 from qfkit.core.snapshot import FeedView, Snapshot
@@ -16,6 +17,7 @@ from qfkit.errors import QfkitError, SessionError
 from qfkit.journal.schema import BadEvent, LogEntry
 from qfkit.journal.writer import JournalWriter
 from qfkit.live.alerts import AlertDesk
+from qfkit.live.printed import PrintedLines
 from qfkit.live.watch_only import WatchOnly
 
 __all__ = ["SHOWN_MESSAGES", "Pipeline", "dressed"]
@@ -66,9 +68,11 @@ class Pipeline:
         self.engine = engine
         self.alerts = AlertDesk() if alerts is None else alerts
         self.is_watch_list = watches_only(engine)
+        self.chart_feed = ChartFeed(engine)
         self.writer: JournalWriter | None = None
         self.failed_seqs: list[int] = []
         self.messages: deque[tuple[int, str]] = deque(maxlen=SHOWN_MESSAGES)
+        self.printed = PrintedLines(engine)
         self._log: list[LogEntry] = []
         # Processed, and not in the journal yet.
         self._held: list[Event] = []
@@ -110,7 +114,8 @@ class Pipeline:
         failure: Exception | None = None
         self._is_committed = False
         try:
-            engine.process_all(events)
+            with self.printed:
+                engine.process_all(events)
         except Exception as error:  # noqa: BLE001 - the engine lets through what a user's commission or sizer raises: kept, shown
             failure = error
             # The event that raised is part of the journal too: a replay must come to the same place.
@@ -118,10 +123,11 @@ class Pipeline:
             self.failed_seqs.append(writer.next_seq + len(self._held) + len(events) - 1)
             meta = {**(meta or {}), "failed_seqs": self.failed_seqs}
         for fault in engine.records.faults:
-            self.say(fault.time_ns, "error", f"{fault.strategy} was stopped by {fault.error} on {fault.event}")
+            text = f"{fault.strategy} was stopped by {fault.error} on {fault.event}"
+            self.say(fault.time_ns, "error", text, fault.strategy)
             _logger.error("the strategy %s was stopped by its exception\n%s", fault.strategy, fault.traceback)
         for call in engine.records.margin_calls:
-            self.say(call.time_ns, "warning", call.text)
+            self.say(call.time_ns, "warning", call.text, call.strategy)
         if bad_events:
             self.say(self._wall_ns(), "warning", f"bad data kept aside: {bad_events[-1].error}")
         self._held += events
@@ -157,12 +163,14 @@ class Pipeline:
             records,
             feed_events=self._held_feed_events,
             bad_events=self._held_bad,
-            log=self._log,
+            log=[*self._log, *self.printed.waiting],
             alerts=alerts.fired,
             deliveries=alerts.deliveries,
             meta=meta,
         )
         alerts.committed()
+        self.printed.committed()
+        self.chart_feed.take(records)
         self._is_seen = False
         for written in (self._held, self._held_bad, self._log, records):
             written.clear()
@@ -174,14 +182,14 @@ class Pipeline:
     def _say_alerts(self) -> None:
         now_ns = self._wall_ns()
         for alert in self.alerts.fired:
-            self.say(alert.time_ns, "alert", alert.text)
+            self.say(alert.time_ns, "alert", alert.text, alert.strategy)
         for text in (*self.alerts.faults, *self.alerts.take_deliveries()):
             self.say(now_ns, "warning", text)
         self.alerts.faults.clear()
 
     def flush(self) -> None:
         """Commit what waits."""
-        if not self._is_committed or self.alerts.is_waiting:
+        if not self._is_committed or self.alerts.is_waiting or self.printed.waiting:
             self._commit(time.monotonic())
 
     @property
@@ -192,9 +200,9 @@ class Pipeline:
 
     # -- what is shown -----------------------------------------------------------------------
 
-    def say(self, time_ns: int, level: str, text: str) -> None:
+    def say(self, time_ns: int, level: str, text: str, strategy: str | None = None) -> None:
         """A message for the journal, and for the dashboard unless it is mere information."""
-        self._log.append(LogEntry(time_ns, level, text))
+        self._log.append(LogEntry(time_ns, level, text, strategy))
         if level != "info":
             self.messages.append((time_ns, text))
 
@@ -218,6 +226,7 @@ class Pipeline:
             dressed(self.engine, self.name, self.state),
             feed=self.feed_view,
             messages=tuple(self.messages),
+            printed=tuple(self.printed.shown),
             journal_path="" if self.writer is None else str(self.writer.path),
         )
 
@@ -259,6 +268,7 @@ class Pipeline:
         self.writer = writer
         self.state = "running"
         self.write_meta({"state": shown_state(self.engine, self.state), **meta, **self.alerts.as_meta()})
+        self.printed.open()
         self.show()
 
     def write_meta(self, meta: Mapping[str, Any]) -> None:
@@ -268,6 +278,7 @@ class Pipeline:
     def end(self, state: str, error: str = "") -> None:
         """Close the journal in a final state; one that cannot be written any more is left as committed."""
         writer = self._writer
+        self.printed.close()
         path = str(writer.path)
         left = [(one.strategy, one.symbol, one.quantity) for one in take_positions(self.engine)]
         meta: dict[str, Any] = {"state": state, "ended_ns": self._wall_ns(), "open": left}
@@ -293,6 +304,7 @@ class Pipeline:
     def leave(self) -> None:
         """Close the journal without an end, so that the session can be resumed."""
         writer = self._writer
+        self.printed.close()
         try:
             self.flush()
         finally:

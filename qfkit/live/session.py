@@ -41,6 +41,7 @@ from qfkit.live.plan import SessionPlan
 from qfkit.live.registry import new_journal_path, running, start_lock
 from qfkit.live.replaying import Verdict, replay
 from qfkit.live.runner import keep_interrupt_working, runner, spawn
+from qfkit.live.showing import Showing
 from qfkit.live.stopping import StopRequests
 from qfkit.live.warmup import Past, PastBars, after_past
 from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, Result
@@ -58,7 +59,7 @@ _STOP_S = 30.0
 _LAST_ALERTS_S = 3.0
 
 
-class Session(SessionCommands, SessionFigures, LookingBack, Alerting):
+class Session(SessionCommands, SessionFigures, LookingBack, Alerting, Showing):
     """Strategies that trade on paper on a feed, on a thread of their own. Made by :func:`paper`.
 
     ``state`` is created, running, paused, stopped (ended), failed (see ``error``) or interrupted
