@@ -20,9 +20,9 @@ from qfkit.journal.schema import LogEntry
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["PrintedLines", "log_frame", "silent"]
+__all__ = ["SHOWN_LINES", "PrintedLines", "log_frame", "silent"]
 
-_SHOWN = 200
+SHOWN_LINES = 200
 # A journal lasts for days: so many lines at once, and so many a second in the long run.
 _BURST = 500.0
 _PER_S = 10.0
@@ -128,7 +128,7 @@ class PrintedLines:
 
     def __init__(self, engine: Engine) -> None:
         self.waiting: list[LogEntry] = []
-        self.shown: deque[tuple[int, str]] = deque(maxlen=_SHOWN)
+        self.shown: deque[tuple[int, str]] = deque(maxlen=SHOWN_LINES)
         self._engine = engine
         self._begun = ""
         self._allowance = _BURST
