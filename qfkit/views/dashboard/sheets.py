@@ -1,6 +1,7 @@
 """Tables of the dashboard: positions, orders, log. Each is HTML, escaped, bounded, and says in words when it is empty."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 import msgspec
 
@@ -92,7 +93,6 @@ def prices(scene: Scene) -> str:
 class OrderRow(msgspec.Struct, frozen=True):
     """An order as it stands, or a signal that became none; all but ``kind`` is plain text from wherever."""
 
-    sort_key: tuple[int, int]
     time: str
     side: str
     symbol: str
@@ -111,9 +111,12 @@ def order_rows(scene: Scene, most: int) -> list[OrderRow]:
     chart = scene.chart
     # What the snapshot says of a working order is as new as what the records said, or newer.
     known = {order.order_id: order for order in (*chart.orders, *scene.snapshot.working_orders)}
-    found = [_of_order(scene, order) for order in known.values()]
-    found += [_of_signal(scene, signal) for signal in chart.refused]
-    return sorted(found, key=lambda row: row.sort_key, reverse=True)[:most]
+    found: list[tuple[tuple[int, int], Order | Signal]] = [
+        ((order.decided_ns, order.order_id), order) for order in known.values()
+    ]
+    found += [((signal.time_ns, -1), signal) for signal in chart.refused]
+    found.sort(key=itemgetter(0), reverse=True)
+    return [_of_order(scene, one) if isinstance(one, Order) else _of_signal(scene, one) for _, one in found[:most]]
 
 
 def _of_order(scene: Scene, order: Order) -> OrderRow:
@@ -124,7 +127,6 @@ def _of_order(scene: Scene, order: Order) -> OrderRow:
         why = order.status_reason or order.reason or "no reason given"
     kinds = {"rejected": "q-bad", "cancelled": "q-quiet", "expired": "q-quiet"}
     return OrderRow(
-        (order.decided_ns, order.order_id),
         scene.time(order.decided_ns),
         order.side,
         order.symbol,
@@ -140,7 +142,6 @@ def _of_signal(scene: Scene, signal: Signal) -> OrderRow:
     wanted = signal.wanted if signal.wanted == signal.wanted else 0.0
     why = "; ".join(part for part in (signal.decision_reason, signal.reason) if part)
     return OrderRow(
-        (signal.time_ns, -1),
         scene.time(signal.time_ns),
         "sell" if wanted < 0.0 or signal.action.startswith("sell") else "buy",
         signal.symbol,
