@@ -40,6 +40,8 @@ _ARGUMENTS = (
 _ALLOWED = (
     # A page that is left or reloaded drops the requests it had open.
     "net::ERR_ABORTED",
+    # Voila's own page fetches the icons of ipywidgets' buttons, and there is no network here.
+    "https://cdn.jsdelivr.net/npm/@fortawesome/",
 )
 # The page's own application answers; what is drawn is asked of the document.
 _HELPERS = """
@@ -240,14 +242,18 @@ class LabPage(WebPage):
         self.evaluate("qfkitTest.start('notebook:run-all-cells')")
         if wait:
             self.wait_idle(timeout_s)
-            assert may_fail or self.errors() == []
+            self._check([] if may_fail else self.errors())
 
     def run(self, index: int, timeout_s: float = _WAIT_S, *, wait: bool = True, may_fail: bool = False) -> None:
         """Run one cell; the first is 0."""
         self.evaluate("index => qfkitTest.runCell(index)", index)
         if wait:
             self.wait_idle(timeout_s)
-            assert may_fail or self.error(index) is None, self.error(index)
+            self._check([] if may_fail or (error := self.error(index)) is None else [error])
+
+    def _check(self, errors: Sequence[str]) -> None:
+        if errors:
+            raise AssertionError("a cell failed:\n" + "\n".join(errors))
 
     def wait_idle(self, timeout_s: float = _WAIT_S) -> None:
         self.wait_until("!qfkitTest.isBusy()", timeout_s=timeout_s)
@@ -376,7 +382,9 @@ class _Opened(Generic[Server, Kind]):
     def end(self) -> None:
         for page in self._pages:
             page.close()
-        assert [error for page in self._pages for error in page.console_errors] == []
+        errors = [error for page in self._pages for error in page.console_errors]
+        if errors:
+            raise AssertionError("the browser's console tells of errors:\n" + "\n".join(errors))
 
 
 class Pages(_Opened[JupyterServer, LabPage]):

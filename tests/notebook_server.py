@@ -193,6 +193,8 @@ class VoilaServer(_Server):
             "--Voila.port_retries=0",
             f"--token={self.token}",
             "--show_tracebacks=True",
+            # An extension of JupyterLab's that a page of Voila's has no use for, and that fails there.
+            "--VoilaConfiguration.extension_denylist=jupyterlab-jupytext",
         ]
 
     def address_when_up(self) -> str:

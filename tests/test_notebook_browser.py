@@ -1,16 +1,25 @@
 """The habits of a notebook, in a real JupyterLab and in a real browser."""
 
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+import pytest
 
 import qfkit as qf
+from qfkit.core.events import Quote, Tick
 from qfkit.journal.reader import JournalReader
+from tests.servers.binance import frames_of_capture
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.browser import LabPage, Pages
+
+_TUTORIALS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
 
 _IMPORT = "import time\nimport qfkit as qf"
 _SESSION = """session = qf.paper(
@@ -21,8 +30,22 @@ _SESSION = """session = qf.paper(
 session.start()
 print("started", session.state)"""
 
+_ON_EXCHANGE = """feed = qf.BinanceFeed(["BTCUSDT"], trades="single", stream_url="{url}")
+session = qf.paper(qf.MovingAverageCrossover(), feed, name="mine", timeframe="1s")
+session.start().wait(0.5)"""
+_SLEEPS = """before = session.snapshot.events
+time.sleep(5)
+session.snapshot.events - before"""
+_COMPUTES = """before, end_s = session.snapshot.events, time.monotonic() + 5
+while time.monotonic() < end_s:
+    sum(number * number for number in range(10_000))
+session.snapshot.events - before"""
+_STOP = """session.stop()
+health = session.health.iloc[0]
+print(health.gaps_found, health.missing, health.duplicates)"""
 
-def journals(page: "LabPage", name: str) -> "list[Path]":
+
+def journals(page: "LabPage", name: str) -> list[Path]:
     return sorted((page.home / "sessions" / name).glob("*.sqlite"))
 
 
@@ -98,3 +121,51 @@ def test_after_a_restart_of_the_kernel_a_session_is_resumed_by_its_name(lab: "Pa
     page.execute("session.stop()")
     assert page.execute("", value="[bool(session.verify()), session.verify().events]")[0] is True
     assert qf.sessions().state.tolist() == ["stopped"]
+
+
+@contextmanager
+def exchange(capture: Path, speed: float) -> Iterator[str]:
+    """A recorded stream of Binance's, served by another process."""
+    arguments = ["--capture", str(capture), "--speed", str(speed)]
+    command = [sys.executable, "-m", "tests.servers.binance", *arguments]
+    folder = Path(__file__).resolve().parent.parent
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as server:
+        try:
+            yield server.stdout.readline().split()[0]
+        finally:
+            server.kill()
+
+
+def test_a_kernel_that_sleeps_and_computes_for_five_seconds_loses_no_message(lab: "Pages", capture_path: Path) -> None:
+    frames = frames_of_capture(capture_path)
+    with exchange(capture_path, 10) as url:
+        page = lab.open([_IMPORT, _ON_EXCHANGE.format(url=url), _SLEEPS, _COMPUTES, _STOP])
+        page.run_all(60.0)
+    # The least that the recording has in 50 s of its time is 3,520: the session went on meanwhile.
+    assert min(int(page.output_text(cell)) for cell in (2, 3)) > 2_500
+    with JournalReader(journals(page, "mine")[-1]) as reader:
+        events = [event for batch in reader.events() for event in batch]
+    sent = [(frame.time_ns, json.loads(frame.payload)["data"]) for frame in frames if "depth" not in frame.stream]
+    # What was sent in the 10 s is there for certain, and whatever is there has no hole in it.
+    certain_ns = frames[0].time_ns + 100 * 1_000_000_000
+    trades = [(time_ns, data["t"]) for time_ns, data in sent if "t" in data]
+    quotes = [(time_ns, float(data["b"]), float(data["a"])) for time_ns, data in sent if "t" not in data]
+    ticks_there = [event.trade_id for event in events if type(event) is Tick]
+    quotes_there = [(event.bid, event.ask) for event in events if type(event) is Quote]
+    assert len(ticks_there) >= sum(time_ns < certain_ns for time_ns, _ in trades)
+    assert ticks_there == [number for _, number in trades][: len(ticks_there)]
+    assert len(quotes_there) >= sum(time_ns < certain_ns for time_ns, *_ in quotes)
+    assert quotes_there == [tuple(prices) for _, *prices in quotes][: len(quotes_there)]
+    assert page.output_text(4).endswith("0 0 0")
+
+
+@pytest.mark.parametrize("tutorial", _TUTORIALS, ids=[path.stem for path in _TUTORIALS])
+def test_all_cells_of_a_tutorial_run_from_top_to_bottom(lab: "Pages", tutorial: Path) -> None:
+    page = lab.open(tutorial)
+    page.run_all(90.0)
+    counts = page.evaluate(
+        "qfkitTest.cells().filter(cell => cell.model.type === 'code').map(cell => cell.model.executionCount)"
+    )
+    assert counts == list(range(1, len(counts) + 1))
+    page.execute("import qfkit.live.registry")
+    assert page.value("list(qfkit.live.registry.running)") == []

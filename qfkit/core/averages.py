@@ -35,6 +35,7 @@ class SMA(Indicator):
     """
 
     __slots__ = ("_cells", "_divisor", "_place", "_prefix", "period")
+    is_price = True
     parameters = ("period",)
 
     def __init__(self, period: int) -> None:
@@ -77,6 +78,7 @@ class EMA(Indicator):
     """
 
     __slots__ = ("_factor", "_total", "period")
+    is_price = True
     parameters = ("period",)
 
     def __init__(self, period: int) -> None:
@@ -123,6 +125,7 @@ class WMA(Indicator):
     """
 
     __slots__ = ("_cells", "_divisor", "_place", "_prefix", "_weighted_prefix", "period")
+    is_price = True
     parameters = ("period",)
 
     def __init__(self, period: int) -> None:

@@ -42,6 +42,8 @@ class Indicator(Line):
 
     takes_bar: ClassVar[bool] = False
     """Whether ``update`` takes a bar instead of a number."""
+    is_price: ClassVar[bool] = False
+    """Whether its values are prices, so that a chart draws them among the candles."""
     parameters: ClassVar[tuple[str, ...]] = ()
     """The names of the constructor's arguments, which are attributes too."""
 
@@ -74,6 +76,10 @@ class Indicator(Line):
     def lines(self) -> list[Line]:
         """The indicator itself and its further lines."""
         return [self, *(value for _, value in self._slots() if isinstance(value, Output))]
+
+    def outputs(self) -> list[tuple[str, Line]]:
+        """Its further lines by name: "upper", "lower"."""
+        return [(name.removesuffix("_line"), value) for name, value in self._slots() if isinstance(value, Output)]
 
     def state(self) -> dict[str, Any]:
         """All that :meth:`restore` needs to go on exactly from here, as plain dicts, lists and numbers.

@@ -15,6 +15,7 @@ __all__ = [
     "FiguresView",
     "LimitView",
     "MarginView",
+    "ParameterView",
     "PositionView",
     "Snapshot",
     "StopView",
@@ -34,6 +35,8 @@ class SymbolView(msgspec.Struct, frozen=True):
     time_ns: int
     bid: float | None = None
     ask: float | None = None
+    price_step: float | None = None
+    """The step of its prices, where the provider told it: views write as many decimals."""
 
 
 class PositionView(msgspec.Struct, frozen=True):
@@ -73,6 +76,18 @@ class MarginView(msgspec.Struct, frozen=True):
     owed: float
 
 
+class ParameterView(msgspec.Struct, frozen=True):
+    """What a strategy's parameter may be: ``kind`` is the type's name, such as "int"; None where there is no bound."""
+
+    name: str
+    kind: str
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    choices: tuple[object, ...] = ()
+    help: str = ""
+
+
 class StrategyView(msgspec.Struct, frozen=True):
     """A strategy, its own book and its parameters. ``state``: running, paused, failed, stopped, wiped out.
 
@@ -87,6 +102,7 @@ class StrategyView(msgspec.Struct, frozen=True):
     indicators: dict[str, dict[str, float]]
     fault: str = ""
     waiting: str = ""
+    bounds: tuple[ParameterView, ...] = ()
 
 
 class SymbolHealth(msgspec.Struct, frozen=True):
@@ -136,6 +152,8 @@ class FeedView(msgspec.Struct, frozen=True):
     duplicates: int = 0
     conflated: int = 0
     symbols: tuple[SymbolHealth, ...] = ()
+    is_live: bool = False
+    """Whether its events happen now; else they are recorded or made up, and views say so."""
 
 
 class FiguresView(msgspec.Struct, frozen=True):

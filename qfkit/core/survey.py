@@ -8,7 +8,7 @@ from qfkit.core.netting import describe
 from qfkit.core.portfolio import Portfolio
 from qfkit.core.risk import ACCOUNT_LIMITS
 from qfkit.core.scorecard import Scorecard
-from qfkit.core.snapshot import FiguresView, PositionView, Snapshot, StrategyView, SymbolView
+from qfkit.core.snapshot import FiguresView, ParameterView, PositionView, Snapshot, StrategyView, SymbolView
 
 if TYPE_CHECKING:
     from qfkit.core.desk import Desk
@@ -118,6 +118,7 @@ def _symbol_view(track: Track) -> SymbolView:
         time_ns=market.time_ns,
         bid=None if market.bid != market.bid else market.bid,
         ask=None if market.ask != market.ask else market.ask,
+        price_step=None if market.rules is None else market.rules.price_step,
     )
 
 
@@ -149,6 +150,12 @@ def _strategy_view(desk: "Desk", engine: "Engine") -> StrategyView:
         indicators={symbol: desk.indicator_values(symbol) for symbol in engine.tracks},
         fault=desk.error,
         waiting=_waiting(desk, engine),
+        bounds=tuple(
+            ParameterView(
+                name, type(param.default).__name__, param.low, param.high, param.step, param.choices or (), param.help
+            )
+            for name, param in desk.strategy.parameters_of_class.items()
+        ),
     )
 
 

@@ -150,6 +150,7 @@ class BollingerBands(_Moments):
     """
 
     __slots__ = ("lower_line", "upper_line", "width")
+    is_price = True
     parameters = ("period", "width")
 
     def __init__(self, period: int = 20, width: float = 2.0) -> None:
@@ -265,6 +266,7 @@ class DonchianChannel(Indicator):
 
     __slots__ = ("_high", "_highs", "_low", "_lows", "_place", "lower_line", "period", "upper_line")
     takes_bar = True
+    is_price = True
     parameters = ("period",)
 
     def __init__(self, period: int = 20) -> None:

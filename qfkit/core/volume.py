@@ -56,6 +56,7 @@ class VWAP(Indicator):
     """
 
     __slots__ = ("_cells", "_place", "_prefix", "_volume_cells", "_volume_prefix", "period")
+    is_price = True
     takes_bar = True
     parameters = ("period",)
 

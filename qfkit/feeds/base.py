@@ -231,6 +231,7 @@ class Feed(ABC):
             late=sum(ledger.late for ledger in self.ledger.values()),
             conflated=self.conflated,
             symbols=self.ledger.views(),
+            is_live=self.is_live,
         )
 
     @property

@@ -137,7 +137,7 @@ def run_series(
         benchmark_x, beside = thin(position(benchmark.times_ns), benchmark.equity)
     return RunSeries(
         last=last,
-        ticks=_time_ticks(axis_ns) if has_equity or has_bars else (),
+        ticks=time_ticks(axis_ns) if has_equity or has_bars else (),
         dates=span_text(int(axis_ns[0]), int(axis_ns[-1])) if len(axis_ns) else "",
         symbol=symbol,
         timeframe=timeframe,
@@ -226,7 +226,7 @@ def value_text(value: float, spread: float) -> str:
     return f"{round(value, decimals) + 0.0:,.{decimals}f}"
 
 
-def _time_ticks(times_ns: Times, most: int = 8) -> tuple[tuple[float, str], ...]:
+def time_ticks(times_ns: Times, most: int = 8) -> tuple[tuple[float, str], ...]:
     """Positions where a round time begins, with its name: of the finest step that fits.
 
     Where a gap takes no room two ticks may come to lie close together, and the later one is

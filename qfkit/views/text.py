@@ -148,9 +148,12 @@ def _decimals_of(value: float) -> int:
 
 
 def symbol_decimals(snapshot: Snapshot) -> dict[str, int]:
-    """The decimals of each symbol's prices, read from what is known of it."""
+    """The decimals of each symbol's prices: of the step of its prices, else read from what is known of it."""
     return {
-        view.symbol: price_decimals((view.price, view.previous_price, view.bid, view.ask)) for view in snapshot.symbols
+        view.symbol: price_decimals((view.price, view.previous_price, view.bid, view.ask))
+        if view.price_step is None
+        else _decimals_of(view.price_step)
+        for view in snapshot.symbols
     }
 
 

@@ -1,0 +1,193 @@
+"""The strategies: state, profit, indicators, and a control for each parameter."""
+
+import re
+import threading
+from collections.abc import Callable
+from math import floor, isfinite, log10
+from typing import Any
+
+import ipywidgets
+
+from qfkit.core.snapshot import ParameterView, StrategyView
+from qfkit.views.dashboard.header import light
+from qfkit.views.dashboard.scene import Scene, moved, said
+from qfkit.views.dashboard.sheets import sheet
+from qfkit.views.text import signed_money
+
+__all__ = ["Strategies"]
+
+Set = Callable[[str, str, Any], None]
+
+
+class Strategies:
+    """The panel; ``box`` is its widget.
+
+    ``change(strategy, parameter, value)`` is called for each move of a control and raises where the value is
+    refused; None makes controls that cannot be moved.
+    """
+
+    def __init__(self, change: Set | None, lock: threading.RLock) -> None:
+        self._change = change
+        self._lock = lock
+        self._head = ipywidgets.HTML(sheet("Strategies", ""))
+        self._parts: dict[str, _Part] = {}
+        self.box = ipywidgets.VBox([self._head])
+        self.box.add_class("q-card")
+
+    @property
+    def controls(self) -> dict[tuple[str, str], ipywidgets.Widget]:
+        """The control of each strategy's each parameter."""
+        return {(name, key): knob.widget for name, part in self._parts.items() for key, knob in part.knobs.items()}
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What stands under each strategy's controls."""
+        return {name: part.note.value for name, part in self._parts.items()}
+
+    def draw(self, scene: Scene) -> None:
+        """Bring the panel up to a scene."""
+        views = scene.snapshot.strategies
+        names = [view.name for view in views]
+        changed = [view for view in views if view.name in self._parts and self._parts[view.name].bounds != view.bounds]
+        if names != list(self._parts) or changed:
+            for name in [*(set(self._parts) - set(names)), *(view.name for view in changed)]:
+                self._parts.pop(name).close()
+            self._parts = {
+                view.name: self._parts.get(view.name) or _Part(view, self._change, self._lock) for view in views
+            }
+            empty = "" if views else '<p class="q-empty">It only watches: there is no strategy to steer.</p>'
+            self._head.value = sheet("Strategies" if len(views) != 1 else "Strategy", empty)
+            self.box.children = [self._head, *(part.box for part in self._parts.values())]
+        for view in views:
+            self._parts[view.name].draw(view, scene)
+
+
+class _Part:
+    """One strategy."""
+
+    def __init__(self, view: StrategyView, change: Set | None, lock: threading.RLock) -> None:
+        self.bounds = view.bounds
+        self._top = ipywidgets.HTML()
+        self.note = ipywidgets.HTML()
+        self._waiting: dict[str, Any] = {}
+
+        def moved_to(parameter: str, value: Any) -> None:
+            if change is None:
+                return
+            try:
+                change(view.name, parameter, value)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the person who moved the slider has to see it
+                with lock:
+                    self._waiting.pop(parameter, None)
+                    self.note.value = f'<p class="q-bad" role="alert">✗ {said(error)}</p>'
+                    self.knobs[parameter].put_back()
+            else:
+                with lock:
+                    self._waiting[parameter] = value
+                    self.note.value = f'<p class="q-quiet">{said(parameter)} = {said(value)} from the next bar on</p>'
+
+        self.knobs = {one.name: _Knob(one, view.parameters.get(one.name), moved_to) for one in view.bounds}
+        for knob in self.knobs.values():
+            knob.widget.disabled = change is None
+        row = ipywidgets.HBox([knob.widget for knob in self.knobs.values()])
+        row.add_class("q-knobs")
+        self.box = ipywidgets.VBox([self._top, *([row] if self.knobs else []), self.note])
+        self.box.add_class("q-strategy")
+
+    def close(self) -> None:
+        for knob in self.knobs.values():
+            knob.widget.close()
+        for widget in (self._top, self.note, self.box):
+            widget.close()
+
+    def draw(self, view: StrategyView, scene: Scene) -> None:
+        for name, knob in self.knobs.items():
+            knob.show(view.parameters.get(name))
+            if name in self._waiting and self._waiting[name] == view.parameters.get(name):
+                del self._waiting[name]
+                if not self._waiting:
+                    self.note.value = ""
+        symbol = scene.chart.symbol
+        values = view.indicators.get(symbol, {})
+        told = "  ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in values.items())
+        html = (
+            f'<div class="q-head"><span class="q-name">{said(view.name)}</span>{light(view.state)}'
+            f"{moved(view.pnl, signed_money(view.pnl))}"
+            f'<span class="q-quiet">{said(f"{symbol}: {told}" if told else "")}</span></div>'
+        )
+        if view.fault:
+            html += f'<div class="q-stopped"><b class="q-down">✗ stopped by its error</b> {said(view.fault)}</div>'
+        elif view.waiting:
+            html += f'<p class="q-quiet">{said(view.waiting)}</p>'
+        if self._top.value != html:
+            self._top.value = html
+
+
+def _short(value: float) -> str:
+    return f"{value:,.6g}" if isfinite(value) else "-"
+
+
+class _Knob:
+    """The control of one parameter. It follows the session, and tells moves that are a person's."""
+
+    def __init__(self, view: ParameterView, value: Any, moved_to: Callable[[str, Any], None]) -> None:
+        self._name = view.name
+        self._shown = value
+        self._moved_to = moved_to
+        self.widget = _widget(view, value)
+        self.widget.observe(self._on_change, names="value")
+
+    def _on_change(self, change: Any) -> None:
+        # What the session itself changed comes back here too.
+        if change["new"] != self._shown:
+            self._moved_to(self._name, change["new"])
+
+    def show(self, value: Any) -> None:
+        """Follow the session, but only where it changed: a move that waits for its bar stays."""
+        if value != self._shown:
+            self._shown = value
+            self._put(value)
+
+    def put_back(self) -> None:
+        """After a refusal: what holds."""
+        self._put(self._shown)
+
+    def _put(self, value: Any) -> None:
+        if self.widget.value != value:
+            self.widget.value = value
+
+
+def _widget(view: ParameterView, value: Any) -> ipywidgets.Widget:
+    label = re.sub("_+", " ", view.name)
+    shared = {"description": label, "tooltip": view.help or label, "continuous_update": False}
+    plain = {"description": label, "tooltip": view.help or label}
+    if view.choices:
+        names = [(str(one), one) for one in view.choices]
+        return ipywidgets.Dropdown(options=names, value=value, **plain)
+    if view.kind == "bool":
+        return ipywidgets.Checkbox(value=value, indent=False, **plain)
+    if view.kind == "int":
+        if view.low is not None and view.high is not None:
+            return ipywidgets.IntSlider(
+                value=value, min=int(view.low), max=int(view.high), step=max(1, int(view.step or 1)), **shared
+            )
+        return ipywidgets.IntText(value=value, **shared)
+    if view.kind == "float":
+        if view.low is not None and view.high is not None:
+            step = view.step or _step(view.high - view.low)
+            digits = max(0, -floor(log10(step) + 1e-9))
+            return ipywidgets.FloatSlider(
+                value=value, min=view.low, max=view.high, step=step, readout_format=f".{digits}f", **shared
+            )
+        return ipywidgets.FloatText(value=value, **shared)
+    if view.kind == "str":
+        return ipywidgets.Text(value=value, **shared)
+    return ipywidgets.HTML(value=said(value), **plain)
+
+
+def _step(span: float) -> float:
+    """About a hundred steps, of a round size."""
+    if span <= 0.0:
+        return 1.0
+    size = 10.0 ** floor(log10(span / 100.0))
+    return next(times * size for times in (1.0, 2.0, 5.0, 10.0) if times * size >= span / 100.0 * 0.999)
