@@ -296,6 +296,7 @@ def command_parser() -> argparse.ArgumentParser:
     lab.add_argument("--fresh", action="store_true", help="a new copy, in a new folder beside")
     lab.add_argument("--no-browser", action="store_true", help="only print the address")
     lab.add_argument("--port", type=_port, help="of the server; 0 takes any that is free (default: 8888 or the next)")
+    lab.add_argument("--allow-root", action="store_true", help="JupyterLab wants this said where root runs it")
 
     status = commands.add_parser(
         "status",

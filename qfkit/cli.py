@@ -69,7 +69,13 @@ def _demo(given: argparse.Namespace) -> int:
 def _lab(given: argparse.Namespace) -> int:
     from qfkit.lab import run_lab
 
-    return run_lab(given.folder, fresh=given.fresh, browser=not given.no_browser, port=given.port)
+    return run_lab(
+        given.folder,
+        fresh=given.fresh,
+        browser=not given.no_browser,
+        port=given.port,
+        allow_root=given.allow_root,
+    )
 
 
 def _realtime(given: argparse.Namespace) -> int:

@@ -71,7 +71,14 @@ def _unused(folder: Path) -> Path:
     return target
 
 
-def run_lab(folder: Path | str, *, fresh: bool = False, browser: bool = True, port: int | None = None) -> int:
+def run_lab(
+    folder: Path | str,
+    *,
+    fresh: bool = False,
+    browser: bool = True,
+    port: int | None = None,
+    allow_root: bool = False,
+) -> int:
     """Copy the tutorials, say what was copied and what was left alone, and run JupyterLab until it ends."""
     copied = copy_tutorials(folder, fresh=fresh)
     for line in describe(copied):
@@ -82,6 +89,8 @@ def run_lab(folder: Path | str, *, fresh: bool = False, browser: bool = True, po
         arguments.append("--no-browser")
     if port is not None:
         arguments.append(f"--port={port}")
+    if allow_root:
+        arguments.append("--allow-root")
     from jupyterlab.labapp import LabApp
 
     LabApp.launch_instance(arguments)

@@ -13,6 +13,9 @@ from qfkit.core.records import Fault
 from qfkit.core.snapshot import PositionView
 from qfkit.core.wording import count, money, percent, share, span_text, utc_time
 from qfkit.errors import ParameterError, did_you_mean
+from qfkit.inspection.asking import tell
+from qfkit.inspection.machine import OnProgress, Source, TimeMachine
+from qfkit.inspection.story import OrderStory
 from qfkit.position_frames import positions_frame, positions_of_fills
 from qfkit.result_figures import RecordLists, ResultFigures
 from qfkit.tables import (
@@ -62,7 +65,8 @@ class Result(ResultFigures):
     - ``strategy_cash``: the starting money of each strategy; None is equal parts;
     - ``holdings`` are the positions in the end, ``positions`` those of each strategy; None reads them off the fills;
     - ``equity_arrays``, ``bar_arrays`` and ``fill_arrays`` are the same as the records' lists, for whoever has
-      arrays already: the lists are not touched then.
+      arrays already: the lists are not touched then;
+    - ``source`` is where the run can be had again from, for :meth:`why`; None tells from the records alone.
 
     The records are read late: they must not change any more.
     """
@@ -87,6 +91,7 @@ class Result(ResultFigures):
         equity_arrays: EquityColumns | None = None,
         bar_arrays: Mapping[str, BarColumns] | None = None,
         fill_arrays: FillColumns | None = None,
+        source: Source | None = None,
     ) -> None:
         self.records = records
         self.strategy_names = tuple(strategy_names)
@@ -105,6 +110,7 @@ class Result(ResultFigures):
         self._equity_arrays = equity_arrays
         self._bar_arrays = bar_arrays
         self._fill_arrays = fill_arrays
+        self._source = source
 
     # -- frames ------------------------------------------------------------------------------
 
@@ -141,8 +147,12 @@ class Result(ResultFigures):
     @cached_property
     def positions(self) -> "pandas.DataFrame":
         """What is held in the end, indexed by symbol and strategy; the rows ``account`` are all strategies together."""
+        return positions_frame(self._position_views)
+
+    @property
+    def _position_views(self) -> Sequence[PositionView]:
         views = self._positions
-        return positions_frame(positions_of_fills(self.records.fills, self._bars) if views is None else views)
+        return positions_of_fills(self.records.fills, self._bars) if views is None else views
 
     @cached_property
     def stops(self) -> "pandas.DataFrame":
@@ -178,6 +188,31 @@ class Result(ResultFigures):
     def faults(self) -> tuple[Fault, ...]:
         """The exceptions that stopped a strategy."""
         return tuple(self.records.faults)
+
+    # -- looking back ------------------------------------------------------------------------
+
+    def why(
+        self, order_id: object = None, *, signal: object = None, on_progress: OnProgress | None = None
+    ) -> OrderStory:
+        """The story of an order: what it was decided on, its size, each check, what it cost, what came of it.
+
+        ``order_id`` as in :attr:`orders`, or ``signal`` as in :attr:`signals`, also one that became no order; "last", or
+        nothing, is the newest. The run is played again up to there. Raises :class:`OrderError` for one there is not.
+        """
+        return tell(
+            self.records,
+            self._machine,
+            order_id,
+            signal,
+            positions=lambda: self._position_views,
+            lacks="this result does not know where its run can be had again from: quotes and parameters are not told",
+            owner="result",
+            on_progress=on_progress,
+        )
+
+    @cached_property
+    def _machine(self) -> TimeMachine | None:
+        return None if self._source is None else TimeMachine(self._source)
 
     # -- figures -----------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ __all__ = [
     "orders_frame",
     "signals_frame",
     "stops_frame",
+    "time_index",
     "trades_frame",
     "transfers_frame",
     "widened",
@@ -258,7 +259,7 @@ def equity_frame(
         # Row by row in memory is how a frame keeps its columns.
         values = np.tile(values.T, (1 + len(strategy_names), 1)).T
     names = ["account", *strategy_names]
-    return pandas.DataFrame(values, index=_index(columns.times_ns), columns=names, dtype=_NUMBER, copy=True)
+    return pandas.DataFrame(values, index=time_index(columns.times_ns), columns=names, dtype=_NUMBER, copy=True)
 
 
 def transfers_frame(transfers: Sequence[Transfer]) -> "pandas.DataFrame":
@@ -281,14 +282,16 @@ def bars_frame(bars: Iterable[Bar] | Mapping[str, BarColumns]) -> "pandas.DataFr
                 "symbol": pandas.Series(own.symbol, index=range(len(own)), dtype=_TEXT),
                 "timeframe": pandas.Series(own.timeframe, index=range(len(own)), dtype=_TEXT),
                 **{name: getattr(own, name) for name in _BAR_NUMBERS},
-                "close_time": _index(own.close_ns),
+                "close_time": time_index(own.close_ns),
             }
-        ).set_axis(_index(own.open_ns))
+        ).set_axis(time_index(own.open_ns))
         for own in columns.values()
     ]
     if not frames:
         dtypes = {"symbol": _TEXT, "timeframe": _TEXT, **dict.fromkeys(_BAR_NUMBERS, _NUMBER), "close_time": _TIME}
-        return pandas.DataFrame({name: pandas.Series(dtype=dtype) for name, dtype in dtypes.items()}, index=_index([]))
+        return pandas.DataFrame(
+            {name: pandas.Series(dtype=dtype) for name, dtype in dtypes.items()}, index=time_index([])
+        )
     if len(frames) == 1:
         return frames[0]
     return pandas.concat(frames).sort_values("close_time", kind="stable")
@@ -434,12 +437,12 @@ def _frame(
             return getattr(records, attribute)
         return [getattr(record, attribute) for record in records]
 
-    index = _index(values_of(time))
+    index = time_index(values_of(time))
     data: dict[str, Any] = {}
     for name, (attribute, dtype) in columns.items():
         values = values_of(attribute)
         if dtype == _TIME:
-            data[name] = _index(values)
+            data[name] = time_index(values)
         elif dtype == _TEXT:
             # str() of an enum member is its value; the member itself is no plain string to pandas.
             texts: Any = [_text_of(value) for value in values] if isinstance(values, list) else values
@@ -458,7 +461,8 @@ def _text_of(value: object) -> str:
     return "; ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _index(times_ns: Sequence[int] | Times) -> "pandas.DatetimeIndex":
+def time_index(times_ns: Sequence[int] | Times) -> "pandas.DatetimeIndex":
+    """The index that all frames of records have: UTC, in nanoseconds, named ``time``."""
     import pandas
 
     # Integers with this dtype are taken for UTC; tz_localize would look at each of them.

@@ -136,4 +136,4 @@ def store(sources: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    store([FOLDER / f"{Path(name).stem}.py" for name in sys.argv[1:]] or SOURCES)
+    store([path for path in SOURCES if path.name.startswith(tuple(sys.argv[1:] or ("",)))])

@@ -292,6 +292,16 @@ async def test_losses_are_counted_by_the_feed():
     assert (feed.gaps, feed.reconnects) == (4, 2)
 
 
+async def test_the_health_of_each_symbol_is_counted():
+    feed = SyntheticFeed(duration_s=30, speed=None, gaps=[(5, 2), (10, 2)])
+    events = await collect(feed)
+    for symbol, health in feed.health.iterrows():
+        own = [event for event in events if getattr(event, "symbol", "") == symbol]
+        lost = [event.missing for event in own if type(event) is Gap]
+        assert (health.events, health.gaps_open, health.missing) == (len(own), 2, sum(lost))
+        assert (health.reconnects, health.state) == (2, "closed")
+
+
 # -- as a feed -----------------------------------------------------------------------------------
 
 

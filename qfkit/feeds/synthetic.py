@@ -1,8 +1,11 @@
 """A seeded exchange: ticks and quotes with no network, the same for everyone who names the seed."""
 
 import asyncio
+import time
 from bisect import bisect_left, bisect_right
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from itertools import count
 from math import inf, isfinite
 from operator import attrgetter
@@ -202,7 +205,18 @@ class SyntheticFeed(Feed):
     async def _batches(self) -> AsyncIterator[list[MarketEvent]]:
         pace = None if self.speed is None else Pace(self.speed)
         self._stands_ns = self._settings.start_ns
-        self.state = "live"
+        self._turn("live")
+        for ledger in self.ledger.values():
+            ledger.connects += 1
+        try:
+            async with aclosing(self._paced(pace)) as parts:
+                async for part in parts:
+                    self._book(part)
+                    yield part
+        finally:
+            self.ledger.turn("closed")
+
+    async def _paced(self, pace: Pace | None) -> AsyncGenerator[list[MarketEvent]]:
         for batch in self.batches():
             given = 0
             while given < len(batch):
@@ -216,9 +230,6 @@ class SyntheticFeed(Feed):
                 part = batch if due - given == len(batch) else batch[given:due]
                 given = due
                 self._stands_ns = part[-1].received_ns
-                losses = sum(type(event) is Gap for event in part)
-                self.gaps += losses
-                self.reconnects += losses // len(self.symbols)
                 yield part
                 if pace is None:
                     await asyncio.sleep(0)
@@ -228,10 +239,32 @@ class SyntheticFeed(Feed):
         # From the opening of the exchange, or from where skipping ended.
         pace.begin(self._stands_ns)
         wait_s = pace.wait_s(batch[given].received_ns)
-        self.state = "stale" if wait_s > 2.0 / pace.speed + _STEP_S else "live"
+        self._turn("stale" if wait_s > 2.0 / pace.speed + _STEP_S else "live")
         if await self.pause_s(_STEP_S if wait_s < _STEP_S else min(wait_s, 10 * _STEP_S)):
             return given
         return bisect_right(batch, pace.due_ns(), lo=given, key=_received_ns)
+
+    def _turn(self, state: str) -> None:
+        if state != self.state:
+            self.state = state
+            self.ledger.turn(state)
+
+    def _book(self, part: list[MarketEvent]) -> None:
+        """Count what arrived, for the health by symbol."""
+        now_s = time.monotonic()
+        # All but the heartbeats have a symbol.
+        for symbol, events in Counter(getattr(event, "symbol", "") for event in part).items():
+            if symbol:
+                ledger = self.ledger[symbol]
+                ledger.events += events
+                ledger.last_s = now_s
+        if any(type(event) is Gap for event in part):
+            for event in part:
+                if type(event) is Gap:
+                    self._count_gap(event.symbol)
+                    self.ledger[event.symbol].missing += event.missing or 0
+                    self.ledger[event.symbol].connects += 1
+                    self.reconnects += event.symbol == self.symbols[0]
 
 
 def _check_symbols(symbols: Sequence[str]) -> None:

@@ -169,6 +169,12 @@ class JournalReader:
         return 0 if row is None else int(row[0])
 
     @property
+    def span_ns(self) -> tuple[int, int] | None:
+        """When the first and the last event were received; None before there are any."""
+        row = self._one("SELECT min(first_ns), max(last_ns) FROM batches")
+        return None if row is None or row[0] is None else (int(row[0]), int(row[1]))
+
+    @property
     def feed_events(self) -> int:
         """The number of events the feed gave, bad ones too."""
         row = self._one("SELECT coalesce(sum(feed_events), 0) FROM batches")
@@ -196,6 +202,11 @@ class JournalReader:
         """All rows of a table, in the order in which they were made; none where an earlier format has no such table."""
         width = self.width(table)
         return self.query(table.select(width)) if width else iter(())
+
+    def count(self, table: Table[Any], condition: str = "1") -> int:
+        """How many rows of a table meet a condition, which is SQL of our own."""
+        row = self._one(f"SELECT count(*) FROM {table.name} WHERE {condition}")  # noqa: S608 - names of our own
+        return 0 if row is None else int(row[0])
 
     def records(self, table: Table[Record]) -> list[Record]:
         """All records of a table, in the order in which they were made."""

@@ -6,7 +6,8 @@ a record and have a default: a journal keeps the columns that it was made with, 
 which is read as the default.
 
 Format 2 has the numbers of a sizing; format 3 the excursions of a trade, the rate of a fill, whether it
-crossed inside the account, strategies that join, assessments, transfers, stops, margin calls and financing.
+crossed inside the account, strategies that join, assessments, transfers, stops, margin calls and financing;
+format 4 what strategies print, in the log.
 """
 
 import json
@@ -62,17 +63,21 @@ ACCOUNT = ""
 """The ``strategy`` of the account's own rows in the table ``equity``."""
 
 APPLICATION_ID = 0x71666B74
-FORMAT = 3
+FORMAT = 4
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 
 class LogEntry(msgspec.Struct, frozen=True, array_like=True):
-    """A message of the session itself. ``level`` is "info", "warning", "error" or "alert"."""
+    """A message of the session itself, or a line that a strategy printed.
+
+    ``level`` is "info", "warning", "error", "alert" or "printed"; ``strategy`` whose it is, where that is known.
+    """
 
     time_ns: int
     level: str
     text: str
+    strategy: str | None = None
 
 
 class BadEvent(msgspec.Struct, frozen=True, array_like=True):

@@ -28,6 +28,7 @@ from qfkit.journal.schema import (
     BadEvent,
     Delivery,
     LogEntry,
+    Table,
     equity_rows,
     plain,
 )
@@ -50,7 +51,7 @@ class JournalWriter:
         # The columns of equity rows. A strategy may join while the journal is written.
         self._names: Sequence[str] = ()
         # A journal of an earlier format keeps its columns, so that it is of one format throughout.
-        self._widths = {table.name: len(table.columns) for table in RECORD_TABLES}
+        self._widths = {table.name: len(table.columns) for table in TABLES}
         self.next_seq = 0
         self.feed_events = 0
 
@@ -87,7 +88,7 @@ class JournalWriter:
                     connection.execute(table.create.replace("TABLE", "TABLE IF NOT EXISTS", 1))
             with JournalReader(path) as reader:
                 writer.next_seq, writer.feed_events = reader.event_count, reader.feed_events
-                writer._widths = {table.name: reader.width(table) for table in RECORD_TABLES}
+                writer._widths = {table.name: reader.width(table) for table in TABLES}
         except JournalError:
             writer.abandon()
             raise
@@ -161,25 +162,23 @@ class JournalWriter:
                 )
             if records is not None:
                 for table in RECORD_TABLES:
-                    made = getattr(records, table.name)
-                    if made:
-                        width = self._widths[table.name]
-                        connection.executemany(table.insert(width), [table.row(record)[:width] for record in made])
+                    self._insert(table, getattr(records, table.name))
                 if records.equity:
                     rows = equity_rows(records.equity, self._names)
                     connection.executemany("INSERT INTO equity VALUES (?, ?, ?)", rows)
-            if bad_events:
-                connection.executemany(BAD_EVENTS.insert(len(BAD_EVENTS.columns)), map(BAD_EVENTS.row, bad_events))
-            if log:
-                connection.executemany(LOG.insert(len(LOG.columns)), map(LOG.row, log))
-            if alerts:
-                connection.executemany(ALERTS.insert(len(ALERTS.columns)), map(ALERTS.row, alerts))
-            if deliveries:
-                connection.executemany(DELIVERIES.insert(len(DELIVERIES.columns)), map(DELIVERIES.row, deliveries))
+            self._insert(BAD_EVENTS, bad_events)
+            self._insert(LOG, log)
+            self._insert(ALERTS, alerts)
+            self._insert(DELIVERIES, deliveries)
             if meta:
                 self._put_meta(meta)
         self.next_seq += len(events)
         self.feed_events += feed_events
+
+    def _insert(self, table: Table[Any], records: Sequence[Any]) -> None:
+        if records:
+            width = self._widths[table.name]
+            self._connection.executemany(table.insert(width), [table.row(record)[:width] for record in records])
 
     def close(self) -> None:
         """Close it as one file without side files, unless someone is reading just now."""

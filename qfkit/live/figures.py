@@ -2,6 +2,7 @@
 
 import concurrent.futures
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from qfkit.comparison import BUY_AND_HOLD, Comparison
@@ -10,8 +11,10 @@ from qfkit.core.risk_report import RiskReport
 from qfkit.core.snapshot import Snapshot
 from qfkit.core.windows import window_of
 from qfkit.errors import SessionError
+from qfkit.journal.reader import JournalReader
 from qfkit.limit_frames import limits_frame
 from qfkit.live.pipeline import Pipeline
+from qfkit.live.printed import log_frame
 from qfkit.live.runner import run, runner
 from qfkit.metrics_frames import check_by, live_figures, live_symbols, metrics_frame, symbols_frame
 from qfkit.position_frames import positions_frame
@@ -32,6 +35,7 @@ class SessionFigures:
 
     name: str
     _pipeline: Pipeline
+    _journal_file: Callable[[], Path]
     _future: "concurrent.futures.Future[None] | None"
     _metrics_server: "MetricsServer | None"
 
@@ -165,6 +169,16 @@ class SessionFigures:
     def bars(self) -> "pandas.DataFrame":
         """The closed bars so far."""
         return self.result.bars
+
+    @property
+    def log(self) -> "pandas.DataFrame":
+        """What the session had to say and what its strategies printed, indexed by the time.
+
+        ``kind`` is printed, info, warning, error or alert; ``strategy`` whose it is, where that is known. Of a flood
+        of printed lines a part is kept, and how many were left out.
+        """
+        with JournalReader(self._journal_file()) as reader:
+            return log_frame(reader.log())
 
     def serve_metrics(self, port: int = 9108, host: str = "127.0.0.1") -> "MetricsServer":
         """Serve the running figures to Prometheus at ``http://host:port/metrics``, until the session ends.

@@ -17,18 +17,42 @@ from qfkit.errors import QfkitError, SessionError
 from qfkit.journal.schema import BadEvent, LogEntry
 from qfkit.journal.writer import JournalWriter
 from qfkit.live.alerts import AlertDesk
+from qfkit.live.printed import PrintedLines
 from qfkit.live.watch_only import WatchOnly
 
-__all__ = ["Pipeline"]
+__all__ = ["SHOWN_MESSAGES", "Pipeline", "dressed"]
 
 _logger = logging.getLogger("qfkit.session")
 
-_SHOWN_MESSAGES = 50
+SHOWN_MESSAGES = 50
 _LATEST_S = 1.0
 _SNAPSHOT_S = 0.1
 # Ticks of which nothing came wait so long for one transaction together: at 100 a second it is half of the load.
 _HOLD_S = 0.1
 _HEALTH_S = 5.0
+
+
+def dressed(engine: Engine, name: str, state: str) -> Snapshot:
+    """An engine's snapshot under a session's name; where all strategies are paused, so is what is running."""
+    is_watch_list = watches_only(engine)
+    taken = engine.snapshot()
+    return msgspec.structs.replace(
+        taken,
+        name=name,
+        state=shown_state(engine, state),
+        is_watch_list=is_watch_list,
+        strategies=() if is_watch_list else taken.strategies,
+    )
+
+
+def shown_state(engine: Engine, state: str) -> str:
+    """A session that runs is paused where its strategies are."""
+    states = [desk.state for desk in engine.desks.values()]
+    return "paused" if state == "running" and "running" not in states and "paused" in states else state
+
+
+def watches_only(engine: Engine) -> bool:
+    return all(type(desk.strategy) is WatchOnly for desk in engine.desks.values())
 
 
 class Pipeline:
@@ -43,11 +67,12 @@ class Pipeline:
         self.name = name
         self.engine = engine
         self.alerts = AlertDesk() if alerts is None else alerts
-        self.is_watch_list = all(type(desk.strategy) is WatchOnly for desk in engine.desks.values())
+        self.is_watch_list = watches_only(engine)
         self.chart_feed = ChartFeed(engine)
         self.writer: JournalWriter | None = None
         self.failed_seqs: list[int] = []
-        self.messages: deque[tuple[int, str]] = deque(maxlen=_SHOWN_MESSAGES)
+        self.messages: deque[tuple[int, str]] = deque(maxlen=SHOWN_MESSAGES)
+        self.printed = PrintedLines(engine)
         self._log: list[LogEntry] = []
         # Processed, and not in the journal yet.
         self._held: list[Event] = []
@@ -89,7 +114,8 @@ class Pipeline:
         failure: Exception | None = None
         self._is_committed = False
         try:
-            engine.process_all(events)
+            with self.printed:
+                engine.process_all(events)
         except Exception as error:  # noqa: BLE001 - the engine lets through what a user's commission or sizer raises: kept, shown
             failure = error
             # The event that raised is part of the journal too: a replay must come to the same place.
@@ -97,10 +123,11 @@ class Pipeline:
             self.failed_seqs.append(writer.next_seq + len(self._held) + len(events) - 1)
             meta = {**(meta or {}), "failed_seqs": self.failed_seqs}
         for fault in engine.records.faults:
-            self.say(fault.time_ns, "error", f"{fault.strategy} was stopped by {fault.error} on {fault.event}")
+            text = f"{fault.strategy} was stopped by {fault.error} on {fault.event}"
+            self.say(fault.time_ns, "error", text, fault.strategy)
             _logger.error("the strategy %s was stopped by its exception\n%s", fault.strategy, fault.traceback)
         for call in engine.records.margin_calls:
-            self.say(call.time_ns, "warning", call.text)
+            self.say(call.time_ns, "warning", call.text, call.strategy)
         if bad_events:
             self.say(self._wall_ns(), "warning", f"bad data kept aside: {bad_events[-1].error}")
         self._held += events
@@ -136,12 +163,13 @@ class Pipeline:
             records,
             feed_events=self._held_feed_events,
             bad_events=self._held_bad,
-            log=self._log,
+            log=[*self._log, *self.printed.waiting],
             alerts=alerts.fired,
             deliveries=alerts.deliveries,
             meta=meta,
         )
         alerts.committed()
+        self.printed.committed()
         self.chart_feed.take(records)
         self._is_seen = False
         for written in (self._held, self._held_bad, self._log, records):
@@ -154,14 +182,14 @@ class Pipeline:
     def _say_alerts(self) -> None:
         now_ns = self._wall_ns()
         for alert in self.alerts.fired:
-            self.say(alert.time_ns, "alert", alert.text)
+            self.say(alert.time_ns, "alert", alert.text, alert.strategy)
         for text in (*self.alerts.faults, *self.alerts.take_deliveries()):
             self.say(now_ns, "warning", text)
         self.alerts.faults.clear()
 
     def flush(self) -> None:
         """Commit what waits."""
-        if not self._is_committed or self.alerts.is_waiting:
+        if not self._is_committed or self.alerts.is_waiting or self.printed.waiting:
             self._commit(time.monotonic())
 
     @property
@@ -172,9 +200,9 @@ class Pipeline:
 
     # -- what is shown -----------------------------------------------------------------------
 
-    def say(self, time_ns: int, level: str, text: str) -> None:
+    def say(self, time_ns: int, level: str, text: str, strategy: str | None = None) -> None:
         """A message for the journal, and for the dashboard unless it is mere information."""
-        self._log.append(LogEntry(time_ns, level, text))
+        self._log.append(LogEntry(time_ns, level, text, strategy))
         if level != "info":
             self.messages.append((time_ns, text))
 
@@ -194,24 +222,13 @@ class Pipeline:
         return msgspec.structs.replace(view, late=engine.late_events, events=engine.events)
 
     def _take_snapshot(self) -> Snapshot:
-        taken = self.engine.snapshot()
         return msgspec.structs.replace(
-            taken,
-            name=self.name,
-            is_watch_list=self.is_watch_list,
-            strategies=() if self.is_watch_list else taken.strategies,
-            state=self._shown_state(),
+            dressed(self.engine, self.name, self.state),
             feed=self.feed_view,
             messages=tuple(self.messages),
+            printed=tuple(self.printed.shown),
             journal_path="" if self.writer is None else str(self.writer.path),
         )
-
-    def _shown_state(self) -> str:
-        desks = self.engine.desks.values()
-        running = [desk for desk in desks if desk.state == "running"]
-        if self.state == "running" and not running and any(desk.state == "paused" for desk in desks):
-            return "paused"
-        return self.state
 
     def _latest(self) -> dict[str, Any]:
         engine = self.engine
@@ -250,7 +267,8 @@ class Pipeline:
         """From now on everything goes into this journal, with what this run says of itself."""
         self.writer = writer
         self.state = "running"
-        self.write_meta({"state": self._shown_state(), **meta, **self.alerts.as_meta()})
+        self.write_meta({"state": shown_state(self.engine, self.state), **meta, **self.alerts.as_meta()})
+        self.printed.open()
         self.show()
 
     def write_meta(self, meta: Mapping[str, Any]) -> None:
@@ -260,6 +278,7 @@ class Pipeline:
     def end(self, state: str, error: str = "") -> None:
         """Close the journal in a final state; one that cannot be written any more is left as committed."""
         writer = self._writer
+        self.printed.close()
         path = str(writer.path)
         left = [(one.strategy, one.symbol, one.quantity) for one in take_positions(self.engine)]
         meta: dict[str, Any] = {"state": state, "ended_ns": self._wall_ns(), "open": left}
@@ -285,6 +304,7 @@ class Pipeline:
     def leave(self) -> None:
         """Close the journal without an end, so that the session can be resumed."""
         writer = self._writer
+        self.printed.close()
         try:
             self.flush()
         finally:

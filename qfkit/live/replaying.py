@@ -9,6 +9,7 @@ from qfkit.core.engine import Engine
 from qfkit.core.events import Event
 from qfkit.journal.reader import JournalReader
 from qfkit.journal.schema import FAULTS, ORDERS, RECORD_TABLES, SIGNALS, Table, equity_rows
+from qfkit.live.printed import silent
 
 __all__ = ["Verdict", "replay"]
 
@@ -50,17 +51,22 @@ def replay(
 ) -> tuple[Verdict, Engine]:
     """Process all events of a journal with a fresh engine, and compare its records with the journal's.
 
-    A running session's journal is read as it stood at the start. When the verdict is true, the
+    A running session's journal is read as it stood at the start. What strategies print goes nowhere. When the verdict is true, the
     engine stands where the session stood, its records cleared.
     """
     with reader.frozen():
-        engine = make_engine()
+        engine = _made(make_engine)
         verdict = _pass(reader, engine, on_progress, one_by_one=False)
         if not verdict:
             # A second time in single events, to name the one after which they part.
-            engine = make_engine()
+            engine = _made(make_engine)
             verdict = _pass(reader, engine, on_progress, one_by_one=True)
     return verdict, engine
+
+
+def _made(make_engine: Callable[[], Engine]) -> Engine:
+    with silent():
+        return make_engine()
 
 
 def _pass(
@@ -72,7 +78,8 @@ def _pass(
     try:
         for batch in _portions(reader, one_by_one):
             try:
-                engine.process_all(batch)
+                with silent():
+                    engine.process_all(batch)
             except (Exception, SystemExit) as error:
                 # A session ends at the event that raised: it is the last of its batch.
                 if engine.events - 1 not in failed_seqs:

@@ -7,9 +7,10 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING
 
 from qfkit.core.engine import Engine
@@ -21,7 +22,7 @@ from qfkit.core.events import (
 )
 from qfkit.core.holdings import Holdings
 from qfkit.core.joining import joined_cash
-from qfkit.core.snapshot import Snapshot
+from qfkit.core.snapshot import PositionView, Snapshot
 from qfkit.core.survey import assumptions
 from qfkit.errors import QfkitError, SessionError
 from qfkit.feeds.base import Feed
@@ -34,6 +35,7 @@ from qfkit.live.alerting import Alerting
 from qfkit.live.alerts import AlertDesk
 from qfkit.live.commands import SessionCommands
 from qfkit.live.figures import SessionFigures
+from qfkit.live.looking_back import LookingBack, journal_source
 from qfkit.live.pipeline import Pipeline
 from qfkit.live.plan import SessionPlan
 from qfkit.live.registry import new_journal_path, running, start_lock
@@ -57,7 +59,7 @@ _STOP_S = 30.0
 _LAST_ALERTS_S = 3.0
 
 
-class Session(SessionCommands, SessionFigures, Alerting, Showing):
+class Session(SessionCommands, SessionFigures, LookingBack, Alerting, Showing):
     """Strategies that trade on paper on a feed, on a thread of their own. Made by :func:`paper`.
 
     ``state`` is created, running, paused, stopped (ended), failed (see ``error``) or interrupted
@@ -92,6 +94,7 @@ class Session(SessionCommands, SessionFigures, Alerting, Showing):
         self._is_stopping = False
         self._is_leaving = False
         self._metrics_server = None
+        self._machine_lock = RLock()
 
     # -- life --------------------------------------------------------------------------------
 
@@ -325,12 +328,19 @@ class Session(SessionCommands, SessionFigures, Alerting, Showing):
             strategy_cash={**self._plan.strategy_cash, **joined_cash(engine)},
             holdings=Holdings.of_snapshot(self.snapshot),
             positions=self.snapshot.positions,
+            source=journal_source(path, self._plan),
         )
 
     def verify(self, on_progress: Callable[[int, int], None] | None = None) -> Verdict:
         """Replay the journal with a fresh engine: equal to the last bit, or the first event that differs."""
         with JournalReader(self._journal_file()) as reader:
             return replay(reader, self._plan.engine, on_progress)[0]
+
+    def _replay_plan(self) -> SessionPlan:
+        return self._plan
+
+    def _open_positions(self) -> Sequence[PositionView]:
+        return self.snapshot.positions
 
     def _journal_file(self) -> Path:
         if self.journal_path is None:

@@ -29,6 +29,7 @@ from qfkit.errors import (
     did_you_mean,
 )
 from qfkit.frames import bar_batches, columns_by_symbol, is_frame, is_tick_frame
+from qfkit.research.again import Again, hand_out, signals_of
 from qfkit.research.fast_signal import fast_run
 from qfkit.research.progress import RunProgress
 from qfkit.research.signal import SignalStrategy, targets_of
@@ -155,6 +156,7 @@ def _on_columns(
     settings: dict[str, Any],
 ) -> Result:
     engine = Engine(named, symbols=tuple(columns), has_running_metrics=False, **settings)
+    again = Again(named, settings, tuple(columns), lambda: bar_batches(columns, _CHUNK))
     own = settings["timeframe"]
     timeframes = {one.timeframe for one in columns.values()}
     is_direct = own is None or timeframes == {own}
@@ -167,11 +169,12 @@ def _on_columns(
             max(int(one.close_ns[-1]) for one in columns.values()),
         ),
         "bar_arrays": columns if is_direct else None,
+        "again": again,
     }
-    signals = _signals(named)
+    signals = signals_of(named)
     if signals:
         closed = columns if is_direct else _closed_bars(bar_batches(columns, _CHUNK), tuple(columns), settings)
-        targets = {name: _targets(one, closed, name) for name, one in signals.items()}
+        targets = again.targets = {name: _targets(one, closed, name) for name, one in signals.items()}
         is_plain = engine.assessor is None and all(map(_is_plain, signals.values()))
         if is_direct and len(named) == len(columns) == 1 and is_plain:
             ((symbol, only),) = columns.items()
@@ -179,7 +182,7 @@ def _on_columns(
             if records is not None:
                 about |= {"equity_arrays": records.equity_columns(), "fill_arrays": records.fill_columns()}
                 return _result(engine, records=records, **about)
-        _hand_out(signals, targets)
+        hand_out(signals, targets)
     _run(engine, bar_batches(columns, _CHUNK), sum(map(len, columns.values())), progress)
     return _result(engine, **about)
 
@@ -200,11 +203,17 @@ def _on_recording(
     wanted = (symbols,) if isinstance(symbols, str) else symbols
     recording = open_recording(data, symbols=wanted, calendar=calendar)
     engine = Engine(named, symbols=recording.symbols, has_running_metrics=False, **settings)
-    signals = _signals(named)
+
+    def events() -> Iterator[Sequence[Event]]:
+        return open_recording(data, symbols=wanted, calendar=calendar).batches()
+
+    again = Again(named, settings, recording.symbols, events)
+    signals = signals_of(named)
     if signals:
         batches = _Border(recording.kind).checked(recording.batches())
         closed = _closed_bars(batches, recording.symbols, settings)
-        _hand_out(signals, {name: _targets(one, closed, name) for name, one in signals.items()})
+        again.targets = {name: _targets(one, closed, name) for name, one in signals.items()}
+        hand_out(signals, again.targets)
     border = _Border(recording.kind)
     _run(engine, border.checked(recording.batches()), recording.count, progress)
     if border.first_ns is None:
@@ -215,14 +224,11 @@ def _on_recording(
         label=recording.label,
         on_bars=border.timeframe is not None,
         span=(border.first_ns, engine.clock_ns),
+        again=again,
     )
 
 
 # -- signal functions ------------------------------------------------------------------------
-
-
-def _signals(named: Mapping[str, Strategy]) -> dict[str, SignalStrategy]:
-    return {name: one for name, one in named.items() if isinstance(one, SignalStrategy)}
 
 
 def _is_plain(strategy: SignalStrategy) -> bool:
@@ -232,11 +238,6 @@ def _is_plain(strategy: SignalStrategy) -> bool:
 
 def _targets(strategy: SignalStrategy, closed: Mapping[str, BarColumns], name: str) -> dict[str, Floats]:
     return {symbol: targets_of(strategy, columns, name) for symbol, columns in closed.items()}
-
-
-def _hand_out(signals: Mapping[str, SignalStrategy], targets: Mapping[str, Mapping[str, Floats]]) -> None:
-    for name, strategy in signals.items():
-        strategy.targets = {symbol: values.tolist() for symbol, values in targets[name].items()}
 
 
 def _closed_bars(
@@ -337,6 +338,7 @@ def _result(
     records: RecordLists | None = None,
     equity_arrays: EquityColumns | None = None,
     fill_arrays: FillColumns | None = None,
+    again: Again,
 ) -> Result:
     for track in engine.tracks.values():
         if track.market.rate != track.market.rate:
@@ -359,4 +361,8 @@ def _result(
         equity_arrays=equity_arrays,
         bar_arrays=bar_arrays,
         fill_arrays=fill_arrays,
+        # The short way of a signal function plays no events, but their number is known.
+        source=again.source(
+            engine.events or 1 + sum(map(len, (bar_arrays or {}).values())), max(engine.clock_ns, span[1])
+        ),
     )

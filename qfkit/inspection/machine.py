@@ -1,0 +1,111 @@
+"""A run's events played again, forward to any moment of it."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeAlias
+
+from qfkit.core.engine import Engine
+from qfkit.core.events import Event
+from qfkit.errors import SessionError
+
+__all__ = ["OnProgress", "Source", "TimeMachine"]
+
+OnProgress: TypeAlias = Callable[[int, int], None]
+"""Called with the number of events played and of all there are."""
+
+
+class Source:
+    """Where a run can be had again from: a fresh engine for it, and its events from a number on.
+
+    ``failed`` are the numbers of events that raised in the run already. ``silent`` gives a context in which
+    what strategies print is dropped, for it was shown when it happened.
+    """
+
+    def __init__(
+        self,
+        engine: Callable[[], Engine],
+        batches: Callable[[int], Iterator[Sequence[Event]]],
+        count: Callable[[], int],
+        failed: Callable[[], Collection[int]] = tuple,
+        silent: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self.engine = engine
+        self.batches = batches
+        self.count = count
+        self.failed = failed
+        self.silent = silent
+
+
+class TimeMachine:
+    """Plays a run's events into an engine of its own. It goes forward; for an earlier moment it begins anew.
+
+    ``engine`` stands after its ``engine.events`` first events, its records emptied as it goes. Not for two
+    threads at once.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.engine = source.engine()
+
+    def rewind(self) -> None:
+        """Begin anew, before the first event."""
+        self.engine = self.source.engine()
+
+    def to_event(self, number: int, on_progress: OnProgress | None = None) -> Engine:
+        """The engine after the first ``number`` events. Raises :class:`SessionError` where there are fewer."""
+        total = self.source.count()
+        if not 0 <= number <= total:
+            raise SessionError(f"event={number!r}: there are {total:,} events, so give 0 (the start) to {total}")
+        if number < self.engine.events:
+            self.rewind()
+        if number > self.engine.events:
+            for batch in self.source.batches(self.engine.events):
+                self._play(batch[: number - self.engine.events])
+                if on_progress is not None:
+                    on_progress(self.engine.events, number)
+                if self.engine.events >= number:
+                    break
+        return self.engine
+
+    def to_time(self, time_ns: int, on_progress: OnProgress | None = None) -> Engine:
+        """The engine after the last event that was received by then."""
+        if time_ns < self.engine.clock_ns:
+            self.rewind()
+        total = self.source.count() if on_progress is not None else 0
+        for batch in self.source.batches(self.engine.events):
+            past = next((place for place, event in enumerate(batch) if event.received_ns > time_ns), None)
+            self._play(batch if past is None else batch[:past])
+            if on_progress is not None:
+                on_progress(self.engine.events, total)
+            if past is not None:
+                break
+        return self.engine
+
+    def watch(self, before: Callable[[Event], bool], on_progress: OnProgress | None = None) -> None:
+        """Go on event by event; ``before`` is called ahead of each and stops it by saying True."""
+        engine, failed = self.engine, self.source.failed()
+        total = self.source.count() if on_progress is not None else 0
+        for batch in self.source.batches(engine.events):
+            with self.source.silent():
+                for event in batch:
+                    if before(event):
+                        return
+                    try:
+                        engine.process(event)
+                    except (Exception, SystemExit):
+                        if engine.events - 1 not in failed:
+                            raise
+            engine.records.clear()
+            if on_progress is not None:
+                on_progress(engine.events, total)
+
+    def _play(self, events: Sequence[Event]) -> None:
+        engine = self.engine
+        try:
+            with self.source.silent():
+                engine.process_all(events)
+        except (Exception, SystemExit):
+            # A session ends at the event that raised: it is the last of its batch.
+            if engine.events - 1 not in self.source.failed():
+                raise
+        engine.records.clear()

@@ -1,0 +1,189 @@
+"""Looking back at a session from its journal: why it ordered what it did, and how it stood at any moment."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from qfkit.core.engine import Engine
+from qfkit.core.events import Event
+from qfkit.core.snapshot import PositionView, Snapshot
+from qfkit.errors import ParameterError, QfkitError, SessionError
+from qfkit.inspection.asking import StoryRecords, tell
+from qfkit.inspection.machine import OnProgress, Source, TimeMachine
+from qfkit.inspection.story import OrderStory
+from qfkit.inspection.times import moment_ns, stamp
+from qfkit.journal.reader import JournalReader
+from qfkit.journal.recorded import Recorded
+from qfkit.journal.schema import FILLS, SIGNALS
+from qfkit.live.pipeline import SHOWN_MESSAGES, dressed
+from qfkit.live.plan import SessionPlan
+
+if TYPE_CHECKING:
+    from qfkit.views.timeline import Timeline
+
+__all__ = ["LookingBack", "journal_source"]
+
+_ENDED = ("stopped", "failed")
+
+
+def journal_source(path: Path, plan: SessionPlan) -> Source:
+    """A journal's events and fresh engines for them, silent: what strategies print was shown when it happened."""
+
+    def batches(from_event: int) -> Iterator[list[Event]]:
+        with JournalReader(path) as reader:
+            yield from reader.events(from_event)
+
+    def count() -> int:
+        with JournalReader(path) as reader:
+            return reader.event_count
+
+    def failed() -> list[int]:
+        with JournalReader(path) as reader:
+            return list(reader.meta.get("failed_seqs", []))
+
+    return Source(plan.engine, batches, count, failed)
+
+
+class LookingBack:
+    """The part of a session, running or read from its journal, that answers why and when."""
+
+    name: str
+    _machine: TimeMachine | None = None
+    _machine_lock: RLock
+
+    @property
+    def state(self) -> str:
+        """created, running, paused, stopped, failed or interrupted."""
+        raise NotImplementedError
+
+    def _journal_file(self) -> Path:
+        raise NotImplementedError
+
+    def _replay_plan(self) -> SessionPlan:
+        """What a replay is made of; raises :class:`QfkitError` where there can be none."""
+        raise NotImplementedError
+
+    def _open_positions(self) -> Iterable[PositionView]:
+        raise NotImplementedError
+
+    # -- why ---------------------------------------------------------------------------------
+
+    def why(
+        self, order_id: object = None, *, signal: object = None, on_progress: OnProgress | None = None
+    ) -> OrderStory:
+        """The story of an order: who asked for it and why, on what bar or quote, with which indicator values and
+        parameters, its size, each check with its numbers, how it was sent, what happened to it, what it cost and earned.
+
+        ``order_id`` as in ``session.orders``; ``signal`` as in ``session.signals`` tells of one that became no order too.
+        "last", or nothing, is the newest. What the journal does not hold is found by replaying it up to there, which
+        ``on_progress(events, of)`` is told of. Raises :class:`OrderError` for an id that there is none of.
+        """
+        records: StoryRecords = Recorded(self._journal_file())
+        with self._machine_at_hand() as (machine, lacks):
+            return tell(
+                records,
+                machine,
+                order_id,
+                signal,
+                positions=self._open_positions,
+                lacks=lacks,
+                on_progress=on_progress,
+            )
+
+    # -- when --------------------------------------------------------------------------------
+
+    def at(self, time: object = None, *, event: int | None = None, on_progress: OnProgress | None = None) -> Snapshot:
+        """The session as it stood at a moment, replayed from its journal: after all that it had received by then.
+
+        ``time`` is "14:23:45" (UTC, on the session's day), an ISO text or a datetime with a zone, or nanoseconds since
+        1970; ``event=1000`` is after the first 1,000 events, as ``snapshot.events`` counts. What the feed said of
+        itself is not in a journal, so ``feed`` is None. Raises :class:`NaiveTimeError` without a zone,
+        :class:`ParameterError` for a moment that is not the session's, :class:`SessionError` for an event that there is not.
+        """
+        if (time is None) == (event is None):
+            raise ParameterError('give a time or an event, as in session.at("14:23:45") or session.at(event=1000)')
+        path = self._journal_file()
+        with self._machine_at_hand() as (machine, lacks):
+            if machine is None:
+                raise SessionError(f"how the session stood cannot be told: {lacks}")
+            if event is not None:
+                engine = machine.to_event(event, on_progress)
+            else:
+                engine = machine.to_time(self._moment_ns(path, time), on_progress)
+            return self._dresser(path)(engine)
+
+    def timeline(self, symbol: str | None = None, most: int = 400, on_progress: OnProgress | None = None) -> "Timeline":
+        """The session at ``most`` moments, to be gone through with a slider: evenly spread, and at fills and refusals.
+
+        It is replayed once. ``symbol`` is the one whose prices are drawn; None the one that traded most.
+        ``timeline.show(render)`` draws each snapshot by a function of yours.
+        """
+        from qfkit.inspection.tour import tour
+        from qfkit.views.timeline import Timeline
+
+        path = self._journal_file()
+        with self._machine_at_hand() as (machine, lacks):
+            if machine is None:
+                raise SessionError(f"how the session stood cannot be told: {lacks}")
+            with JournalReader(path) as reader:
+                marks = reader.count(FILLS) + reader.count(SIGNALS, "decision = 'rejected'")
+            stops = tour(machine, most, marks, self._dresser(path), on_progress)
+        return Timeline(self.name, stops, Recorded(path), symbol)
+
+    # -- replaying ---------------------------------------------------------------------------
+
+    @contextmanager
+    def _machine_at_hand(self) -> Iterator[tuple[TimeMachine | None, str]]:
+        """The session's one machine, for one caller at a time; None and why where its strategies are not at hand."""
+        with self._machine_lock:
+            lacks = ""
+            if self._machine is None:
+                try:
+                    self._machine = TimeMachine(journal_source(self._journal_file(), self._replay_plan()))
+                except QfkitError as error:
+                    lacks = str(error)
+            try:
+                yield self._machine, lacks
+            except Exception:
+                # Whatever broke off a replay may have left the engine in the middle of an event.
+                self._machine = None
+                raise
+
+    def _moment_ns(self, path: Path, time: object) -> int:
+        with JournalReader(path) as reader:
+            span = reader.span_ns
+        if span is None:
+            raise SessionError(f"the session {self.name!r} has received nothing yet")
+        time_ns = moment_ns(time, *span)
+        # A running session has no end yet.
+        is_after = time_ns > span[1] and self.state in _ENDED
+        if time_ns < span[0] or is_after:
+            where = "before its first event" if time_ns < span[0] else "after its last event"
+            raise ParameterError(f"time={time!r} is {where}: it went from {stamp(span[0])} to {stamp(span[1])}")
+        return time_ns
+
+    def _dresser(self, path: Path) -> "_Dresser":
+        with JournalReader(path) as reader:
+            messages = [(entry.time_ns, entry.text) for entry in reader.log() if entry.level != "info"]
+            return _Dresser(self.name, self.state, str(path), reader.event_count, messages)
+
+
+class _Dresser:
+    """Makes a replayed engine's snapshot what the session showed: with its name, state, messages and journal."""
+
+    def __init__(self, name: str, state: str, path: str, events: int, messages: list[tuple[int, str]]) -> None:
+        self._name = name
+        self._last_state = state
+        self._path = path
+        self._events = events
+        self._messages = messages
+
+    def __call__(self, engine: Engine) -> Snapshot:
+        state = self._last_state if engine.events >= self._events and self._last_state in _ENDED else "running"
+        said = [message for message in self._messages if message[0] <= engine.clock_ns]
+        taken = dressed(engine, self._name, state)
+        return msgspec.structs.replace(taken, messages=tuple(said[-SHOWN_MESSAGES:]), journal_path=self._path)

@@ -1,0 +1,7 @@
+"""placeholder"""
+
+
+class Timeline:
+    """placeholder"""
+
+    def __init__(self, *args: object) -> None: ...
