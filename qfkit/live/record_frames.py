@@ -1,20 +1,39 @@
 """What a session did, as frames read from its journal: the same of one that runs and of one that is only read."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qfkit.comparison import BUY_AND_HOLD, Comparison
 from qfkit.core.risk_report import RiskReport
 from qfkit.journal.reader import JournalReader
-from qfkit.journal.schema import Alert, Delivery
 from qfkit.live.printed import log_frame
 from qfkit.result import Result
+from qfkit.tables import records_frame
 
 if TYPE_CHECKING:
     import pandas
 
 __all__ = ["RecordFrames"]
+
+_ALERTS = {
+    "alert_id": ("alert_id", "int64"),
+    "rule": ("rule", "str"),
+    "kind": ("kind", "str"),
+    "text": ("text", "str"),
+    "symbol": ("symbol", "str"),
+    "strategy": ("strategy", "str"),
+    "value": ("value", "float64"),
+    "level": ("level", "float64"),
+    "held_back": ("held_back", "int64"),
+}
+_DELIVERIES = {
+    "alert_id": ("alert_id", "int64"),
+    "sink": ("sink", "str"),
+    "outcome": ("outcome", "str"),
+    "attempt": ("attempt", "int64"),
+    "reason": ("reason", "str"),
+}
 
 
 class RecordFrames:
@@ -119,24 +138,13 @@ class RecordFrames:
         last: dict[int, dict[str, str]] = {}
         for one in deliveries:
             last.setdefault(one.alert_id, {})[one.sink] = one.outcome
-        frame = _frame(alerts, Alert)
-        frame["delivered"] = [
-            ", ".join(f"{sink}: {outcome}" for sink, outcome in last.get(alert.alert_id, {}).items())
-            for alert in alerts
-        ]
-        return frame
+        frame = records_frame(alerts, "time_ns", _ALERTS)
+        outcomes = [last.get(alert.alert_id, {}) for alert in alerts]
+        texts = [", ".join(f"{sink}: {outcome}" for sink, outcome in one.items()) for one in outcomes]
+        return frame.assign(delivered=texts).astype({"delivered": "str"})
 
     @property
     def deliveries(self) -> "pandas.DataFrame":
         """Every attempt to deliver an alert, indexed by its time: sent, retried, failed or dropped, and why."""
         with JournalReader(self._journal_file()) as reader:
-            return _frame(reader.deliveries(), Delivery)
-
-
-def _frame(records: Sequence[Any], kind: type[Any]) -> "pandas.DataFrame":
-    import pandas
-
-    columns = {name: [getattr(one, name) for one in records] for name in kind.__struct_fields__ if name != "time_ns"}
-    times_ns = [one.time_ns for one in records]
-    index = pandas.DatetimeIndex(pandas.to_datetime(times_ns, utc=True, unit="ns"), name="time")
-    return pandas.DataFrame(columns, index=index)
+            return records_frame(reader.deliveries(), "time_ns", _DELIVERIES)
