@@ -27,7 +27,7 @@ fix: $(VENV)/tested ## Repair what the linter can and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/installed ## Speed and memory against peers; needs some minutes and an environment for the peers
+bench: $(VENV)/tested ## Speed and memory against peers; needs some minutes and an environment for the peers
 	$(BIN)/python -m bench.run
 
 clean: ## Remove the environments and what tools left behind

@@ -96,6 +96,7 @@ if TYPE_CHECKING:
         PortfolioRebalance,
         RealTimeMovingAverageCrossover,
     )
+    from qfkit.views.dashboard.several import dashboard
     from qfkit.watch_list import watch
 
 __all__ = [
@@ -188,6 +189,7 @@ __all__ = [
     "alerts",
     "allow_nested_loops",
     "backtest",
+    "dashboard",
     "errors",
     "feeds",
     "history",
@@ -292,6 +294,7 @@ _NAMES = {
         "PortfolioRebalance",
         "RealTimeMovingAverageCrossover",
     ),
+    "qfkit.views.dashboard.several": ("dashboard",),
     "qfkit.watch_list": ("watch",),
 }
 _MODULES = {

@@ -28,7 +28,8 @@ class Board:
     """All widgets of one dashboard; ``box`` is the outermost.
 
     ``session`` gives the buttons somebody to steer; None leaves them out. ``wish`` is called when a person chose
-    another symbol, timeframe or window: :attr:`symbol`, :attr:`timeframe` and :attr:`window` say which.
+    another symbol, timeframe or window: :attr:`symbol`, :attr:`timeframe` and :attr:`window` say which. ``token``
+    names the outputs that it hides where it is drawn.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Board:
         symbol: str | None = None,
         tell: Callable[[str], None] | None = None,
         wish: Callable[[], None] | None = None,
+        token: str = "",
     ) -> None:
         self.kind = kind
         self.symbol = symbol
@@ -71,7 +73,7 @@ class Board:
             "risk": lambda: [self._sheet("risk", risk.risk)],
         }
         parts = makers[kind]()
-        self.style = ipywidgets.HTML(style(), layout=ipywidgets.Layout(display="block"))
+        self.style = ipywidgets.HTML(style(token), layout=ipywidgets.Layout(display="block"))
         self.box = ipywidgets.VBox([self.style, *parts], layout=ipywidgets.Layout(width="100%"))
         self.box.add_class(CLASS)
         if kind == "compact":
