@@ -61,8 +61,8 @@ def cleaned(notebook: Any, to_png: Callable[[bytes, int], bytes]) -> Any:
             if "execution_count" in output:
                 output["execution_count"] = None
             if "data" in output:
-                output["data"].pop(_WIDGET, None)
-                if not _shows_something(output["data"]):
+                was_widget = output["data"].pop(_WIDGET, None) is not None
+                if not _shows_something(output["data"], was_widget):
                     continue
                 output["metadata"] = {}
                 if "text/html" in output["data"]:
@@ -73,8 +73,11 @@ def cleaned(notebook: Any, to_png: Callable[[bytes, int], bytes]) -> Any:
     return notebook
 
 
-def _shows_something(data: dict[str, Any]) -> bool:
+def _shows_something(data: dict[str, Any], was_widget: bool) -> bool:
+    """Whether a reader has anything of an output; the plain text of a widget is the names of its parts."""
     html = data.get("text/html", "")
+    if was_widget and not html:
+        return False
     return "<img" in html or bool(re.sub(r"<[^>]*>", "", html).strip()) or bool(data.get("text/plain", "").strip())
 
 
