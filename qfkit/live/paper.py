@@ -165,6 +165,7 @@ def resume(
         desk.check_strategies(engine.desks)
         warnings += lost
         session = Session(plan, feed, engine=engine, resumed=path, skip=reader.feed_events, alerts=desk)
+        session._pipeline.chart_feed.remember(reader.orders(), reader.fills(), reader.signals(), reader.equity())
     session._pipeline.failed_seqs = meta.get("failed_seqs", [])
     for text in warnings:
         session.warn(text)

@@ -43,9 +43,9 @@ class Showing:
         return self._pipeline.chart_feed.view(symbol, timeframe, bars)
 
     def _show(self, kind: Any, symbol: str | None = None) -> "Dashboard":
-        from qfkit.views.dashboard.live import open_dashboards
+        from qfkit.views.dashboard.live import open_dashboard
 
-        return open_dashboards(cast("Steered", self), kind, symbol)
+        return open_dashboard(cast("Steered", self), kind, symbol)
 
     def _ipython_display_(self) -> None:
         from qfkit.views.dashboard.live import in_notebook

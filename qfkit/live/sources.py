@@ -152,6 +152,6 @@ def _find(key: str, wanted: str, given: Mapping[str, type[Strategy]] | Iterable[
     short = name.rpartition(".")[2]
     raise StrategyError(
         f"the session ran the strategy {name} of {where}, which is not defined here: run the cell or import the module "
-        f"that defines it, or pass it as in qf.resume(..., strategies=[{short}]); its source is kept in the journal, "
+        f"that defines it, or pass it to qf.resume or qf.read_session as strategies=[{short}]; its source is kept in the journal, "
         "in the table meta under 'classes', to be read and not to be run"
     )

@@ -1,6 +1,7 @@
 """The dashboard's widgets, drawn from scenes; it knows nothing of where they come from."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -22,13 +23,16 @@ __all__ = ["WINDOWS", "Board", "Kind", "still"]
 Kind = Literal["full", "compact", "chart", "equity", "blotter", "risk"]
 WINDOWS = (60, 120, 300)
 _FIRST_WINDOW = 120
+# Ages move all the time; a person reads them no faster.
+_AGE_S = 0.95
 
 
 class Board:
     """All widgets of one dashboard; ``box`` is the outermost.
 
     ``session`` gives the buttons somebody to steer; None leaves them out. ``wish`` is called when a person chose
-    another symbol, timeframe or window: :attr:`symbol`, :attr:`timeframe` and :attr:`window` say which.
+    another symbol, timeframe or window: :attr:`symbol`, :attr:`timeframe` and :attr:`window` say which. ``token``
+    names the outputs that it hides where it is drawn.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class Board:
         symbol: str | None = None,
         tell: Callable[[str], None] | None = None,
         wish: Callable[[], None] | None = None,
+        token: str = "",
     ) -> None:
         self.kind = kind
         self.symbol = symbol
@@ -71,7 +76,7 @@ class Board:
             "risk": lambda: [self._sheet("risk", risk.risk)],
         }
         parts = makers[kind]()
-        self.style = ipywidgets.HTML(style(), layout=ipywidgets.Layout(display="block"))
+        self.style = ipywidgets.HTML(style(token), layout=ipywidgets.Layout(display="block"))
         self.box = ipywidgets.VBox([self.style, *parts], layout=ipywidgets.Layout(width="100%"))
         self.box.add_class(CLASS)
         if kind == "compact":
@@ -91,7 +96,7 @@ class Board:
                 self._sheet("positions", _held),
                 self._sheet("blotter", sheets.blotter),
                 self._sheet("risk", risk.risk),
-                self._sheet("health", risk.health),
+                self._sheet("health", risk.health, _AGE_S),
                 self._sheet("log", sheets.log),
             ]
         )
@@ -112,7 +117,7 @@ class Board:
         title = self._html("title", header.title)
         figures = self._html("figures", lambda scene: f'<div class="q-figures">{header.figures(scene)}</div>')
         # Alone, for its age changes each second where nothing else does.
-        age = self._html("age", lambda scene: header.feed_age(scene.snapshot.feed))
+        age = self._html("age", lambda scene: header.feed_age(scene.snapshot.feed), _AGE_S)
         row: list[ipywidgets.Widget] = []
         if self._session is not None:
             controls = self.controls = Controls(self._session, self._tell, self.lock, is_small=is_small)
@@ -161,10 +166,17 @@ class Board:
         card.add_class("q-card")
         return card
 
-    def _html(self, name: str, write: Callable[[Scene], str]) -> ipywidgets.HTML:
+    def _html(self, name: str, write: Callable[[Scene], str], every_s: float = 0.0) -> ipywidgets.HTML:
+        """A part that is one piece of HTML; with ``every_s`` it is written no oftener, but where a feed's state changed."""
         widget = self._text[name] = ipywidgets.HTML()
+        last: list[Any] = [None, 0.0]
 
         def draw(scene: Scene) -> None:
+            if every_s:
+                states, now_s = _feed_states(scene), time.monotonic()
+                if states == last[0] and now_s - last[1] < every_s:
+                    return
+                last[:] = [states, now_s]
             html = write(scene)
             if widget.value != html:
                 widget.value = html
@@ -172,8 +184,8 @@ class Board:
         self._drawers.append(draw)
         return widget
 
-    def _sheet(self, name: str, write: Callable[[Scene], str]) -> ipywidgets.HTML:
-        widget = self._html(name, write)
+    def _sheet(self, name: str, write: Callable[[Scene], str], every_s: float = 0.0) -> ipywidgets.HTML:
+        widget = self._html(name, write, every_s)
         widget.add_class("q-card")
         return widget
 
@@ -232,6 +244,11 @@ class Board:
             for widget in _all_of(self.box):
                 widget.unobserve_all()
                 widget.close()
+
+
+def _feed_states(scene: Scene) -> tuple[object, ...]:
+    feed = scene.snapshot.feed
+    return () if feed is None else (scene.snapshot.state, feed.state, *(view.state for view in feed.symbols))
 
 
 def _unheard(text: str) -> None:

@@ -83,7 +83,7 @@ class Candles:
         send(self._candles, x=short(np.arange(len(bars))), y=short(rows))
         kinds = self._draw_fills(scene, bars)
         self._draw_lines(lines)
-        self.plot.label(self._ticks(bars), tags, about=6)
+        self.plot.label(self._ticks(bars), tags, about=max(3, self.plot.height_px // 55))
         self.keys = _keys(kinds, [name for name, _, _ in lines])
 
     @staticmethod

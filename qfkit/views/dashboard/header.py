@@ -4,7 +4,7 @@ from qfkit.core.snapshot import FeedView
 from qfkit.views.dashboard.scene import Scene, moved, said
 from qfkit.views.text import duration, money, percent, signed_money, signed_percent, utc
 
-__all__ = ["feed_age", "figures", "light", "title"]
+__all__ = ["feed_age", "feed_words", "figures", "light", "title"]
 
 _LIGHTS = {
     "running": ("●", "q-up"),
@@ -35,14 +35,19 @@ def title(scene: Scene) -> str:
 
 
 def _source(feed: FeedView | None) -> str:
-    """What the data are; that they are not live is said in so many words."""
+    words = said(feed_words(feed))
+    if not words:
+        return ""
+    kind = "" if feed is not None and feed.is_live else " q-warn"
+    return f'<span class="q-tag{kind}">{words}</span>'
+
+
+def feed_words(feed: FeedView | None) -> str:
+    """Where the data come from; that they are not live is said in so many words."""
     if feed is None:
         return ""
-    label = said(feed.name)
-    if feed.is_live:
-        return f'<span class="q-tag">{label}</span>'
-    kind = "" if feed.name.startswith(("synthetic", "recorded")) else "recorded: "
-    return f'<span class="q-tag q-warn">{kind}{label}</span>'
+    is_said = feed.is_live or feed.name.startswith(("synthetic", "recorded"))
+    return feed.name if is_said else f"recorded: {feed.name}"
 
 
 def figures(scene: Scene) -> str:
@@ -50,16 +55,16 @@ def figures(scene: Scene) -> str:
     snapshot = scene.snapshot
     if snapshot.is_watch_list:
         return _figure("symbols", f"{len(snapshot.symbols):,}") + _figure("events", f"{snapshot.events:,}")
-    won = f"{snapshot.winning_trades:,} won" if snapshot.trades_count else ""
+    won = f", {snapshot.winning_trades:,} won" if snapshot.trades_count else ""
     symbols = len(snapshot.net_positions)
-    gain = moved(snapshot.pnl, f"{signed_money(snapshot.pnl)}<small>{signed_percent(snapshot.return_)}</small>")
+    gain = moved(snapshot.pnl, signed_money(snapshot.pnl))
     parts = [
         _figure("portfolio value", money(snapshot.equity)),
-        _figure("profit & loss", gain),
+        _figure(f"profit & loss, {signed_percent(snapshot.return_)}", gain),
         _figure("cash", money(snapshot.cash)),
         _figure("positions", f"{symbols:,}"),
-        _figure("trades", f"{snapshot.trades_count:,}", won),
-        _figure("drawdown", percent(snapshot.drawdown), f"worst {percent(snapshot.max_drawdown)}"),
+        _figure(f"trades{won}", f"{snapshot.trades_count:,}"),
+        _figure(f"drawdown, worst {percent(snapshot.max_drawdown)}", percent(snapshot.drawdown)),
     ]
     return "".join(parts)
 
@@ -67,17 +72,17 @@ def figures(scene: Scene) -> str:
 def feed_age(feed: FeedView | None) -> str:
     """The feed's light with the age of its last event and its lag; changes once a second where nothing comes."""
     if feed is None:
-        return _figure("feed", "-")
+        return ""
     parts = []
     if feed.state not in ("closed", "created") and feed.age_s is not None:
         parts.append(f"{int(feed.age_s)} s old" if feed.age_s < 60.0 else f"{duration(feed.age_s)} old")
     if feed.lag_ms is not None and feed.is_live:
         parts.append(f"lag {feed.lag_ms:,.0f} ms")
     if feed.rate_per_s:
-        parts.append(f"{feed.rate_per_s:,.0f}/s")
-    return _figure(f"feed{': ' if parts else ''}{', '.join(parts)}", light(feed.state))
+        parts.append(f"{feed.rate_per_s:,.0f} events/s")
+    told = f' <span class="q-quiet">{", ".join(parts)}</span>' if parts else ""
+    return f'<span class="q-quiet">feed</span> {light(feed.state)}{told}'
 
 
-def _figure(label: str, value: str, more: str = "") -> str:
-    beside = f'<small class="q-quiet">{more}</small>' if more else ""
-    return f'<div class="q-figure"><b>{value}{beside}</b><span class="q-label">{label}</span></div>'
+def _figure(label: str, value: str) -> str:
+    return f'<div class="q-figure"><b>{value}</b><span class="q-label">{label}</span></div>'

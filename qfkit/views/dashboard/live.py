@@ -1,50 +1,70 @@
-"""A dashboard that follows a session, and the registry that keeps one of each kind."""
+"""Dashboards that follow sessions, and the registry that keeps one of each kind."""
 
+import logging
+import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
+from uuid import uuid4
 
 from qfkit.live.runner import run, runner
 from qfkit.views.dashboard.board import Board, Kind
 from qfkit.views.dashboard.controls import Steered
+from qfkit.views.dashboard.fallback import bundle
 from qfkit.views.dashboard.pump import pump
 from qfkit.views.terminal import plain_line
 
-__all__ = ["Dashboard", "in_notebook", "open_dashboards", "show"]
+__all__ = ["OVER", "Dashboard", "LiveView", "in_notebook", "open_dashboard"]
 
-_OVER = ("stopped", "failed", "interrupted")
+OVER = ("stopped", "failed", "interrupted")
 _OWN_LINES = 20
+_PICTURE_S = 60.0
 
-_open: dict[str, list["Dashboard"]] = {}
-_open_lock = threading.Lock()
+_logger = logging.getLogger("qfkit.dashboard")
 
 
-class Dashboard:
-    """One session's dashboard: the same widgets in every cell that shows it. Made by ``session.dashboard()``.
+class LiveView(ABC):
+    """Something live in a notebook: its widgets, their turn at the pump, and the output that stands in for them.
 
-    Made anew for another session of the same name, it closes those of the former.
+    The same widgets are shown by every cell that has it. ``open_views`` are all that are not closed.
     """
 
-    def __init__(self, session: Steered, kind: Kind = "full", symbol: str | None = None) -> None:
-        self.session = session
-        self.kind = kind
-        self.symbol = symbol
+    open_views: ClassVar[list["LiveView"]] = []
+
+    def __init__(self) -> None:
+        self.token = uuid4().hex[:12]
         self.own: deque[tuple[int, str]] = deque(maxlen=_OWN_LINES)
         self.drawings = 0
-        self._is_closed = False
-        self._drawn: tuple[object, ...] = ()
-        self.board = Board(kind, session, symbol=symbol, tell=self.tell, wish=self.refresh)
-        self._draw_first()
-        pump.add(self)
+        self.is_closed = False
+        self._is_shown = False
+        self._pictured_s = 0.0
 
     @property
+    @abstractmethod
     def widget(self) -> Any:
         """The outermost widget, to be put among others."""
-        return self.board.box
 
-    def _draw_first(self) -> None:
-        """On the runner, where the session cannot change meanwhile."""
+    @property
+    @abstractmethod
+    def is_over(self) -> bool:
+        """Whether nothing new will come."""
+
+    @abstractmethod
+    def _draw_now(self) -> None:
+        """Draw what is new; on the runner."""
+
+    @abstractmethod
+    def _close_widgets(self) -> None: ...
+
+    @abstractmethod
+    def _bundle(self) -> Callable[[], dict[str, Any]]:
+        """Make ready, on the runner, to build the output without widgets, which takes a while."""
+
+    def begin(self) -> None:
+        """Draw for the first time, where the session cannot change meanwhile, and from now on."""
 
         async def draw() -> None:
             self._draw_now()
@@ -53,9 +73,11 @@ class Dashboard:
             self._draw_now()
         else:
             run(draw())
+        self.open_views.append(self)
+        pump.add(self)
 
     def tell(self, text: str) -> None:
-        """Put a line into the dashboard's log."""
+        """Put a line into the log of the dashboard."""
         self.own.append((time.time_ns(), text))
         self.refresh()
 
@@ -65,79 +87,122 @@ class Dashboard:
 
     def draw(self) -> bool:
         """One turn of the pump."""
-        if self._is_closed:
+        if self.is_closed:
             return False
+        # Asked first: what comes between the last drawing and the end is drawn in a turn more.
+        is_over = self.is_over
         self._draw_now()
-        return self.session.state not in _OVER
+        if self._is_shown and (is_over or time.monotonic() - self._pictured_s > _PICTURE_S):
+            self._picture_again()
+        return not is_over
+
+    def close(self) -> None:
+        """Close the widgets with their callbacks; cells that show it go empty."""
+        self.is_closed = True
+        pump.remove(self)
+        self._close_widgets()
+        if self in self.open_views:
+            self.open_views.remove(self)
+
+    # -- in a cell ---------------------------------------------------------------------------
+
+    def _ipython_display_(self) -> None:
+        if not in_notebook():
+            # IPython goes on with the plain text.
+            raise NotImplementedError
+        from IPython.display import display
+
+        async def ready() -> Callable[[], dict[str, Any]]:
+            return self._bundle()
+
+        make = self._bundle() if runner.is_this_thread else run(ready())
+        display(self.widget)  # type: ignore[no-untyped-call]
+        display(make(), raw=True, display_id=self.token)  # type: ignore[no-untyped-call]
+        self._is_shown = True
+        self._pictured_s = time.monotonic()
+        if not self.is_over:
+            pump.add(self)
+
+    def _picture_again(self) -> None:
+        self._pictured_s = time.monotonic()
+        make = self._bundle()
+        # Beside the runner, for a picture takes longer than an event may wait.
+        threading.Thread(target=self._publish, args=(make,), name="qfkit-picture", daemon=True).start()
+
+    def _publish(self, make: Callable[[], dict[str, Any]]) -> None:
+        from IPython.display import display
+
+        try:
+            display(make(), raw=True, display_id=self.token, update=True)  # type: ignore[no-untyped-call]
+        except Exception:
+            _logger.exception("the picture for a page without a kernel could not be made")
+
+
+class Dashboard(LiveView):
+    """One session's dashboard. Made by ``session.dashboard()`` and its like.
+
+    ``drawings`` counts those that had something new.
+    """
+
+    def __init__(self, session: Steered, kind: Kind = "full", symbol: str | None = None) -> None:
+        super().__init__()
+        self.session = session
+        self.kind = kind
+        self.symbol = symbol
+        self._drawn: tuple[Any, ...] = (None,)
+        self.board = Board(kind, session, symbol=symbol, tell=self.tell, wish=self.refresh, token=self.token)
+
+    @property
+    def widget(self) -> Any:
+        return self.board.box
+
+    @property
+    def is_over(self) -> bool:
+        return self.session.state in OVER
 
     def _draw_now(self) -> None:
         # A callback that writes at this moment is done in no time; this frame is left out and not waited for.
-        if self._is_closed or not self.board.lock.acquire(blocking=False):
+        if self.is_closed or not self.board.lock.acquire(blocking=False):
             return
         try:
             snapshot, board = self.session.snapshot, self.board
-            wished = (
-                snapshot,
-                len(self.own),
-                self.own[-1] if self.own else None,
-                board.symbol,
-                board.timeframe,
-                board.window,
-            )
-            if wished == self._drawn and wished[0] is self._drawn[0]:
+            wish = (tuple(self.own), board.symbol, board.timeframe, board.window)
+            if snapshot is self._drawn[0] and wish == self._drawn[1]:
                 return
-            board.show(snapshot, self.session.chart_view(board.symbol, board.timeframe, board.window), tuple(self.own))
-            self._drawn = wished
+            board.show(snapshot, self.session.chart_view(board.symbol, board.timeframe, board.window), wish[0])
+            self._drawn = (snapshot, wish)
             self.drawings += 1
         finally:
             self.board.lock.release()
 
-    def close(self) -> None:
-        """Close the widgets with their callbacks; cells that show it go empty."""
-        self._is_closed = True
-        pump.remove(self)
+    def _close_widgets(self) -> None:
         self.board.close()
-        with _open_lock:
-            mine = _open.get(self.session.name, [])
-            if self in mine:
-                mine.remove(self)
+
+    def _bundle(self) -> Callable[[], dict[str, Any]]:
+        board, snapshot = self.board, self.session.snapshot
+        chart = self.session.chart_view(board.symbol, board.timeframe, board.window)
+        return lambda: bundle(self.kind, snapshot, chart, self.token)
 
     def __repr__(self) -> str:
         return plain_line(self.session.snapshot)
 
-    def _ipython_display_(self) -> None:
-        show(self)
 
-
-def open_dashboards(session: Steered, kind: Kind, symbol: str | None = None) -> Dashboard:
+def open_dashboard(session: Steered, kind: Kind, symbol: str | None = None) -> Dashboard:
     """The session's dashboard of this kind, made at need; those of a former session of its name are closed."""
-    with _open_lock:
-        known = list(_open.get(session.name, []))
-    for one in known:
-        if one.session is not session:
-            one.close()
-        elif (one.kind, one.symbol) == (kind, symbol):
-            return one
+    for view in list(LiveView.open_views):
+        if not isinstance(view, Dashboard) or view.session.name != session.name:
+            continue
+        if view.session is not session:
+            view.close()
+        elif (view.kind, view.symbol) == (kind, symbol):
+            return view
     made = Dashboard(session, kind, symbol)
-    with _open_lock:
-        _open.setdefault(session.name, []).append(made)
+    made.begin()
     return made
 
 
 def in_notebook() -> bool:
     """Whether an IPython kernel shows what a cell returns."""
-    import sys
-
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return getattr(shell, "kernel", None) is not None
-
-
-def show(dashboard: Dashboard) -> None:
-    """Display the widgets, and under them what is seen where no kernel answers."""
-    if not in_notebook():
-        # IPython goes on with the plain text.
-        raise NotImplementedError
-    from IPython.display import display
-
-    display(dashboard.widget)  # type: ignore[no-untyped-call]

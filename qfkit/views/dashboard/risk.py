@@ -92,7 +92,7 @@ def health(scene: Scene) -> str:
     views = () if feed is None else feed.symbols
     if feed is None or not is_counted(views):
         told = (
-            "Recorded data: nothing can be missed."
+            "These data are not live, so none can be missed."
             if feed is not None and not feed.is_live
             else "Waiting for the feed."
         )

@@ -1,13 +1,16 @@
 """Tables of the dashboard: positions, orders, log. Each is HTML, escaped, bounded, and says in words when it is empty."""
 
 from collections.abc import Sequence
+from operator import itemgetter
+
+import msgspec
 
 from qfkit.core.orders import Order, Signal
 from qfkit.core.wording import count
 from qfkit.views.dashboard.scene import Scene, moved, said, side
 from qfkit.views.text import money, quantity, signed_money, time_of_day
 
-__all__ = ["blotter", "log", "positions", "prices", "sheet", "table"]
+__all__ = ["OrderRow", "blotter", "log", "order_rows", "position_rows", "positions", "prices", "sheet", "table"]
 
 _MOST_POSITIONS = 12
 _MOST_ORDERS = 10
@@ -37,10 +40,24 @@ def _cell(value: str, kind: str) -> str:
     return f'<td class="{kind}"{hint}>{value}</td>'
 
 
+def position_rows(scene: Scene) -> list[list[str]]:
+    """What is held, as plain text: symbol, quantity, average, last, value, unrealised."""
+    return [
+        [
+            view.symbol + (f" ({view.strategy})" if scene.has_several_books else ""),
+            f"{'+' if view.quantity > 0 else ''}{quantity(view.quantity)}",
+            scene.price(view.symbol, view.average_price),
+            scene.price(view.symbol, view.price),
+            money(view.market_value),
+            signed_money(view.unrealised),
+        ]
+        for view in scene.snapshot.positions
+    ]
+
+
 def positions(scene: Scene) -> str:
     """What is held, by strategy where there are several."""
     views = scene.snapshot.positions
-    several = scene.has_several_books
     columns = [
         ("symbol", "q-l"),
         ("quantity", ""),
@@ -49,21 +66,10 @@ def positions(scene: Scene) -> str:
         ("value", "q-wide"),
         ("unrealised", ""),
     ]
-    if several:
-        columns.insert(1, ("strategy", "q-l"))
-    rows = []
-    for view in views[:_MOST_POSITIONS]:
-        row = [
-            f'<span class="q-name">{said(view.symbol)}</span>',
-            f"{'+' if view.quantity > 0 else ''}{quantity(view.quantity)}",
-            scene.price(view.symbol, view.average_price),
-            scene.price(view.symbol, view.price),
-            money(view.market_value),
-            moved(view.unrealised, signed_money(view.unrealised)),
-        ]
-        if several:
-            row.insert(1, said(view.strategy))
-        rows.append(row)
+    rows = [
+        [f'<span class="q-name">{said(row[0])}</span>', *row[1:5], moved(view.unrealised, row[5])]
+        for row, view in zip(position_rows(scene)[:_MOST_POSITIONS], views, strict=False)
+    ]
     more = f"{_MOST_POSITIONS} of {len(views):,}" if len(views) > _MOST_POSITIONS else ""
     return sheet("Positions", table(columns, rows, "Flat: what is held will be listed here."), more)
 
@@ -84,54 +90,67 @@ def prices(scene: Scene) -> str:
     return sheet("Prices", table(columns, rows, "Waiting for the first price."))
 
 
-def blotter(scene: Scene, most: int = _MOST_ORDERS) -> str:
-    """The latest orders as they stand and the signals that became none, newest first, each with its reason."""
-    chart, snapshot = scene.chart, scene.snapshot
-    known = {order.order_id: order for order in (*snapshot.working_orders, *chart.orders)}
-    found: list[tuple[int, int, list[str]]] = [
-        (order.decided_ns, order.order_id, _order_row(scene, order)) for order in known.values()
-    ]
-    found += [(signal.time_ns, -1, _signal_row(scene, signal)) for signal in chart.refused]
-    found.sort(key=lambda item: item[:2], reverse=True)
-    rows = [row for _, _, row in found[:most]]
-    columns = [
-        ("time", "q-l"),
-        ("side", "q-l"),
-        ("symbol", "q-l"),
-        ("quantity", ""),
-        ("price", ""),
-        ("status", "q-l"),
-        ("reason", "q-cut"),
-    ]
-    total = f"{count(snapshot.fills_count)} fills"
-    return sheet(
-        "Orders",
-        table(columns, rows, "No orders yet: each will stand here with its reason and what became of it."),
-        total,
-    )
+class OrderRow(msgspec.Struct, frozen=True):
+    """An order as it stands, or a signal that became none; all but ``kind`` is plain text from wherever."""
+
+    time: str
+    side: str
+    symbol: str
+    quantity: str
+    price: str
+    status: str
+    reason: str
+    kind: str = ""
+
+    def plain(self) -> list[str]:
+        return [self.time, self.side, self.symbol, self.quantity, self.price, self.status, self.reason]
 
 
-def _order_row(scene: Scene, order: Order) -> list[str]:
+def order_rows(scene: Scene, most: int) -> list[OrderRow]:
+    """The latest orders and refused signals, newest first."""
+    chart = scene.chart
+    # What the snapshot says of a working order is as new as what the records said, or newer.
+    known = {order.order_id: order for order in (*chart.orders, *scene.snapshot.working_orders)}
+    found: list[tuple[tuple[int, int], Order | Signal]] = [
+        ((order.decided_ns, order.order_id), order) for order in known.values()
+    ]
+    found += [((signal.time_ns, -1), signal) for signal in chart.refused]
+    found.sort(key=itemgetter(0), reverse=True)
+    return [_of_order(scene, one) if isinstance(one, Order) else _of_signal(scene, one) for _, one in found[:most]]
+
+
+def _of_order(scene: Scene, order: Order) -> OrderRow:
     whole = quantity(order.quantity)
-    filled = f"{quantity(order.filled)}/{whole}" if 0.0 < order.filled < order.quantity else whole
-    state = order.status.replace("_", " ")
-    kind = "q-bad" if order.status == "rejected" else "q-quiet" if order.status in ("cancelled", "expired") else ""
-    why = (
-        f"{order.status_reason}: {order.reason}"
-        if order.status_reason and order.reason
-        else order.status_reason or order.reason
-    )
-    if scene.has_several_books:
-        why = f"{order.strategy}: {why}"
-    return [
+    if order.status_reason and order.reason:
+        why = f"{order.status_reason}; {order.reason}"
+    else:
+        why = order.status_reason or order.reason or "no reason given"
+    kinds = {"rejected": "q-bad", "cancelled": "q-quiet", "expired": "q-quiet"}
+    return OrderRow(
         scene.time(order.decided_ns),
-        side(order.side),
-        f'<span class="q-name">{said(order.symbol)}</span>',
-        filled,
+        order.side,
+        order.symbol,
+        f"{quantity(order.filled)} of {whole}" if 0.0 < order.filled < order.quantity else whole,
         _terms(scene, order),
-        f'<span class="{kind}">{state}</span>',
-        said(why or "no reason given"),
-    ]
+        order.status.replace("_", " "),
+        f"{order.strategy}: {why}" if scene.has_several_books else why,
+        kinds.get(order.status, ""),
+    )
+
+
+def _of_signal(scene: Scene, signal: Signal) -> OrderRow:
+    wanted = signal.wanted if signal.wanted == signal.wanted else 0.0
+    why = "; ".join(part for part in (signal.decision_reason, signal.reason) if part)
+    return OrderRow(
+        scene.time(signal.time_ns),
+        "sell" if wanted < 0.0 or signal.action.startswith("sell") else "buy",
+        signal.symbol,
+        quantity(abs(wanted)),
+        "",
+        "refused",
+        f"{signal.strategy}: {why}" if scene.has_several_books else why,
+        "q-bad",
+    )
 
 
 def _terms(scene: Scene, order: Order) -> str:
@@ -140,25 +159,39 @@ def _terms(scene: Scene, order: Order) -> str:
         return scene.price(order.symbol, order.average_price)
     parts = []
     if order.stop_price is not None:
-        parts.append(
-            f"{'trail' if order.type == 'trailing_stop' else 'stop'} {scene.price(order.symbol, order.stop_price)}"
-        )
+        kind = "trail" if order.type == "trailing_stop" else "stop"
+        parts.append(f"{kind} {scene.price(order.symbol, order.stop_price)}")
     if order.limit_price is not None:
         parts.append(f"limit {scene.price(order.symbol, order.limit_price)}")
     return " ".join(parts) or "market"
 
 
-def _signal_row(scene: Scene, signal: Signal) -> list[str]:
-    way = signal.wanted if signal.wanted == signal.wanted else 0.0
-    return [
-        scene.time(signal.time_ns),
-        side("sell" if way < 0.0 or signal.action.startswith("sell") else "buy"),
-        f'<span class="q-name">{said(signal.symbol)}</span>',
-        quantity(abs(way)),
-        "",
-        '<span class="q-bad">refused</span>',
-        said(signal.decision_reason or signal.reason),
-    ]
+def blotter(scene: Scene, most: int = _MOST_ORDERS) -> str:
+    """The latest orders, each with its reason in a line of its own under it."""
+    rows = order_rows(scene, most)
+    total = f"{count(scene.snapshot.fills_count)} fills"
+    if not rows:
+        empty = '<p class="q-empty">No orders yet: each will stand here with its reason and what became of it.</p>'
+        return sheet("Orders", empty, total)
+    titles = "".join(
+        f'<th scope="col" class="{kind}">{name}</th>'
+        for name, kind in (
+            ("time", "q-l"),
+            ("side", "q-l"),
+            ("symbol", "q-l"),
+            ("quantity", ""),
+            ("price", ""),
+            ("status", "q-l"),
+        )
+    )
+    body = "".join(
+        f'<tbody><tr><td class="q-l">{row.time}</td><td class="q-l">{side(row.side)}</td>'
+        f'<td class="q-l q-name">{said(row.symbol)}</td><td>{row.quantity}</td><td>{row.price}</td>'
+        f'<td class="q-l {row.kind}">{said(row.status)}</td></tr>'
+        f'<tr class="q-why"><td colspan="6" class="q-cut" title="{said(row.reason)}">{said(row.reason)}</td></tr></tbody>'
+        for row in rows
+    )
+    return sheet("Orders", f'<table class="q-orders"><thead><tr>{titles}</tr></thead>{body}</table>', total)
 
 
 def log(scene: Scene, most: int = _MOST_LINES) -> str:
@@ -168,13 +201,19 @@ def log(scene: Scene, most: int = _MOST_LINES) -> str:
     lines += [(time_ns, text, "q-bad") for time_ns, text in scene.own]
     # Lines of one moment stay in the order in which they came.
     newest = sorted(lines, key=lambda line: line[0])[-most:][::-1]
-    body = "".join(
-        f'<div><time>{time_of_day(time_ns)}</time><span class="{kind}">{said(text)}</span></div>'
-        for time_ns, text, kind in newest
-    )
+    body = log_lines(newest)
     if not body:
         return sheet(
             "Log", '<p class="q-empty">Nothing so far: errors, alerts and what strategies print come here.</p>'
         )
     more = f"newest {most} of {len(lines):,}" if len(lines) > most else ""
-    return sheet("Log", f'<div class="q-log" role="log">{body}</div>', more)
+    return sheet("Log", body, more)
+
+
+def log_lines(lines: Sequence[tuple[int, str, str]]) -> str:
+    """Time, text and class of each line, as HTML; "" where there is none."""
+    body = "".join(
+        f'<div><time>{time_of_day(time_ns)}</time><span class="{kind}">{said(text)}</span></div>'
+        for time_ns, text, kind in lines
+    )
+    return f'<div class="q-log" role="log">{body}</div>' if body else ""

@@ -17,9 +17,17 @@ def _stroke(colour: str) -> str:
     return f'.{CLASS} .stick[style*="fill: rgb({red}, {green}, {blue})"]{{stroke:{colour}!important}}'
 
 
-def style() -> str:
-    """The sheet as HTML, to be put into the dashboard itself."""
-    return f"<style>{_SHEET}{_stroke(TEAL)}{_stroke(VERMILION)}</style>"
+def style(token: str = "") -> str:
+    """The sheet as HTML, to be put into the dashboard itself.
+
+    Where it is drawn a kernel answers, so it also hides what is only for pages without one: the outputs of ``token``.
+    """
+    hides = (
+        f".qfkit-still-{token},.jp-OutputArea-child:has(.qfkit-still-{token}){{display:none!important}}"
+        if token
+        else ""
+    )
+    return f"<style>{_SHEET}{_stroke(TEAL)}{_stroke(VERMILION)}{hides}</style>"
 
 
 # Colours fall back from JupyterLab's to those of VS Code, then to plain light ones.
@@ -70,6 +78,10 @@ _SHEET = f"""
 .{CLASS} .q-l{{text-align:left}}
 .{CLASS} td.q-cut{{text-align:left;max-width:0;width:60%;overflow:hidden;text-overflow:ellipsis}}
 .{CLASS} .q-name{{font-weight:600}}
+.{CLASS} .q-orders tbody+tbody tr:first-child td{{border-top:1px solid color-mix(in srgb,var(--q-line) 55%,transparent)}}
+.{CLASS} .q-orders tbody tr+tr td{{border-top:0}}
+.{CLASS} .q-orders tr:not(.q-why) td{{padding-bottom:0}}
+.{CLASS} .q-orders .q-why td{{padding:0 0 3px;font-size:11px;color:var(--q-quiet)}}
 .{CLASS} .q-head{{display:flex;flex-wrap:wrap;align-items:baseline;gap:4px 14px}}
 .{CLASS} .q-head b{{font-size:16px;font-weight:650}}
 .{CLASS} .q-tag{{display:inline-block;border:1px solid var(--q-line);border-radius:10px;padding:0 8px;font-size:11px;
@@ -119,7 +131,7 @@ _SHEET = f"""
 .{CLASS} .q-y,.{CLASS} .q-x,.{CLASS} .q-t{{position:absolute;font-size:11px;line-height:16px;color:var(--q-quiet);white-space:nowrap}}
 .{CLASS} .q-y{{right:0;width:70px;transform:translateY(-50%)}}
 .{CLASS} .q-x{{bottom:2px;transform:translateX(-50%)}}
-.{CLASS} .q-t{{right:0;width:74px;transform:translateY(-50%);background:var(--c);color:#fff;border-radius:3px;padding:0 4px;
+.{CLASS} .q-t{{right:0;min-width:73px;transform:translateY(-50%);background:var(--c);color:#fff;border-radius:3px;padding:0 4px;
  font-weight:600;overflow:hidden;text-overflow:ellipsis}}
 .{CLASS} .q-t.q-thin{{background:var(--q-card);color:var(--c);border:1px solid var(--c);line-height:14px;font-weight:400}}
 .{CLASS} .q-say{{position:absolute;inset:0 76px 24px 8px;display:flex;align-items:center;justify-content:center;text-align:center;
@@ -147,7 +159,13 @@ _SHEET = f"""
 .{CLASS} .q-knobs .noUi-connect{{background:var(--q-buy)}}
 .{CLASS} .q-strategy+.q-strategy{{border-top:1px solid var(--q-line);margin-top:8px;padding-top:8px}}
 .{CLASS} .q-strategy{{overflow:visible}}
+.{CLASS} .q-group{{display:flex;flex-flow:row wrap;align-items:center;gap:6px 18px;overflow:visible}}
+.{CLASS} .q-group>.widget-html{{flex:1 1 420px;width:auto}}
+.{CLASS} .q-line{{display:flex;flex-wrap:wrap;align-items:center;gap:4px 18px}}
+.{CLASS} .q-line>b{{font-size:14px;min-width:110px}}
+.{CLASS} .q-line svg{{width:160px;height:34px;overflow:visible}}
+.{CLASS} .q-line span.q-cell{{min-width:84px;text-align:right}}
 .{CLASS}.q-small .q-card{{padding:8px 10px}}
 .{CLASS}.q-small .q-figure b{{font-size:15px}}
-@container (max-width:700px){{.q-figures{{gap:6px 18px!important}}.q-figure b{{font-size:16px!important}}.q-wide{{display:none!important}}}}
+@container (max-width:700px){{.q-figures{{display:grid!important;grid-template-columns:repeat(auto-fit,minmax(92px,1fr));gap:6px 10px!important}}.q-figure b{{font-size:16px!important}}.q-wide{{display:none!important}}}}
 """
