@@ -6,10 +6,10 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench clean
+.PHONY: help demo test check fix bench notebooks clean
 
 help: ## Say what there is to make
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 demo: $(VENV)/installed ## A streaming paper-trading session in this terminal, about a minute
 	@$(BIN)/qfkit demo
@@ -27,7 +27,10 @@ fix: $(VENV)/tested ## Repair what the linter can and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/installed ## Speed and memory against peers; needs some minutes and an environment for the peers
+notebooks: $(VENV)/tested ## Run the tutorials' sources and store the notebooks with what came out; needs Chromium
+	$(BIN)/python -m tests.notebook_store
+
+bench: $(VENV)/tested ## Speed and memory against peers; needs some minutes and an environment for the peers
 	$(BIN)/python -m bench.run
 
 clean: ## Remove the environments and what tools left behind

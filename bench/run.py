@@ -16,6 +16,7 @@ import numpy as np
 
 from bench.environment import peers_python
 from bench.harness import Bench
+from bench.notebook import notebook
 from bench.processes import best_seconds, qfkit_command, run_apart
 from bench.report import at_least, at_most, machine, rate, table, write
 from bench.streams import streaming
@@ -335,6 +336,7 @@ _CASES = {
     "scaling": scaling,
     "guarded": guarded,
     "processes": processes,
+    "notebook": notebook,
 }
 _WITH_PEERS = {"bars", "ticks", "streaming"}
 

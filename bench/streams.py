@@ -16,7 +16,7 @@ from bench.report import at_least, at_most, rate
 from bench.work import Timing
 from bench.worker import Worker
 
-__all__ = ["streaming"]
+__all__ = ["server", "streaming"]
 
 _ROOT = Path(__file__).parent.parent
 # After the start and before the end, whose work is not the stream's.
@@ -25,7 +25,7 @@ _WATCHED_MINUTES = 0.45
 
 
 @contextmanager
-def _server(module: str, *arguments: str) -> Iterator[str]:
+def server(module: str, *arguments: str) -> Iterator[str]:
     """A server in a process of its own; what it prints first is its address."""
     command = [sys.executable, "-m", module, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_ROOT) as process:
@@ -39,7 +39,7 @@ def _server(module: str, *arguments: str) -> Iterator[str]:
 def streaming(bench: Bench) -> None:
     """All that is measured on a stream: throughput, latency, a quiet day's load and memory, and the peers."""
     count = 200_000 // bench.scale
-    with _server("bench.flood", "--count", str(count)) as url:
+    with server("bench.flood", "--count", str(count)) as url:
         _throughput(bench, url, count)
         _latency(bench, url)
         _quiet(bench, url)
@@ -146,7 +146,7 @@ def _quiet(bench: Bench, url: str) -> None:
 
 
 def _quiet_yahoo(bench: Bench) -> None:
-    with _server("bench.yahoo", "--rate", "100") as addresses:
+    with server("bench.yahoo", "--rate", "100") as addresses:
         stream, rest = addresses.split()
         symbols = ("AAPL", "MSFT", "GOOGL")
         ended = _watched("yahoo", symbols, QFKIT_YAHOO_STREAM_URL=stream, QFKIT_YAHOO_REST_URL=rest)

@@ -83,14 +83,15 @@ result.trades[["symbol", "side", "quantity", "entry_price", "exit_price", "fees"
 # and still no key.
 
 # %% tags=["nbval-ignore-output"]
-feed = qf.feeds.sample("AAPL", days_per_second=600)
+feed = qf.feeds.sample("AAPL", days_per_second=400)
 # feed = qf.feeds.BinanceFeed(["BTCUSDT"])
 
 session = qf.paper(Trend(), feed, cash=100_000, name="quick-start")
 session.start()
 
 # %% [markdown]
-# This is the session's dashboard. Move the slider *fast*, or press a button, while it runs.
+# This is the session's dashboard. Move the slider *fast*, or press a button, while it runs. In a notebook that was
+# saved and opened again you see a picture of how it ended.
 #
 # **Try:** run the cell once more. The session starts anew; there is never a second one of the same name.
 #
@@ -99,6 +100,7 @@ session.start()
 # %% tags=["nbval-ignore-output"]
 session.wait(30)
 session.stop()
+print(f"{session.state}: {len(session.trades)} trades, {session.snapshot.equity:,.2f} in the account")
 
 # %% [markdown]
 # ## Is a backtest worth anything?
@@ -120,5 +122,5 @@ print(session.verify())
 # ## What to try next
 #
 # - Give `qf.backtest` two shares: `{"AAPL": qf.sample("AAPL"), "IBM": qf.sample("IBM")}`.
-# - Give the feed more: `qf.feeds.sample("AAPL", "IBM", days_per_second=600)`.
+# - Give the feed more: `qf.feeds.sample("AAPL", "IBM", days_per_second=400)`.
 # - Go on with notebook **02**, which looks at streams, or jump to **04**, the full demonstration.

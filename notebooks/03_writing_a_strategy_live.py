@@ -103,6 +103,7 @@ class AboveAverage(qf.Strategy):
 
 # %% tags=["nbval-ignore-output"]
 session.swap(AboveAverage)
+print("position:", session.positions["quantity"].to_dict())
 
 # %% [markdown]
 # The new indicators are filled from the bars that the session kept, so the new code can act on the very next bar.
@@ -116,6 +117,7 @@ session.wait(3)
 session.set(room=1.0)
 session.wait(60)
 session.stop()
+print(f"{session.state}: {len(session.trades)} trades")
 
 # %% [markdown]
 # ## Which version did what?

@@ -80,7 +80,7 @@ limits = {
 # %% [markdown]
 # ## Alerts
 #
-# They show on the dashboard. `notify=` sends them to a file, a webhook or a phone as well.
+# They show in the dashboard's log. `notify=` sends them elsewhere too: here to a file, or to a webhook or a phone.
 
 # %%
 alerts = [
@@ -95,7 +95,16 @@ alerts = [
 # Bars of one second, so that something happens while you look.
 
 # %% tags=["nbval-ignore-output"]
-session = qf.paper(strategies, feed, cash=100_000, timeframe="1s", risk=limits, alerts=alerts, name="real-time")
+session = qf.paper(
+    strategies,
+    feed,
+    cash=100_000,
+    timeframe="1s",
+    risk=limits,
+    alerts=alerts,
+    notify="file:alerts.log",
+    name="real-time",
+)
 session.start()
 
 # %% [markdown]
@@ -109,8 +118,12 @@ session.set("trend", fast=5)  # from the next bar on
 session.block_entries("reversion")  # it may sell, and not buy
 session.wait(1)
 session.lift("reversion")
-session.buy("ETHUSDT", notional=5_000, strategy="reversion")  # an order of your own
-session.protect("ETHUSDT", stop_loss=0.003, trailing=0.002, strategy="reversion")
+session.buy("SOLUSDT", notional=5_000, strategy="reversion")  # an order of your own
+session.wait(1)
+session.protect("SOLUSDT", stop_loss=0.003, trailing=0.002, strategy="reversion")  # sold when it falls so far
+session.orders.query("symbol == 'SOLUSDT' and strategy == 'reversion'")[
+    ["side", "type", "quantity", "stop_price", "reason"]
+]
 
 # %% [markdown]
 # ## Wait for the end
@@ -120,6 +133,7 @@ session.protect("ETHUSDT", stop_loss=0.003, trailing=0.002, strategy="reversion"
 # %% tags=["nbval-ignore-output"]
 session.wait(300)
 session.stop()
+print(f"{session.state}: {len(session.trades)} trades, {session.snapshot.equity:,.2f} in the account")
 
 # %% [markdown]
 # ## What came of it

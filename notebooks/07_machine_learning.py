@@ -113,7 +113,7 @@ result.compare("buy and hold")
 # The same class learns live.
 
 # %% tags=["nbval-ignore-output"]
-feed = qf.feeds.sample("IBM", days_per_second=700)
+feed = qf.feeds.sample("IBM", days_per_second=1_200)
 # feed = qf.feeds.BinanceFeed(["BTCUSDT"])  # live prices in bars of a minute; then take school=30
 session = qf.paper(OnlineLearner(), feed, cash=100_000, name="learner")
 session.start()
@@ -121,6 +121,7 @@ session.start()
 # %% tags=["nbval-ignore-output"]
 session.wait(30)
 session.stop()
+print(f"{session.state}: {len(session.trades)} trades")
 
 # %% [markdown]
 # It learned the same in the stream as in the backtest: same prices, same model, same account. A replay too.

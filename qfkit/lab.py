@@ -101,10 +101,10 @@ def describe(copied: Copied) -> list[str]:
     """What happened to the files, a line each."""
     lines = []
     if copied.new:
-        lines.append(f"copied {len(copied.new)} notebooks to {copied.folder}")
+        lines.append(f"copied {len(copied.new)} notebook{'s' * (len(copied.new) > 1)} to {copied.folder}")
     elif not copied.kept:
         lines.append(f"the notebooks in {copied.folder} are those of this version")
     if copied.kept:
-        lines.append(f"left alone, for they are not as they came: {', '.join(copied.kept)}")
-        lines.append("for a new copy of all beside them: qfkit lab --fresh")
+        lines.append(f"left as they are, for they differ from those of this version: {', '.join(copied.kept)}")
+        lines.append("for a new copy of all, in a folder beside: qfkit lab --fresh")
     return lines

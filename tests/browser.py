@@ -371,10 +371,12 @@ class _Opened(Generic[Server, Kind]):
         self.browser = browser
         self.server = server
         self._name = name
+        self._count = 0
         self._pages: list[Kind] = []
 
     def _stored(self, notebook: Sequence[str | tuple[str, str]] | Path) -> str:
-        name = f"{self._name}-{len(self._pages) + 1}"
+        self._count += 1
+        name = f"{self._name}-{self._count}"
         if isinstance(notebook, Path):
             return self.server.copy(name, notebook)
         return self.server.write(name, notebook)
@@ -383,6 +385,7 @@ class _Opened(Generic[Server, Kind]):
         for page in self._pages:
             page.close()
         errors = [error for page in self._pages for error in page.console_errors]
+        self._pages.clear()
         if errors:
             raise AssertionError("the browser's console tells of errors:\n" + "\n".join(errors))
 
@@ -398,11 +401,12 @@ class Pages(_Opened[JupyterServer, LabPage]):
         return page
 
     def end(self) -> None:
+        paths = [page.path for page in self._pages]
         try:
             super().end()
         finally:
-            for page in self._pages:
-                self.server.shut_down(page.path)
+            for path in paths:
+                self.server.shut_down(path)
 
 
 class VoilaPages(_Opened[VoilaServer, WebPage]):

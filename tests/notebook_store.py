@@ -17,6 +17,8 @@ from typing import Any, Self
 import jupytext
 import nbformat
 
+from tests.browser import find_chromium
+
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 SOURCES = sorted(FOLDER.glob("*.py"))
 LIVE = "nbval-ignore-output"
@@ -24,7 +26,6 @@ LIVE = "nbval-ignore-output"
 
 _SVG = re.compile(r'data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)" alt="([^"]*)" width="(\d+)"')
 _WIDGET = "application/vnd.jupyter.widget-view+json"
-_CHROMIUMS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 
 
 def read_source(path: Path) -> Any:
@@ -33,10 +34,14 @@ def read_source(path: Path) -> Any:
     for number, cell in enumerate(notebook.cells, start=1):
         cell["id"] = f"cell-{number}"
         cell["metadata"] = {"tags": tags} if (tags := cell["metadata"].get("tags")) else {}
-    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    notebook["metadata"] = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    notebook["metadata"] = _metadata()
     notebook["nbformat"], notebook["nbformat_minor"] = 4, 5
     return notebook
+
+
+def _metadata() -> Any:
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    return nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
 
 
 def execute(notebook: Any, folder: str) -> Any:
@@ -49,32 +54,36 @@ def execute(notebook: Any, folder: str) -> Any:
 
 def cleaned(notebook: Any, to_png: Callable[[bytes, int], bytes]) -> Any:
     """The executed notebook as it is stored. What a cell wrote to the error stream is a fault of the notebook."""
-    for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
+    for number, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), start=1):
         cell["metadata"].pop("execution", None)
-        cell["execution_count"] = None
+        # nbval compares a cell only if it has a number.
+        cell["execution_count"] = number
         kept = []
         for output in cell.outputs:
             if output.output_type == "stream" and output.name == "stderr":
                 raise ValueError(f"a cell wrote to its error stream:\n{cell.source}\n\n{output.text}")
             if "execution_count" in output:
-                output["execution_count"] = None
+                output["execution_count"] = number
             if "data" in output:
-                output["data"].pop(_WIDGET, None)
-                if not _shows_something(output["data"]):
+                was_widget = output["data"].pop(_WIDGET, None) is not None
+                if not _shows_something(output["data"], was_widget):
                     continue
                 output["metadata"] = {}
                 if "text/html" in output["data"]:
                     output["data"]["text/html"] = _with_png(output["data"]["text/html"], to_png)
             kept.append(output)
         cell["outputs"] = kept
+    # The kernel has told its version.
+    notebook["metadata"] = _metadata()
     nbformat.validate(notebook)
     return notebook
 
 
-def _shows_something(data: dict[str, Any]) -> bool:
+def _shows_something(data: dict[str, Any], was_widget: bool) -> bool:
+    """Whether a reader has anything of an output; the plain text of a widget is the names of its parts."""
     html = data.get("text/html", "")
+    if was_widget and not html:
+        return False
     return "<img" in html or bool(re.sub(r"<[^>]*>", "", html).strip()) or bool(data.get("text/plain", "").strip())
 
 
@@ -93,8 +102,7 @@ class Rasteriser:
         from playwright.sync_api import sync_playwright
 
         self._playwright = sync_playwright().start()
-        program = next((path for path in _CHROMIUMS if Path(path).exists()), None)
-        self._browser = self._playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        self._browser = self._playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
         return self
 
     def __exit__(self, *_: object) -> None:

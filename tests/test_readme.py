@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
@@ -51,12 +51,12 @@ def test_the_cells_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @contextmanager
-def exchange() -> Iterator[ExchangeServer]:
+def exchange(symbols: Sequence[str] = ("BTCUSDT", "ETHUSDT")) -> Iterator[ExchangeServer]:
     """Binance's stand-in on a loop of its own, for cells that block theirs."""
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever)
     thread.start()
-    server = ExchangeServer(Exchange(), rate_per_s=100.0)
+    server = ExchangeServer(Exchange(symbols), rate_per_s=100.0)
 
     def call(coroutine) -> None:
         asyncio.run_coroutine_threadsafe(coroutine, loop).result(10)

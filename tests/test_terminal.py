@@ -337,6 +337,14 @@ def test_plain_lines_tell_each_fill_and_message_once():
     assert "fast average crossed above slow" in text
 
 
+def test_plain_lines_tell_each_printed_line_once():
+    pipe = Pipe()
+    with TerminalView(Console(file=pipe)) as view:
+        view.update(snapshot(printed=((1_700_000_000_000_000_000, "bar"),)))
+        view.update(snapshot(printed=((1_700_000_000_000_000_000, "bar"), (1_700_000_000_000_000_000, "bar"))))
+    assert pipe.text.count("2023-11-14 22:13:20 UTC  printed: bar\n") == 2
+
+
 def test_the_parts_of_an_order_are_one_line():
     parts = tuple(msgspec.structs.replace(fill(number), order_id=7, price=100.0 + number) for number in (1, 2, 3))
     table = drawn(snapshot(fills=(*parts, fill(4)), fills_count=4), width=160).split("FILLS")[1].split("STRATEGIES")[0]
@@ -363,9 +371,12 @@ def test_what_a_strategy_prints_comes_after_the_page():
     console = Console(file=screen, force_terminal=True, width=80, height=24)
     with TerminalView(console, plain=False) as view:
         view.update(snapshot())
-        print("from a strategy")
+        print("from elsewhere")
+        view.update(snapshot(printed=((1, "from a strategy"),)))
+        view.update(snapshot(printed=((1, "from a strategy"), (2, "again"), (2, "again"))))
+        view.update(snapshot(printed=((2, "again"), (2, "again"), (3, "at last\x1b[2J"))))
         assert "from a strategy" not in screen.text
-    assert screen.text.endswith("from a strategy\n")
+    assert screen.text.endswith("from elsewhere\nfrom a strategy\nagain\nagain\nat last[2J\n")
     assert screen.text.index("\x1b[?1049l") < screen.text.index("from a strategy")  # the page is closed
 
 

@@ -76,6 +76,8 @@ class Feed(ABC):
         self.rejected: deque[Rejected] = deque(maxlen=_KEPT_REJECTED)
         self.is_skipping = False
         self.handler_errors = 0
+        self.progress: float | None = None
+        """How much of all it has to give was given, 0 to 1; None where that is unknown, or it never ends."""
         self._handlers: list[Handler] = []
         self._recorder: Recorder | None = None
         self._stopping = asyncio.Event()

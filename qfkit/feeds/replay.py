@@ -74,8 +74,6 @@ class ReplayFeed(Feed):
         super().__init__(recording.symbols, label=label)
         self.timeframe = recording.timeframe
         self.has_sure_types = recording.kind != "events"
-        self.progress: float | None = None
-        """How much of the recording was given, 0 to 1; None where that is unknown."""
         self._arguments: dict[str, Any] | None = None
         # An address with a password in it is for no journal: such a feed is given anew to a session that goes on.
         if isinstance(source, str | PathLike) and urlsplit(path := fspath(source)).password is None:

@@ -205,6 +205,7 @@ class SyntheticFeed(Feed):
     async def _batches(self) -> AsyncIterator[list[MarketEvent]]:
         pace = None if self.speed is None else Pace(self.speed)
         self._stands_ns = self._settings.start_ns
+        self.progress = self._share_given()
         self._turn("live")
         for ledger in self.ledger.values():
             ledger.connects += 1
@@ -230,9 +231,16 @@ class SyntheticFeed(Feed):
                 part = batch if due - given == len(batch) else batch[given:due]
                 given = due
                 self._stands_ns = part[-1].received_ns
+                self.progress = self._share_given()
                 yield part
                 if pace is None:
                     await asyncio.sleep(0)
+
+    def _share_given(self) -> float | None:
+        if self._end_ns is None:
+            return None
+        start_ns = self._settings.start_ns
+        return min(1.0, (self._stands_ns - start_ns) / (self._end_ns - start_ns))
 
     async def _wait_for(self, batch: list[MarketEvent], given: int, pace: Pace) -> int:
         """Wait a step at most; return how many of the batch are due then."""

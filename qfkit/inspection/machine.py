@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from qfkit.core.engine import Engine
 from qfkit.core.events import Event
+from qfkit.core.records import Records
 from qfkit.errors import SessionError
 
 __all__ = ["OnProgress", "Source", "TimeMachine"]
@@ -45,11 +46,12 @@ class TimeMachine:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.engine = source.engine()
+        self.rewind()
 
     def rewind(self) -> None:
         """Begin anew, before the first event."""
-        self.engine = self.source.engine()
+        with self.source.silent():
+            self.engine = self.source.engine()
 
     def to_event(self, number: int, on_progress: OnProgress | None = None) -> Engine:
         """The engine after the first ``number`` events. Raises :class:`SessionError` where there are fewer."""
@@ -81,8 +83,16 @@ class TimeMachine:
                 break
         return self.engine
 
-    def watch(self, before: Callable[[Event], bool], on_progress: OnProgress | None = None) -> None:
-        """Go on event by event; ``before`` is called ahead of each and stops it by saying True."""
+    def watch(
+        self,
+        before: Callable[[Event], bool],
+        on_progress: OnProgress | None = None,
+        drain: Callable[[Records], None] | None = None,
+    ) -> None:
+        """Go on event by event; ``before`` is called ahead of each and stops it by saying True.
+
+        ``drain`` is given the engine's records now and then, just before they are emptied.
+        """
         engine, failed = self.engine, self.source.failed()
         total = self.source.count() if on_progress is not None else 0
         for batch in self.source.batches(engine.events):
@@ -95,6 +105,8 @@ class TimeMachine:
                     except (Exception, SystemExit):
                         if engine.events - 1 not in failed:
                             raise
+            if drain is not None:
+                drain(engine.records)
             engine.records.clear()
             if on_progress is not None:
                 on_progress(engine.events, total)

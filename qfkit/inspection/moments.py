@@ -8,7 +8,6 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from qfkit.core.crossings import Output
 from qfkit.core.engine import Engine
 from qfkit.core.events import Bar, Depth, Event, Quote, Tick
 from qfkit.core.indicators import Indicator
@@ -186,12 +185,6 @@ def _values(named_sets: Any, symbol: str) -> dict[str, tuple[float, float]]:
             continue
         indicator: Indicator = indicators[symbol]
         values[name] = (indicator.value, indicator.previous)
-        for line_name, line in _further_lines(indicator):
+        for line_name, line in indicator.outputs():
             values[f"{name}.{line_name}"] = (line.value, line.previous)
     return values
-
-
-def _further_lines(indicator: Indicator) -> list[tuple[str, Output]]:
-    names = [name for kind in type(indicator).__mro__ for name in getattr(kind, "__slots__", ())]
-    held = [(name, getattr(indicator, name, None)) for name in (*names, *getattr(indicator, "__dict__", ()))]
-    return [(name, value) for name, value in held if isinstance(value, Output) and not name.startswith("_")]

@@ -5,6 +5,7 @@ from math import ceil
 
 import msgspec
 
+from qfkit.core.chart_feed import ChartFeed, ChartView
 from qfkit.core.engine import Engine
 from qfkit.core.events import Event
 from qfkit.core.orders import Fill, Signal
@@ -20,9 +21,11 @@ _EVEN = 0.25
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """A moment of a tour: how it stood after an event, and what happened on that event ("" for nothing of note)."""
+    """A moment of a tour: how it stood after an event, what a chart had to draw then, and what happened on that event
+    ("" for nothing of note)."""
 
     snapshot: Snapshot
+    chart: ChartView
     what: str = ""
 
 
@@ -45,16 +48,19 @@ def tour(
     most: int,
     marks: int,
     dress: Callable[[Engine], Snapshot],
+    symbol: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> list[Stop]:
     """At most ``most`` stops, in order: those at fills and refusals, of which there are up to ``marks``, as far as
-    they fit, and the others evenly spread over the events; the first event and the last are always among them."""
+    they fit, and the others evenly spread over the events; the first event and the last are always among them.
+
+    ``dress`` makes an engine's snapshot what the session showed; ``symbol`` is that of the charts."""
     if isinstance(most, bool) or not isinstance(most, int) or most < 2:
         raise ParameterError(f"most={most!r}: a whole number of moments, 2 or more")
     total = machine.source.count()
     machine.rewind()
     if total == 0:
-        return [Stop(dress(machine.engine))]
+        return [Stop(dress(machine.engine), ChartView())]
     even = max(2, most - marks, ceil(most * _EVEN))
     even = min(even, most)
     wanted = sorted({1 + round(place * (total - 1) / (even - 1)) for place in range(even)}, reverse=True)
@@ -63,6 +69,7 @@ def tour(
     notes, seen = _Notes(), 0
     points: dict[int, tuple[int, float]] = {}
     engine = machine.engine
+    charts = ChartFeed(engine)
 
     def take() -> None:
         """Of the event that has just been played."""
@@ -75,7 +82,9 @@ def tour(
         if is_due or is_mark:
             while wanted and engine.events >= wanted[-1]:
                 wanted.pop()
-            stops.append(Stop(_shared(dress(engine), points), "; ".join(notes.texts)))
+            charts.take(engine.records)
+            engine.records.clear()
+            stops.append(Stop(_shared(dress(engine), points), charts.view(symbol), "; ".join(notes.texts)))
         notes.texts.clear()
 
     def before(event: Event) -> bool:
@@ -84,7 +93,7 @@ def tour(
         return engine.events >= total
 
     with tapped(engine.records, fills=notes.fill, signals=notes.signal):
-        machine.watch(before, on_progress)
+        machine.watch(before, on_progress, charts.take)
         if not stops or stops[-1].snapshot.events < engine.events:
             take()
     return stops

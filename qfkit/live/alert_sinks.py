@@ -21,6 +21,7 @@ from qfkit.errors import ParameterError
 from qfkit.feeds.connection import is_loopback, retry_after_s
 from qfkit.journal.schema import Alert
 from qfkit.live.alert_secrets import heard, hide, host_of, quiet, scheme_of, struck_out
+from qfkit.live.cells import is_kernel
 
 __all__ = ["Apprise", "Callback", "LogFile", "Notebook", "Sink", "Terminal", "Undelivered", "Webhook", "as_sinks"]
 
@@ -133,7 +134,7 @@ class Notebook(Sink):
         self._is_open = False
 
     def open(self) -> None:
-        if _is_kernel():
+        if is_kernel():
             self._show(is_update=False)
             self._is_open = True
 
@@ -153,13 +154,6 @@ class Notebook(Sink):
 
     def recipe(self) -> str:
         return "notebook"
-
-
-def _is_kernel() -> bool:
-    # Only a process that has imported IPython can be a kernel.
-    ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    return getattr(shell, "kernel", None) is not None
 
 
 class Webhook(Sink):

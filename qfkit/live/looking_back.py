@@ -1,6 +1,6 @@
 """Looking back at a session from its journal: why it ordered what it did, and how it stood at any moment."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
@@ -11,16 +11,17 @@ import msgspec
 from qfkit.core.engine import Engine
 from qfkit.core.events import Event
 from qfkit.core.snapshot import PositionView, Snapshot
-from qfkit.errors import ParameterError, QfkitError, SessionError
+from qfkit.errors import ParameterError, QfkitError, SessionError, did_you_mean
 from qfkit.inspection.asking import StoryRecords, tell
 from qfkit.inspection.machine import OnProgress, Source, TimeMachine
 from qfkit.inspection.story import OrderStory
 from qfkit.inspection.times import moment_ns, stamp
 from qfkit.journal.reader import JournalReader
 from qfkit.journal.recorded import Recorded
-from qfkit.journal.schema import FILLS, SIGNALS
+from qfkit.journal.schema import FILLS, SIGNALS, LogEntry
 from qfkit.live.pipeline import SHOWN_MESSAGES, dressed
 from qfkit.live.plan import SessionPlan
+from qfkit.live.printed import SHOWN_LINES, silent
 
 if TYPE_CHECKING:
     from qfkit.views.timeline import Timeline
@@ -45,7 +46,7 @@ def journal_source(path: Path, plan: SessionPlan) -> Source:
         with JournalReader(path) as reader:
             return list(reader.meta.get("failed_seqs", []))
 
-    return Source(plan.engine, batches, count, failed)
+    return Source(plan.engine, batches, count, failed, silent)
 
 
 class LookingBack:
@@ -130,9 +131,15 @@ class LookingBack:
             if machine is None:
                 raise SessionError(f"how the session stood cannot be told: {lacks}")
             with JournalReader(path) as reader:
+                traded = reader.query("SELECT symbol FROM fills GROUP BY symbol ORDER BY count(*) DESC LIMIT 1")
+                known = reader.meta.get("symbols", ())
+                if symbol is None:
+                    symbol = next((str(row[0]) for row in traded), None)
+                elif symbol not in known:
+                    raise ParameterError(f"symbol={symbol!r}: the session has none such.{did_you_mean(symbol, known)}")
                 marks = reader.count(FILLS) + reader.count(SIGNALS, "decision = 'rejected'")
-            stops = tour(machine, most, marks, self._dresser(path), on_progress)
-        return Timeline(self.name, stops, Recorded(path), symbol)
+            stops = tour(machine, most, marks, self._dresser(path), symbol, on_progress)
+        return Timeline(self.name, stops)
 
     # -- replaying ---------------------------------------------------------------------------
 
@@ -168,22 +175,37 @@ class LookingBack:
 
     def _dresser(self, path: Path) -> "_Dresser":
         with JournalReader(path) as reader:
-            messages = [(entry.time_ns, entry.text) for entry in reader.log() if entry.level != "info"]
-            return _Dresser(self.name, self.state, str(path), reader.event_count, messages)
+            return _Dresser(self.name, self.state, str(path), reader.event_count, reader.log())
 
 
 class _Dresser:
     """Makes a replayed engine's snapshot what the session showed: with its name, state, messages and journal."""
 
-    def __init__(self, name: str, state: str, path: str, events: int, messages: list[tuple[int, str]]) -> None:
+    def __init__(self, name: str, state: str, path: str, events: int, log: Sequence[LogEntry]) -> None:
         self._name = name
         self._last_state = state
         self._path = path
         self._events = events
-        self._messages = messages
+        self._messages = _Lines([one for one in log if one.level not in ("info", "printed")], SHOWN_MESSAGES)
+        self._printed = _Lines([one for one in log if one.level == "printed"], SHOWN_LINES)
 
     def __call__(self, engine: Engine) -> Snapshot:
         state = self._last_state if engine.events >= self._events and self._last_state in _ENDED else "running"
-        said = [message for message in self._messages if message[0] <= engine.clock_ns]
-        taken = dressed(engine, self._name, state)
-        return msgspec.structs.replace(taken, messages=tuple(said[-SHOWN_MESSAGES:]), journal_path=self._path)
+        return msgspec.structs.replace(
+            dressed(engine, self._name, state),
+            messages=self._messages.until(engine.clock_ns),
+            printed=self._printed.until(engine.clock_ns),
+            journal_path=self._path,
+        )
+
+
+class _Lines:
+    """Lines of a log, and the newest of them at a time."""
+
+    def __init__(self, entries: Iterable[LogEntry], most: int) -> None:
+        self._lines = [(entry.time_ns, entry.text) for entry in entries]
+        self._most = most
+
+    def until(self, time_ns: int) -> tuple[tuple[int, str], ...]:
+        said = [line for line in self._lines if line[0] <= time_ns]
+        return tuple(said[-self._most :])

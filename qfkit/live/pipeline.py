@@ -11,12 +11,14 @@ import msgspec
 from qfkit.core.chart_feed import ChartFeed
 from qfkit.core.engine import Engine
 from qfkit.core.events import Command, Event
+from qfkit.core.records import Fault
 from qfkit.core.snapshot import FeedView, Snapshot
 from qfkit.core.survey import take_positions
 from qfkit.errors import QfkitError, SessionError
 from qfkit.journal.schema import BadEvent, LogEntry
 from qfkit.journal.writer import JournalWriter
 from qfkit.live.alerts import AlertDesk
+from qfkit.live.cells import code_lines
 from qfkit.live.printed import PrintedLines
 from qfkit.live.watch_only import WatchOnly
 
@@ -125,7 +127,12 @@ class Pipeline:
         for fault in engine.records.faults:
             text = f"{fault.strategy} was stopped by {fault.error} on {fault.event}"
             self.say(fault.time_ns, "error", text, fault.strategy)
-            _logger.error("the strategy %s was stopped by its exception\n%s", fault.strategy, fault.traceback)
+            _logger.error(
+                "the strategy %s was stopped by its exception\n%s",
+                fault.strategy,
+                fault.traceback,
+                extra={"for_cells": self._fault_in_cells(fault)},
+            )
         for call in engine.records.margin_calls:
             self.say(call.time_ns, "warning", call.text, call.strategy)
         if bad_events:
@@ -142,6 +149,19 @@ class Pipeline:
             ) from failure
         if now_s - self._shown_s >= _SNAPSHOT_S:
             self.show()
+
+    def _fault_in_cells(self, fault: Fault) -> str:
+        name, desk = fault.strategy, self.engine.desks[fault.strategy]
+        lines = [f"{self.name!r}: the strategy {name!r} was stopped by {fault.error}"]
+        if name in self.engine.exceptions:
+            lines += code_lines(self.engine.exceptions[name])
+        kind = type(desk.strategy).__name__
+        lines.append(f"  on {fault.event}")
+        lines.append(
+            f"  Its orders are cancelled and its positions stay; the session goes on. Correct {kind}, run its cell, and "
+            f"session.swap({kind}, {name!r}) goes on from the next bar with its positions."
+        )
+        return "\n".join(lines)
 
     def _commit(self, now_s: float, meta: Mapping[str, Any] | None = None) -> None:
         if now_s - self._latest_s >= _LATEST_S:

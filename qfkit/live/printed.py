@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, Self
 from qfkit.core.engine import Engine
 from qfkit.core.strategy import Strategy
 from qfkit.journal.schema import LogEntry
+from qfkit.tables import records_frame
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["PrintedLines", "log_frame", "silent"]
+__all__ = ["SHOWN_LINES", "PrintedLines", "log_frame", "silent"]
 
-_SHOWN = 200
+SHOWN_LINES = 200
+_LOG = {"kind": ("level", "str"), "strategy": ("strategy", "str"), "text": ("text", "str")}
 # A journal lasts for days: so many lines at once, and so many a second in the long run.
 _BURST = 500.0
 _PER_S = 10.0
@@ -128,7 +130,7 @@ class PrintedLines:
 
     def __init__(self, engine: Engine) -> None:
         self.waiting: list[LogEntry] = []
-        self.shown: deque[tuple[int, str]] = deque(maxlen=_SHOWN)
+        self.shown: deque[tuple[int, str]] = deque(maxlen=SHOWN_LINES)
         self._engine = engine
         self._begun = ""
         self._allowance = _BURST
@@ -221,14 +223,5 @@ def _speaker() -> str | None:
 
 def log_frame(entries: Sequence[LogEntry]) -> "pandas.DataFrame":
     """A session's log as a table, in the order of time."""
-    import pandas
-
-    entries = sorted(entries, key=lambda entry: entry.time_ns)
-    times_ns = [entry.time_ns for entry in entries]
-    columns = {
-        "kind": [entry.level for entry in entries],
-        "strategy": [entry.strategy for entry in entries],
-        "text": [entry.text for entry in entries],
-    }
-    index = pandas.DatetimeIndex(pandas.to_datetime(times_ns, utc=True, unit="ns"), name="time")
-    return pandas.DataFrame(columns, index=index, dtype=object)
+    in_order = sorted(entries, key=lambda entry: entry.time_ns)
+    return records_frame(in_order, "time_ns", _LOG)

@@ -11,13 +11,13 @@ import importlib
 import inspect
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from qfkit.errors import SessionError
+from qfkit.live.cells import shell, tell_in_cells
 
 __all__ = ["Runner", "allow_nested_loops", "at_exit", "keep_interrupt_working", "run", "runner", "spawn"]
 
@@ -49,6 +49,7 @@ class Runner:
         """The runner's loop; the thread is started if it does not run yet."""
         with self._lock:
             if self._loop is None or self._thread is None or not self._thread.is_alive():
+                tell_in_cells()
                 loop = asyncio.new_event_loop()
                 loop.set_exception_handler(_report)
                 self._loop = loop
@@ -215,10 +216,7 @@ def keep_interrupt_working(needed: Callable[[], bool]) -> None:
 
 
 def _kernel_loop() -> asyncio.AbstractEventLoop | None:
-    # Only a process that has imported IPython can be a kernel.
-    ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    kernel = getattr(shell, "kernel", None)
+    kernel = getattr(shell(), "kernel", None)
     if kernel is None:
         return None
     if threading.current_thread() is threading.main_thread():

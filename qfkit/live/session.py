@@ -33,6 +33,7 @@ from qfkit.journal.schema import BadEvent
 from qfkit.journal.writer import JournalWriter
 from qfkit.live.alerting import Alerting
 from qfkit.live.alerts import AlertDesk
+from qfkit.live.cells import code_lines
 from qfkit.live.commands import SessionCommands
 from qfkit.live.figures import SessionFigures
 from qfkit.live.looking_back import LookingBack, journal_source
@@ -43,6 +44,7 @@ from qfkit.live.replaying import Verdict, replay
 from qfkit.live.runner import keep_interrupt_working, runner, spawn
 from qfkit.live.showing import Showing
 from qfkit.live.stopping import StopRequests
+from qfkit.live.waiting import Waiting
 from qfkit.live.warmup import Past, PastBars, after_past
 from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, Result
 
@@ -54,12 +56,11 @@ __all__ = ["Session"]
 _logger = logging.getLogger("qfkit.session")
 
 _TEND_S = 0.25
-_LOOK_S = 0.1
 _STOP_S = 30.0
 _LAST_ALERTS_S = 3.0
 
 
-class Session(SessionCommands, SessionFigures, LookingBack, Alerting, Showing):
+class Session(SessionCommands, SessionFigures, LookingBack, Waiting, Alerting, Showing):
     """Strategies that trade on paper on a feed, on a thread of their own. Made by :func:`paper`.
 
     ``state`` is created, running, paused, stopped (ended), failed (see ``error``) or interrupted
@@ -189,7 +190,19 @@ class Session(SessionCommands, SessionFigures, LookingBack, Alerting, Showing):
                 await pipeline.last_alerts(state, error, _LAST_ALERTS_S)
                 pipeline.end(state, error)
             if error:
-                _logger.error("the session %s failed: %s", self.name, error)
+                _logger.error(
+                    "the session %s failed: %s",
+                    self.name,
+                    error,
+                    extra={"for_cells": self._error_in_cells()},
+                    exc_info=self.error,
+                )
+
+    def _error_in_cells(self) -> str:
+        lines = [f"the session {self.name!r} failed: {self.error}"]
+        if self.error is not None and self.error.__cause__ is not None:
+            lines += code_lines(self.error.__cause__)
+        return "\n".join([*lines, f"  qf.resume({self.name!r}).start() goes on where it stood, once that is mended."])
 
     async def _batches(self) -> AsyncGenerator[list[MarketEvent], None]:
         events = self.feed.events(skip=self._skip)
@@ -241,23 +254,6 @@ class Session(SessionCommands, SessionFigures, LookingBack, Alerting, Showing):
         _logger.warning("%s: %s", self.name, text)
         self._pipeline.say(self._pipeline.engine.clock_ns, "warning", text)
         self._pipeline.show()
-
-    def wait(self, timeout_s: float | None = None) -> "Session":
-        """Wait until the session has ended (a live one never does by itself), or for ``timeout_s``.
-
-        Raises the session's error if it failed.
-        """
-        future = self._future
-        if future is None:
-            raise SessionError(f"the session {self.name!r} was not started: call start() first")
-        end_s = None if timeout_s is None else time.monotonic() + timeout_s
-        while not future.done() and (end_s is None or time.monotonic() < end_s):
-            concurrent.futures.wait((future,), timeout=_LOOK_S)
-        if self.error is not None:
-            raise self.error
-        if future.done() and not future.cancelled():
-            future.result()
-        return self
 
     def stop(self, strategy: str | None = None) -> "Session":
         """Stop: ``on_stop`` runs, working orders are cancelled, positions stay as they are. Waits until it is done.

@@ -124,6 +124,7 @@ class TerminalView:
         self._last_fill_id = -1
         self._last_message: tuple[int, str] | None = None
         self._printed = _Tail()
+        self._lines_seen: tuple[tuple[int, str], ...] = ()
         self._open = ExitStack()
         self._live: Live | None = None
 
@@ -160,7 +161,10 @@ class TerminalView:
             self._decimals[symbol] = max(decimals, self._decimals.get(symbol, 0))
         if self.plain:
             self._write_lines(snapshot, now)
-        elif self._live is not None and self._due(self.interval_s, now):
+            return
+        for _, text in self._new_printed(snapshot):
+            self._printed.write(clean(text, self.console.encoding) + "\n")
+        if self._live is not None and self._due(self.interval_s, now):
             self._live.update(_Dashboard(snapshot, self._decimals, self.footer), refresh=True)
 
     def _due(self, interval_s: float, now: bool) -> bool:
@@ -172,6 +176,8 @@ class TerminalView:
 
     def _write_lines(self, snapshot: Snapshot, now: bool) -> None:
         lines = [*self._new_fills(snapshot), *self._new_messages(snapshot)]
+        for time_ns, text in self._new_printed(snapshot):
+            lines.append(f"{utc(time_ns)}  printed: {clean(text, self.console.encoding)}")
         if self._due(self.line_interval_s, now):
             lines.append(plain_line(snapshot, self.console.encoding))
         if lines:
@@ -195,6 +201,16 @@ class TerminalView:
         for time_ns, text in messages:
             self._last_message = (time_ns, text)
             yield f"{utc(time_ns)}  message: {clean(text, self.console.encoding)}"
+
+    def _new_printed(self, snapshot: Snapshot) -> tuple[tuple[int, str], ...]:
+        """The lines that came since: the newest of those seen are the oldest of those there are."""
+        seen, lines = self._lines_seen, snapshot.printed
+        self._lines_seen = lines
+        for gone in range(len(seen) + 1):
+            known = len(seen) - gone
+            if lines[:known] == seen[gone:]:
+                return lines[known:]
+        return lines
 
 
 class _Tail(io.TextIOBase):
