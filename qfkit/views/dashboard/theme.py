@@ -169,8 +169,8 @@ _SHEET = f"""
 .{CLASS} .q-line span.q-cell{{min-width:84px;text-align:right}}
 .{CLASS}.q-small .q-card{{padding:8px 10px}}
 .{CLASS}.q-small .q-figure b{{font-size:15px}}
-@container (max-width:760px){{.{CLASS} .q-figures{{display:grid;grid-template-columns:repeat(auto-fit,minmax(84px,1fr));gap:6px 10px}}
- .{CLASS} .q-figure b{{font-size:16px}}.{CLASS} .q-figure span.q-label{{white-space:normal}}}}
+@container (max-width:760px){{.{CLASS} .q-figures{{gap:6px 14px}}
+ .{CLASS} .q-figure b{{font-size:16px}}.{CLASS} .q-figure span.q-label{{white-space:normal;max-width:88px}}}}
 @container (max-width:560px){{.{CLASS} .q-x.q-odd{{display:none}}}}
 @container (max-width:440px){{.{CLASS} .q-wide{{display:none}}}}
 @container (max-width:370px){{.{CLASS} .q-mid{{display:none}}.{CLASS} .q-x{{display:none}}}}
