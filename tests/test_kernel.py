@@ -148,6 +148,24 @@ def test_prints_of_a_strategy_go_to_its_log_and_to_no_cell(kernel: Kernel) -> No
     assert cell.stdout == "'kept\\n' said OutStream\n"
 
 
+def test_what_a_strategy_displays_is_a_line_of_its_log_and_a_cell_displays_as_ever(kernel: Kernel) -> None:
+    cell = kernel.check(
+        "from IPython.display import HTML, display\n"
+        "import pandas as pd\n"
+        "class Displays(qf.Strategy):\n"
+        "    def on_bar(self, bar):\n"
+        "        display(pd.Series([1, 2], name='shown'))\n"
+        "session = qf.paper(Displays(), feed(), timeframe='1s', name='displays').start()\n"
+        "until(lambda: len(session.snapshot.printed) >= 3)\n"
+        "display(HTML('<i>mine</i>'))\n"
+        "print([text for _, text in session.snapshot.printed[:3]])\n"
+        "session.stop(); print(bool(session.verify()))"
+    )
+    assert [page["text/html"] for page in cell.displays[-1:]] == ["<i>mine</i>"]
+    assert not any("shown" in page.get("text/plain", "") for page in cell.displays)
+    assert cell.stdout == "['0    1', '1    2', 'Name: shown, dtype: int64']\nTrue\n"
+
+
 # -- running a cell again --------------------------------------------------------------------------
 
 
