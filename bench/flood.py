@@ -67,9 +67,9 @@ def _chunks(count: int) -> list[bytes]:
 
 async def _paced(writer: asyncio.StreamWriter, rate: float, seconds: float) -> None:
     """``rate`` trades a second, each millisecond what is due; they bear the microsecond they were made in."""
-    began_s, sent = time.monotonic(), 0
-    while sent < rate * seconds:
-        due = int((time.monotonic() - began_s) * rate) + 1
+    began_s, sent, count = time.monotonic(), 0, int(rate * seconds)
+    while sent < count:
+        due = min(count, int((time.monotonic() - began_s) * rate) + 1)
         now_us = time.time_ns() // 1_000
         writer.write(b"".join(_frame(trade_payload(number, now_us)) for number in range(sent, due)))
         sent = due

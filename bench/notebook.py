@@ -154,8 +154,8 @@ class _Received:
 def _watched(bench: Bench, pages: "Pages") -> None:
     import psutil
 
-    turns, window_s = (4, _WINDOW_S) if bench.scale == 1 else (2, 3.0)
-    stream_s = int(2 * turns * (window_s + 1.0) + 3 * _BUSY_S + 10.0)
+    turns, window_s, rounds = (4, _WINDOW_S, 3) if bench.scale == 1 else (2, 3.0, 1)
+    stream_s = int(2 * turns * (window_s + 1.0) + 2 * rounds * (_BUSY_S + 1.0) + 10.0)
     with server("bench.flood", "--count", "1") as url:
         address = f"{url}/rate={_RATE}&seconds={stream_s}&stay=1"
         busy = [cell.format(seconds=_BUSY_S) for cell in (_COMPUTE, _LOOP)]
@@ -188,12 +188,15 @@ def _watched(bench: Bench, pages: "Pages") -> None:
             page.execute("session.dashboard().close()")
         page.run(1)
         page.wait_for(_CANDLE)
-        worst_ms, meanwhile = {}, {}
-        for name, cell in (("pandas", 2), ("Python", 3)):
-            page.evaluate(_WATCH)
-            page.run(cell)
-            meanwhile[name] = page.evaluate(_SEEN, _CHANGES_APART_MS)
-            worst_ms[name] = page.value("Watched.worst_ns") / 1e6
+        worst_ms: dict[str, list[float]] = {"pandas": [], "Python": []}
+        meanwhile: dict[str, list[float]] = {"pandas": [], "Python": []}
+        for _ in range(rounds):
+            for name, cell in (("pandas", 2), ("Python", 3)):
+                page.evaluate(_WATCH)
+                page.run(cell)
+                seen_then = page.evaluate(_SEEN, _CHANGES_APART_MS)
+                meanwhile[name].append(seen_then["drawings"] / seen_then["seconds"])
+                worst_ms[name].append(page.value("Watched.worst_ns") / 1e6)
         count = _RATE * stream_s
         page.execute(_WAIT_FOR_ALL.format(count=count), timeout_s=stream_s + 20.0)
         received_ids = page.execute(_COUNT, value="found", timeout_s=60.0)
@@ -225,8 +228,8 @@ def _report(
     without: list[tuple[float, float, int, int]],
     shown: list[tuple[float, float, int, int]],
     seen: list[dict[str, float]],
-    worst_ms: dict[str, float],
-    meanwhile: dict[str, dict[str, float]],
+    worst_ms: dict[str, list[float]],
+    meanwhile: dict[str, list[float]],
 ) -> None:
     bench.details["dashboard"] = {"without": without, "with": shown, "seen": seen, "worst_ms": worst_ms}
     bench.details["dashboard"]["meanwhile"] = meanwhile
@@ -257,16 +260,17 @@ def _report(
         "stated",
         "",
     )
-    for name, worst in worst_ms.items():
+    for name, rounds in worst_ms.items():
+        worst = median(rounds)
         bench.add(
             f"longest way from server to strategy while a cell computes for {_BUSY_S:g} s, {name}",
-            f"{worst:.0f} ms",
+            f"{worst:.0f} ms ({min(rounds):.0f}..{max(rounds):.0f})",
             "",
             f"{worst:.0f} ms",
             "< 100 ms",
             at_most(worst, 100.0),
         )
-    went_on = ", ".join(f"{one['drawings'] / one['seconds']:.1f}/s ({name})" for name, one in meanwhile.items())
+    went_on = ", ".join(f"{median(rounds):.1f}/s ({name})" for name, rounds in meanwhile.items())
     frames = median(one["frames"] / one["seconds"] for one in seen)
     bench.notes.append(
         f"Dashboard: JupyterLab and Chromium without a GPU on the same cores, {len(without)} turns of {without[0][1]:.0f} s; changes of "
@@ -279,7 +283,7 @@ def _report_ticks(bench: Bench, received: dict[str, tuple[int, bool]], count: in
     lost = count - sum(number for number, _ in received.values())
     is_in_order = all(whole for _, whole in received.values())
     bench.add(
-        f"messages lost of {count:,}, two cells of {_BUSY_S:g} s among them",
+        f"messages lost of {count:,}, cells that compute for {_BUSY_S:g} s among them",
         f"{lost}" + ("" if is_in_order else ", out of order"),
         "",
         f"{lost}",

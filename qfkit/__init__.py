@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from qfkit.feeds.yahoo import YahooFeed, YahooFinanceWebSocket
     from qfkit.histories import history
     from qfkit.live.paper import paper, resume
+    from qfkit.live.reading import read_session
     from qfkit.live.registry import sessions
     from qfkit.live.runner import allow_nested_loops, run
     from qfkit.live.session import Session
@@ -193,6 +194,7 @@ __all__ = [
     "feeds",
     "history",
     "paper",
+    "read_session",
     "resume",
     "run",
     "sample",
@@ -274,6 +276,7 @@ _NAMES = {
     "qfkit.feeds.synthetic": ("SyntheticFeed",),
     "qfkit.feeds.yahoo": ("YahooFeed", "YahooFinanceWebSocket"),
     "qfkit.histories": ("history",),
+    "qfkit.live.reading": ("read_session",),
     "qfkit.live.registry": ("sessions",),
     "qfkit.live.runner": ("allow_nested_loops", "run"),
     "qfkit.live.paper": ("paper", "resume"),

@@ -53,6 +53,8 @@ def metrics_frame(figures: Mapping[str, Figures]) -> "pandas.DataFrame":
     for name, (metrics, statistics, window) in figures.items():
         rows[name] = {**dict(metrics), **msgspec.structs.asdict(statistics), **msgspec.structs.asdict(window)}
     frame = pandas.DataFrame.from_dict(rows, orient="index").drop(columns="assumption")
+    # Cash given as an int is money all the same.
+    frame = frame.astype({"start_equity": "float64", "end_equity": "float64"})
     frame.index.name = "strategy"
     frame.attrs["assumption"] = figures[ACCOUNT][0].assumption
     return frame

@@ -147,10 +147,11 @@ class Result(ResultFigures):
     @cached_property
     def positions(self) -> "pandas.DataFrame":
         """What is held in the end, indexed by symbol and strategy; the rows ``account`` are all strategies together."""
-        return positions_frame(self._position_views)
+        return positions_frame(self.open_positions)
 
     @property
-    def _position_views(self) -> Sequence[PositionView]:
+    def open_positions(self) -> Sequence[PositionView]:
+        """What each strategy holds in the end, as records."""
         views = self._positions
         return positions_of_fills(self.records.fills, self._bars) if views is None else views
 
@@ -204,7 +205,7 @@ class Result(ResultFigures):
             self._machine,
             order_id,
             signal,
-            positions=lambda: self._position_views,
+            positions=lambda: self.open_positions,
             lacks="this result does not know where its run can be had again from: quotes and parameters are not told",
             owner="result",
             on_progress=on_progress,

@@ -37,6 +37,7 @@ __all__ = [
     "financing_frame",
     "margin_calls_frame",
     "orders_frame",
+    "records_frame",
     "signals_frame",
     "stops_frame",
     "time_index",
@@ -104,6 +105,11 @@ class FillColumns(msgspec.Struct, frozen=True):
     time_ns: Times
     reason: NDArray[Any]
     is_crossed: bool = False
+    rate: float = 1.0
+
+    @property
+    def fill_id(self) -> Times:
+        return np.arange(1, len(self.time_ns) + 1, dtype=np.int64)
 
 
 class _CheckRow(msgspec.Struct, frozen=True, gc=False):
@@ -182,16 +188,21 @@ def orders_frame(orders: Sequence[Order]) -> "pandas.DataFrame":
     """Orders as they stand, by ``order_id``, indexed by the time of the decision.
 
     Of the records of one order the last wins. ``decided`` is when the strategy asked, ``sent``
-    when the order reached the market. ``limit_price`` and ``stop_price`` are NaN where the order
-    has none.
+    when the order reached the market, ``updated`` when it last changed and ``status_reason`` why. ``limit_price``,
+    ``stop_price`` and ``average_price`` are NaN where the order has none. ``signal_id`` is that of the signals, the same
+    for all orders of one; ``parent_id`` is a bracket's entry, for its legs.
     """
     last = {order.order_id: order for order in orders}
-    return _frame([last[order_id] for order_id in sorted(last)], "decided_ns", _ORDERS)
+    return records_frame([last[order_id] for order_id in sorted(last)], "decided_ns", _ORDERS)
 
 
 def fills_frame(fills: Sequence[Fill] | FillColumns) -> "pandas.DataFrame":
-    """Fills in the order they happened, indexed by the market's time."""
-    return _frame(fills, "time_ns", _FILLS)
+    """Fills in the order they happened, indexed by the market's time.
+
+    ``order_id`` is that of the orders. Prices are in the symbol's currency, the fee in the account's, which ``rate``
+    converts to.
+    """
+    return records_frame(fills, "time_ns", _FILLS)
 
 
 def signals_frame(signals: Sequence[Signal]) -> "pandas.DataFrame":
@@ -200,7 +211,7 @@ def signals_frame(signals: Sequence[Signal]) -> "pandas.DataFrame":
     ``wanted`` is a signed quantity; ``order_id`` is ``<NA>`` where no order was sent. ``decision_check`` is the
     first check that was not passed, "" where none was: what to count by. ``signal_id`` is that of the checks.
     """
-    return _frame(signals, "time_ns", _SIGNALS)
+    return records_frame(signals, "time_ns", _SIGNALS)
 
 
 def checks_frame(signals: Iterable[Signal]) -> "pandas.DataFrame":
@@ -226,7 +237,7 @@ def checks_frame(signals: Iterable[Signal]) -> "pandas.DataFrame":
         for one in signals
         for check in one.checks
     ]
-    return _frame(rows, "time_ns", _CHECKS)
+    return records_frame(rows, "time_ns", _CHECKS)
 
 
 def trades_frame(trades: Sequence[Trade]) -> "pandas.DataFrame":
@@ -235,12 +246,12 @@ def trades_frame(trades: Sequence[Trade]) -> "pandas.DataFrame":
     The excursions are the least and the most that a trade stood at, before fees: in money, and
     (``..._return``) as a fraction of the entry's notional.
     """
-    return _frame(trades, "exit_time_ns", _TRADES)
+    return records_frame(trades, "exit_time_ns", _TRADES)
 
 
 def assessments_frame(assessments: Sequence[RiskAssessment]) -> "pandas.DataFrame":
     """Risk assessments, indexed by their time; ``reasons`` is a text, "" where the level is low."""
-    return _frame(assessments, "time_ns", _ASSESSMENTS)
+    return records_frame(assessments, "time_ns", _ASSESSMENTS)
 
 
 def equity_frame(
@@ -264,7 +275,7 @@ def equity_frame(
 
 def transfers_frame(transfers: Sequence[Transfer]) -> "pandas.DataFrame":
     """Cash moved between strategies: who gave (``source``), who got it (``target``), how much."""
-    return _frame(transfers, "time_ns", _TRANSFERS)
+    return records_frame(transfers, "time_ns", _TRANSFERS)
 
 
 def bars_frame(bars: Iterable[Bar] | Mapping[str, BarColumns]) -> "pandas.DataFrame":
@@ -299,17 +310,17 @@ def bars_frame(bars: Iterable[Bar] | Mapping[str, BarColumns]) -> "pandas.DataFr
 
 def margin_calls_frame(calls: Sequence[MarginCall]) -> "pandas.DataFrame":
     """Margin calls and wiped-out strategies, indexed by time."""
-    return _frame(calls, "time_ns", _MARGIN_CALLS)
+    return records_frame(calls, "time_ns", _MARGIN_CALLS)
 
 
 def financing_frame(financing: Sequence[Financing]) -> "pandas.DataFrame":
     """Nightly costs (negative) and earnings, indexed by the midnight."""
-    return _frame(financing, "time_ns", _FINANCING)
+    return records_frame(financing, "time_ns", _FINANCING)
 
 
 def stops_frame(stops: Sequence[RiskStop]) -> "pandas.DataFrame":
     """Stops that began or were lifted, indexed by time."""
-    return _frame(stops, "time_ns", _STOPS)
+    return records_frame(stops, "time_ns", _STOPS)
 
 
 _STOPS = {
@@ -355,6 +366,12 @@ _ORDERS = {
     "reason": ("reason", _TEXT),
     "decided": ("decided_ns", _TIME),
     "sent": ("sent_ns", _TIME),
+    "average_price": ("average_price", _NUMBER),
+    "status_reason": ("status_reason", _TEXT),
+    "time_in_force": ("time_in_force", _TEXT),
+    "updated": ("updated_ns", _TIME),
+    "signal_id": ("signal_id", _OPTIONAL_ID),
+    "parent_id": ("parent_id", _OPTIONAL_ID),
 }
 
 _FILLS = {
@@ -367,6 +384,8 @@ _FILLS = {
     "strategy": ("strategy", _TEXT),
     "reason": ("reason", _TEXT),
     "is_crossed": ("is_crossed", _TRUTH),
+    "rate": ("rate", _NUMBER),
+    "fill_id": ("fill_id", _ID),
 }
 
 _CHECKS = {
@@ -426,7 +445,7 @@ _TRADES = {
 }
 
 
-def _frame(
+def records_frame(
     records: Sequence[object] | FillColumns, time: str, columns: Mapping[str, tuple[str, str]]
 ) -> "pandas.DataFrame":
     """A frame with one column an attribute of the records, indexed by the attribute ``time``."""
@@ -453,12 +472,14 @@ def _frame(
             data[name] = pandas.array(values, dtype=_OPTIONAL_ID)
         else:
             # None becomes NaN.
-            data[name] = np.full(len(index), values) if isinstance(values, bool) else np.asarray(values, dtype=dtype)
+            is_one = isinstance(values, bool | float)
+            data[name] = np.full(len(index), values) if is_one else np.asarray(values, dtype=dtype)
     return pandas.DataFrame(data, index=index, columns=list(columns))
 
 
-def _text_of(value: object) -> str:
-    return "; ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _text_of(value: object) -> str | None:
+    # What is not known is NaN in a column of text.
+    return "; ".join(map(str, value)) if isinstance(value, tuple) else None if value is None else str(value)
 
 
 def time_index(times_ns: Sequence[int] | Times) -> "pandas.DatetimeIndex":

@@ -56,6 +56,8 @@ _MOVES = """([selector, before]) => {
 _STATE = (
     """([selector, state]) => [...document.querySelectorAll(selector)].every(one => one.innerText.includes(state))"""
 )
+_EXECUTION_COUNTS = """qfkitTest.cells().filter(cell => cell.model.type === "code")
+    .map(cell => cell.model.executionCount)"""
 _SLEEPS = """before = session.snapshot.events
 time.sleep(5)
 session.snapshot.events - before"""
@@ -243,13 +245,21 @@ def test_a_kernel_that_sleeps_and_computes_for_five_seconds_loses_no_message(lab
     assert page.output_text(4).endswith("0 0 0")
 
 
-@pytest.mark.parametrize("tutorial", _TUTORIALS, ids=[path.stem for path in _TUTORIALS])
-def test_all_cells_of_a_tutorial_run_from_top_to_bottom(lab: "Pages", tutorial: Path) -> None:
-    page = lab.open(tutorial)
-    page.run_all(90.0)
-    counts = page.evaluate(
-        "qfkitTest.cells().filter(cell => cell.model.type === 'code').map(cell => cell.model.executionCount)"
-    )
-    assert counts == list(range(1, len(counts) + 1))
-    page.execute("import qfkit.live.registry")
-    assert page.value("list(qfkit.live.registry.running)") == []
+@pytest.mark.timeout(240)
+def test_run_all_cells_runs_every_tutorial_from_top_to_bottom(lab: "Pages") -> None:
+    assert len(_TUTORIALS) >= 6
+    pages = {}
+    # The next is opened while the last still runs: they wait for their streams most of the time.
+    for tutorial in _TUTORIALS:
+        pages[tutorial.stem] = page = lab.open(tutorial)
+        page.run_all(wait=False)
+    for name, page in pages.items():
+        page.wait_idle(90.0)
+        assert page.errors() == [], name
+        counts = page.evaluate(_EXECUTION_COUNTS)
+        assert counts == list(range(1, len(counts) + 1)), name
+        page.execute("import qfkit.live.registry")
+        assert page.value("list(qfkit.live.registry.running)") == [], name
+        page.screenshot(f"tutorial_{name}")
+    for name in ("01_quick_start", "03_writing_a_strategy_live", "04_real_time_trading"):
+        pages[name].wait_until(_HAS_CANDLES, [DASHBOARD, "g.stick"])

@@ -21,7 +21,8 @@ RateOfChange RealTimeMovingAverageCrossover Rebalance RebalancePlan ReplayFeed R
 RiskBands RiskLimits RiskReport SMA Session SetLimits SetParameters Side Signal SignalFilters Snapshot
 SquareRootImpact StandardDeviation Stochastic Stop Strategy StressTest SwapStrategy SyntheticFeed Tick
 TimeInForce Trade UniformLatency VWAP WMA YahooFeed YahooFinanceWebSocket ZScore alerts allow_nested_loops
-backtest dashboard errors feeds history paper resume run sample sessions signal sizing stop stress watch weights
+backtest dashboard errors feeds history paper read_session resume run sample sessions signal sizing stop stress
+watch weights
 """.split()  # noqa: SIM905
 
 HEAVY = ("pandas", "ipywidgets", "bqplot", "yfinance", "pyarrow", "httpx", "picows", "rich", "IPython", "bokeh")

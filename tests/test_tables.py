@@ -41,6 +41,8 @@ FILLS = {
     "strategy": TEXT,
     "reason": TEXT,
     "is_crossed": "bool",
+    "rate": NUMBER,
+    "fill_id": ID,
 }
 ORDERS = {
     "order_id": ID,
@@ -56,6 +58,12 @@ ORDERS = {
     "reason": TEXT,
     "decided": TIME,
     "sent": TIME,
+    "average_price": NUMBER,
+    "status_reason": TEXT,
+    "time_in_force": TEXT,
+    "updated": TIME,
+    "signal_id": OPTIONAL_ID,
+    "parent_id": OPTIONAL_ID,
 }
 SIGNALS = {
     "signal_id": ID,
@@ -215,6 +223,8 @@ def test_a_fill_shows_its_values_and_its_time_to_the_nanosecond():
         "strategy": "trend",
         "reason": "crossed above",
         "is_crossed": False,
+        "rate": 1.0,
+        "fill_id": 1,
     }
     assert frame["side"].tolist() == ["buy", "sell"]
     assert type(frame["side"].iloc[0]) is str

@@ -5,16 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qfkit.errors import SessionError
-from qfkit.journal.reader import JournalReader
-from qfkit.journal.schema import Alert, Delivery
+from qfkit.journal.schema import Alert
 from qfkit.live.alert_rules import Rule, as_rule, rules_of_meta
 from qfkit.live.alert_sinks import as_sinks
 from qfkit.live.alerts import AlertDesk
 from qfkit.live.runner import run
 
 if TYPE_CHECKING:
-    import pandas
-
     from qfkit.live.pipeline import Pipeline
 
 __all__ = ["Alerting", "resumed_desk"]
@@ -72,36 +69,6 @@ class Alerting:
     def alert_rules(self) -> dict[str, Rule]:
         """The session's alert rules by their names."""
         return self._pipeline.alerts.rules
-
-    @property
-    def alerts(self) -> "pandas.DataFrame":
-        """Every alert so far, indexed by its time; ``delivered`` says for each sink what became of it."""
-        with JournalReader(self._journal_file()) as reader, reader.frozen():
-            alerts, deliveries = reader.alerts(), reader.deliveries()
-        last: dict[int, dict[str, str]] = {}
-        for one in deliveries:
-            last.setdefault(one.alert_id, {})[one.sink] = one.outcome
-        frame = _frame(alerts, Alert)
-        frame["delivered"] = [
-            ", ".join(f"{sink}: {outcome}" for sink, outcome in last.get(alert.alert_id, {}).items())
-            for alert in alerts
-        ]
-        return frame
-
-    @property
-    def deliveries(self) -> "pandas.DataFrame":
-        """Every attempt to deliver an alert, indexed by its time: sent, retried, failed or dropped, and why."""
-        with JournalReader(self._journal_file()) as reader:
-            return _frame(reader.deliveries(), Delivery)
-
-
-def _frame(records: Sequence[Any], kind: type[Any]) -> "pandas.DataFrame":
-    import pandas
-
-    columns = {name: [getattr(one, name) for one in records] for name in kind.__struct_fields__ if name != "time_ns"}
-    times_ns = [one.time_ns for one in records]
-    index = pandas.DatetimeIndex(pandas.to_datetime(times_ns, utc=True, unit="ns"), name="time")
-    return pandas.DataFrame(columns, index=index)
 
 
 def resumed_desk(

@@ -2,23 +2,18 @@
 
 import concurrent.futures
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from qfkit.comparison import BUY_AND_HOLD, Comparison
 from qfkit.core.engine import Engine
-from qfkit.core.risk_report import RiskReport
 from qfkit.core.snapshot import Snapshot
 from qfkit.core.windows import window_of
 from qfkit.errors import SessionError
-from qfkit.journal.reader import JournalReader
 from qfkit.limit_frames import limits_frame
 from qfkit.live.pipeline import Pipeline
-from qfkit.live.printed import log_frame
+from qfkit.live.record_frames import RecordFrames
 from qfkit.live.runner import run, runner
 from qfkit.metrics_frames import check_by, live_figures, live_symbols, metrics_frame, symbols_frame
 from qfkit.position_frames import positions_frame
-from qfkit.result import Result
 
 if TYPE_CHECKING:
     import pandas
@@ -30,19 +25,13 @@ __all__ = ["SessionFigures"]
 Value = TypeVar("Value")
 
 
-class SessionFigures:
+class SessionFigures(RecordFrames):
     """The part of a :class:`~qfkit.Session` that tells its figures."""
 
     name: str
     _pipeline: Pipeline
-    _journal_file: Callable[[], Path]
     _future: "concurrent.futures.Future[None] | None"
     _metrics_server: "MetricsServer | None"
-
-    @property
-    def result(self) -> Result:
-        """All that it did so far."""
-        raise NotImplementedError
 
     @property
     def snapshot(self) -> Snapshot:
@@ -86,99 +75,15 @@ class SessionFigures:
 
         return run(on_the_runner(), timeout_s)
 
-    def compare(self, benchmark: object = BUY_AND_HOLD, *, returns: object = None) -> Comparison:
-        """The account so far against a benchmark; see :meth:`Result.compare`."""
-        return self.result.compare(benchmark, returns=returns)
-
-    @property
-    def trade_statistics(self) -> "pandas.DataFrame":
-        """Wins, streaks, holding times and excursions of the round trips so far, by side."""
-        return self.result.trade_statistics
-
-    @property
-    def risk(self) -> RiskReport:
-        """The risk of the account as it stands; ``session.result.measure_risk(...)`` takes a benchmark, a level and so on."""
-        return self.result.risk
-
-    @property
-    def assessments(self) -> "pandas.DataFrame":
-        """The risk assessments so far; the newest is also ``session.snapshot.assessment``."""
-        return self.result.assessments
-
-    @property
-    def fills(self) -> "pandas.DataFrame":
-        """Every (partial) fill so far."""
-        return self.result.fills
-
-    @property
-    def orders(self) -> "pandas.DataFrame":
-        """Every order as it stands."""
-        return self.result.orders
-
-    @property
-    def signals(self) -> "pandas.DataFrame":
-        """What the strategies wanted and what became of it."""
-        return self.result.signals
-
-    @property
-    def checks(self) -> "pandas.DataFrame":
-        """Each check of each signal by the filters and the risk limits, passed or not, with its numbers."""
-        return self.result.checks
-
-    @property
-    def trades(self) -> "pandas.DataFrame":
-        """Round trips so far."""
-        return self.result.trades
-
     @property
     def positions(self) -> "pandas.DataFrame":
         """What is held now, indexed by symbol and strategy; the rows ``account`` are all strategies together."""
         return positions_frame(self.snapshot.positions)
 
     @property
-    def transfers(self) -> "pandas.DataFrame":
-        """Cash that moved between the strategies so far, by ``allocation=`` or to one that joined."""
-        return self.result.transfers
-
-    @property
-    def stops(self) -> "pandas.DataFrame":
-        """Every stop that began or was lifted so far; those that hold now are in :attr:`limits`."""
-        return self.result.stops
-
-    @property
     def limits(self) -> "pandas.DataFrame":
         """Where each risk limit stands now, one row a strategy ("account": all) and limit, and the stops by hand."""
         return limits_frame(self.snapshot)
-
-    @property
-    def margin_calls(self) -> "pandas.DataFrame":
-        """Margin calls and wiped-out strategies so far, with the numbers."""
-        return self.result.margin_calls
-
-    @property
-    def financing(self) -> "pandas.DataFrame":
-        """What nights cost or earned: interest, and the borrowing of shares."""
-        return self.result.financing
-
-    @property
-    def equity(self) -> "pandas.DataFrame":
-        """Equity of the account and each strategy, one row a bar of time."""
-        return self.result.equity
-
-    @property
-    def bars(self) -> "pandas.DataFrame":
-        """The closed bars so far."""
-        return self.result.bars
-
-    @property
-    def log(self) -> "pandas.DataFrame":
-        """What the session had to say and what its strategies printed, indexed by the time.
-
-        ``kind`` is printed, info, warning, error or alert; ``strategy`` whose it is, where that is known. Of a flood
-        of printed lines a part is kept, and how many were left out.
-        """
-        with JournalReader(self._journal_file()) as reader:
-            return log_frame(reader.log())
 
     def serve_metrics(self, port: int = 9108, host: str = "127.0.0.1") -> "MetricsServer":
         """Serve the running figures to Prometheus at ``http://host:port/metrics``, until the session ends.

@@ -28,7 +28,7 @@ from qfkit.core.strategy import Strategy, as_strategy, named_strategies
 from qfkit.errors import JournalFormatError, ParameterError, SessionError
 from qfkit.live.sources import ClassBook
 
-__all__ = ["SessionPlan", "default_name", "named_strategies"]
+__all__ = ["SessionPlan", "costs_of", "default_name", "named_strategies"]
 
 
 def default_name(strategies: Mapping[str, Strategy]) -> str:
@@ -168,7 +168,7 @@ class SessionPlan:
                 classes,
                 cash=meta["cash"],
                 shares=meta["shares"],
-                costs=_costs_of(meta["costs"]) if costs is None else costs,
+                costs=costs_of(meta["costs"]) if costs is None else costs,
                 risk=_risk_of(meta["risk"]) if risk is None else risk,
                 sizer=_part_of(meta["sizer"], "sizer", sizing_module) if sizer is None else sizer,
                 allocation=_part_of(meta.get("allocation"), "allocation", allocation_module)
@@ -238,7 +238,8 @@ def _callable_meta(value: object) -> dict[str, str]:
     return {"callable": getattr(value, "__qualname__", type(value).__qualname__)}
 
 
-def _costs_of(meta: Mapping[str, Any]) -> Costs:
+def costs_of(meta: Mapping[str, Any]) -> Costs:
+    """The costs of a journal; :class:`SessionError` where they were a function, which a journal cannot hold."""
     fields = {name: value for name, value in meta.items() if name != "text"}
     for name in ("commission", "slippage_bps", "latency_s", "impact"):
         value = fields.get(name)

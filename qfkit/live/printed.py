@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from qfkit.core.engine import Engine
 from qfkit.core.strategy import Strategy
 from qfkit.journal.schema import LogEntry
+from qfkit.tables import records_frame
 
 if TYPE_CHECKING:
     import pandas
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["SHOWN_LINES", "PrintedLines", "log_frame", "silent"]
 
 SHOWN_LINES = 200
+_LOG = {"kind": ("level", "str"), "strategy": ("strategy", "str"), "text": ("text", "str")}
 # A journal lasts for days: so many lines at once, and so many a second in the long run.
 _BURST = 500.0
 _PER_S = 10.0
@@ -221,14 +223,5 @@ def _speaker() -> str | None:
 
 def log_frame(entries: Sequence[LogEntry]) -> "pandas.DataFrame":
     """A session's log as a table, in the order of time."""
-    import pandas
-
-    entries = sorted(entries, key=lambda entry: entry.time_ns)
-    times_ns = [entry.time_ns for entry in entries]
-    columns = {
-        "kind": [entry.level for entry in entries],
-        "strategy": [entry.strategy for entry in entries],
-        "text": [entry.text for entry in entries],
-    }
-    index = pandas.DatetimeIndex(pandas.to_datetime(times_ns, utc=True, unit="ns"), name="time")
-    return pandas.DataFrame(columns, index=index, dtype=object)
+    in_order = sorted(entries, key=lambda entry: entry.time_ns)
+    return records_frame(in_order, "time_ns", _LOG)

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from html import escape
+from math import ceil
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from uuid import uuid4
@@ -59,8 +60,7 @@ class Advance(msgspec.Struct, frozen=True):
 
 
 def _span(seconds: float) -> str:
-    whole = round(seconds)
-    minutes, rest = divmod(whole, 60)
+    minutes, rest = divmod(ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours}:{minutes:02}:{rest:02} h"

@@ -28,6 +28,7 @@ __all__ = [
     "home",
     "journals",
     "new_journal_path",
+    "newest_journal",
     "running",
     "session_record",
     "session_records",
@@ -184,21 +185,48 @@ def _times(times_ns: Iterable[int | None]) -> "pandas.DatetimeIndex":
     return pandas.DatetimeIndex(stamps, dtype="datetime64[ns, UTC]")
 
 
-def find_journal(name_or_path: Path | str) -> Path:
-    """The journal to resume: a path as it is; of a name the newest run that no process is writing.
-
-    Raises :class:`SessionError` where there is none, or where that run ended as it should.
-    """
+def _is_path(name_or_path: Path | str) -> bool:
     given = Path(name_or_path)
-    if given.is_file() or given.suffix == ".sqlite" or len(given.parts) > 1:
-        return given.absolute()
-    name = str(name_or_path)
+    return given.is_file() or given.suffix == ".sqlite" or len(given.parts) > 1
+
+
+def _runs_of(name: str) -> list[SessionRecord]:
+    """The runs of a name, the newest last; :class:`SessionError` where there is none."""
     root = home() / "sessions"
     paths = list(journals(root / file_name(name)))
     if not paths:
         known = [folder.name for folder in root.glob("*")] if root.is_dir() else []
         raise SessionError(f"no session {name!r} was ever journalled in {root}.{did_you_mean(name, known)}")
-    records = [session_record(path) for path in paths]
+    return [session_record(path) for path in paths]
+
+
+def newest_journal(name_or_path: Path | str) -> Path:
+    """The journal to read: a path as it is; of a name the run that is being written, else the newest.
+
+    Raises :class:`SessionError` where there is none.
+    """
+    if _is_path(name_or_path):
+        path = Path(name_or_path).expanduser().absolute()
+        if not path.is_file():
+            raise SessionError(f"there is no journal at {path}; qf.sessions() lists those there are")
+        return path
+    here = running.get(str(name_or_path))
+    if here is not None and here.journal_path is not None:
+        return here.journal_path
+    records = _runs_of(str(name_or_path))
+    live = [record for record in records if record.state in ("running", "paused")]
+    return Path((live or records)[-1].path)
+
+
+def find_journal(name_or_path: Path | str) -> Path:
+    """The journal to resume: a path as it is; of a name the newest run that no process is writing.
+
+    Raises :class:`SessionError` where there is none, or where that run ended as it should.
+    """
+    if _is_path(name_or_path):
+        return Path(name_or_path).absolute()
+    name = str(name_or_path)
+    records = _runs_of(name)
     idle = [record for record in records if record.state not in ("running", "paused")]
     if not idle:
         raise SessionError(f"the session {name!r} is running in another process ({records[-1].path})")

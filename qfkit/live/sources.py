@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from qfkit.core.strategy import Strategy, as_strategy
 from qfkit.errors import StrategyError
+from qfkit.live.kept_code import kept_source, kept_version
 
 __all__ = ["ClassBook", "StrategyLike", "as_strategy", "source_hash", "source_text"]
 
@@ -25,6 +26,8 @@ _MARK = "#"
 
 def source_text(kind: type[Strategy]) -> str:
     """The source of a strategy class and of the strategies it inherits from; "" where there is none."""
+    if (kept := kept_source(kind)) is not None:
+        return kept
     bases = [base for base in kind.__mro__ if issubclass(base, Strategy) and base is not Strategy]
     return "\n\n".join(filter(None, map(_class_source, bases)))
 
@@ -75,12 +78,13 @@ class ClassBook:
     """The strategy classes of one session by the keys its journal uses."""
 
     def __init__(self) -> None:
+        self._given: dict[str, type[Strategy]] = {}
         self._classes: dict[str, type[Strategy]] = {}
         self._sources: dict[str, str] = {}
 
     def add(self, kind: type[Strategy]) -> str:
         """Take a class in and return its key."""
-        for key, known in self._classes.items():
+        for key, known in self._given.items():
             if known is kind:
                 return key
         key, number = kind.key(), 1
@@ -91,9 +95,10 @@ class ClassBook:
         return key
 
     def _put(self, key: str, kind: type[Strategy], source: str) -> None:
-        self._classes[key] = kind
+        self._given[key] = kind
+        self._classes[key] = kept = kept_version(kind, source)
         self._sources[key] = source
-        _versions[kind.key(), source_hash(source)] = kind
+        _versions[kind.key(), source_hash(source)] = kept
 
     def hash_of(self, key: str) -> str:
         return source_hash(self._sources[key])
@@ -147,6 +152,6 @@ def _find(key: str, wanted: str, given: Mapping[str, type[Strategy]] | Iterable[
     short = name.rpartition(".")[2]
     raise StrategyError(
         f"the session ran the strategy {name} of {where}, which is not defined here: run the cell or import the module "
-        f"that defines it, or pass it as in qf.resume(..., strategies=[{short}]); its source is kept in the journal, "
+        f"that defines it, or pass it to qf.resume or qf.read_session as strategies=[{short}]; its source is kept in the journal, "
         "in the table meta under 'classes', to be read and not to be run"
     )

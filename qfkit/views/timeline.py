@@ -9,10 +9,10 @@ import ipywidgets
 from qfkit.core.snapshot import Snapshot
 from qfkit.inspection.times import stamp
 from qfkit.inspection.tour import Stop
-from qfkit.tables import bar_columns, equity_columns, time_index
+from qfkit.tables import time_index
 from qfkit.views.dashboard import Board, still
-from qfkit.views.picture import data_uri, describe, run_svg
-from qfkit.views.series import run_series
+from qfkit.views.dashboard.fallback import picture
+from qfkit.views.raster import PICTURE_WIDTH, png_uri
 from qfkit.views.terminal import plain_line
 from qfkit.views.text import clean, money, signed_money, signed_percent
 
@@ -104,12 +104,9 @@ class Timeline:
 
 
 def _picture(stop: Stop) -> str:
-    chart = stop.chart
-    if len(chart.bars) < 2:
-        return ""
-    columns = bar_columns(chart.bars)[chart.symbol]
-    series = run_series(columns, chart.fills, equity_columns(()), starting_equity=stop.snapshot.starting_cash)
-    return f'<img src="{data_uri(run_svg(series))}" alt="{escape(describe(series))}" width="960" style="max-width:100%;height:auto">'
+    png = picture(stop.snapshot, stop.chart)
+    words = escape(clean(f"{stop.chart.symbol} and equity of {stop.snapshot.name} at {stamp(stop.snapshot.time_ns)}"))
+    return f'<img src="{png_uri(png)}" alt="{words}" width="{PICTURE_WIDTH}" style="max-width:100%;height:auto">'
 
 
 # -- drawing ---------------------------------------------------------------------------------

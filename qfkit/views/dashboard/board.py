@@ -1,6 +1,7 @@
 """The dashboard's widgets, drawn from scenes; it knows nothing of where they come from."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -22,6 +23,8 @@ __all__ = ["WINDOWS", "Board", "Kind", "still"]
 Kind = Literal["full", "compact", "chart", "equity", "blotter", "risk"]
 WINDOWS = (60, 120, 300)
 _FIRST_WINDOW = 120
+# Ages move all the time; a person reads them no faster.
+_AGE_S = 0.95
 
 
 class Board:
@@ -93,7 +96,7 @@ class Board:
                 self._sheet("positions", _held),
                 self._sheet("blotter", sheets.blotter),
                 self._sheet("risk", risk.risk),
-                self._sheet("health", risk.health),
+                self._sheet("health", risk.health, _AGE_S),
                 self._sheet("log", sheets.log),
             ]
         )
@@ -114,7 +117,7 @@ class Board:
         title = self._html("title", header.title)
         figures = self._html("figures", lambda scene: f'<div class="q-figures">{header.figures(scene)}</div>')
         # Alone, for its age changes each second where nothing else does.
-        age = self._html("age", lambda scene: header.feed_age(scene.snapshot.feed))
+        age = self._html("age", lambda scene: header.feed_age(scene.snapshot.feed), _AGE_S)
         row: list[ipywidgets.Widget] = []
         if self._session is not None:
             controls = self.controls = Controls(self._session, self._tell, self.lock, is_small=is_small)
@@ -163,10 +166,17 @@ class Board:
         card.add_class("q-card")
         return card
 
-    def _html(self, name: str, write: Callable[[Scene], str]) -> ipywidgets.HTML:
+    def _html(self, name: str, write: Callable[[Scene], str], every_s: float = 0.0) -> ipywidgets.HTML:
+        """A part that is one piece of HTML; with ``every_s`` it is written no oftener, but where a feed's state changed."""
         widget = self._text[name] = ipywidgets.HTML()
+        last: list[Any] = [None, 0.0]
 
         def draw(scene: Scene) -> None:
+            if every_s:
+                states, now_s = _feed_states(scene), time.monotonic()
+                if states == last[0] and now_s - last[1] < every_s:
+                    return
+                last[:] = [states, now_s]
             html = write(scene)
             if widget.value != html:
                 widget.value = html
@@ -174,8 +184,8 @@ class Board:
         self._drawers.append(draw)
         return widget
 
-    def _sheet(self, name: str, write: Callable[[Scene], str]) -> ipywidgets.HTML:
-        widget = self._html(name, write)
+    def _sheet(self, name: str, write: Callable[[Scene], str], every_s: float = 0.0) -> ipywidgets.HTML:
+        widget = self._html(name, write, every_s)
         widget.add_class("q-card")
         return widget
 
@@ -234,6 +244,11 @@ class Board:
             for widget in _all_of(self.box):
                 widget.unobserve_all()
                 widget.close()
+
+
+def _feed_states(scene: Scene) -> tuple[object, ...]:
+    feed = scene.snapshot.feed
+    return () if feed is None else (scene.snapshot.state, feed.state, *(view.state for view in feed.symbols))
 
 
 def _unheard(text: str) -> None:
