@@ -121,7 +121,7 @@ def test_what_was_refused_stands_there_with_the_limit_and_its_numbers() -> None:
     text = drawn(session.dashboard()).board.text("blotter")
     refused = session.signals.query("decision == 'rejected'")
     assert len(refused)
-    assert text.count("refused</td>") == min(len(refused), 10)
+    assert text.count(">refused</b>") == min(len(refused), 10)
     assert refused.decision_reason.iloc[-1] in text
 
 

@@ -106,7 +106,7 @@ def parts_of(story: OrderStory) -> list[Part]:
 
 
 def _why(story: OrderStory) -> Part:
-    lines = [f"{stamp(story.time_ns)}: {story.sender}"] if story.sender else [stamp(story.time_ns)]
+    lines = [f"{_when(story.time_ns)}: {story.sender}"] if story.sender else [_when(story.time_ns)]
     if story.reason:
         lines.append(f"because: {story.reason}")
     if story.parameters:
@@ -127,7 +127,7 @@ def _seen(story: OrderStory) -> Part | None:
     rows: list[tuple[str, ...]] = []
     if isinstance(heard, Bar):
         rows = [(name, _price(story, getattr(heard, name))) for name in ("open", "high", "low", "close")]
-        rows += [("volume", _known(heard.volume)), ("opened", stamp(heard.open_ns)), ("closed", stamp(heard.close_ns))]
+        rows += [("volume", _known(heard.volume)), ("opened", _when(heard.open_ns)), ("closed", _when(heard.close_ns))]
         title = f"Decided on the {heard.timeframe} bar of {heard.symbol}"
     elif isinstance(heard, Tick):
         rows = [("price", _price(story, heard.price)), ("size", _known(heard.size)), *_times(heard)]
@@ -149,7 +149,7 @@ def _seen(story: OrderStory) -> Part | None:
         rows = [
             ("order", str(heard.order_id)),
             (str(heard.side), f"{quantity(heard.quantity)} at {_price(story, heard.price)}"),
-            ("filled", stamp(heard.time_ns)),
+            ("filled", _when(heard.time_ns)),
         ]
         title = f"Decided on a fill of {heard.symbol}"
     elif market is None:
@@ -164,9 +164,9 @@ def _seen(story: OrderStory) -> Part | None:
 
 
 def _times(event: Tick | Quote | Depth) -> list[tuple[str, ...]]:
-    times: list[tuple[str, ...]] = [("time", stamp(event.time_ns))]
+    times: list[tuple[str, ...]] = [("time", _when(event.time_ns))]
     if event.received_ns != event.time_ns:
-        times.append(("received", stamp(event.received_ns)))
+        times.append(("received", _when(event.received_ns)))
     return times
 
 
@@ -233,12 +233,12 @@ def _sent(story: OrderStory) -> Part | None:
     if order.type is OrderType.TRAILING_STOP and order.trail is not None:
         trail = f"{order.trail * 100:g} %" if order.trail_is_fraction else _price(story, order.trail)
         rows.append(("trails by", trail))
-    until = "" if order.expires_ns is None else f" until {stamp(order.expires_ns)}"
+    until = "" if order.expires_ns is None else f" until {_when(order.expires_ns)}"
     rows += [
         ("time in force", f"{order.time_in_force}{until}"),
         ("decision price", _price(story, order.decision_price)),
-        ("decided", stamp(order.decided_ns)),
-        ("at the market", f"{stamp(order.sent_ns)} ({span((order.sent_ns - order.decided_ns) / 86_400e9)} later)"),
+        ("decided", _when(order.decided_ns)),
+        ("at the market", f"{_when(order.sent_ns)} ({span((order.sent_ns - order.decided_ns) / 86_400e9)} later)"),
     ]
     return Part("The order as sent", rows=tuple(rows))
 
@@ -248,10 +248,10 @@ def _happened(story: OrderStory) -> Part | None:
         return None
     if not story.history:
         why = f": {story.order.status_reason}" if story.order.status_reason else ""
-        return Part("What happened", (f"{stamp(story.order.updated_ns)}: {story.order.status}{why}",))
-    rows = tuple(
+        return Part("What happened", (f"{_when(story.order.updated_ns)}: {story.order.status}{why}",))
+    rows: tuple[tuple[str, ...], ...] = tuple(
         (
-            stamp(change.order.updated_ns),
+            _when(change.order.updated_ns),
             str(change.order.status).replace("_", " "),
             quantity(change.order.filled),
             quantity(change.order.quantity),
@@ -260,7 +260,10 @@ def _happened(story: OrderStory) -> Part | None:
         )
         for change in story.history
     )
-    return Part("What happened", head=("", "status", "filled", "of", "why", "on"), rows=_shortened(rows))
+    head: tuple[str, ...] = ("", "status", "filled", "of", "why", "on")
+    if not any(row[4] for row in rows):
+        head, rows = (*head[:4], head[5]), tuple((*row[:4], row[5]) for row in rows)
+    return Part("What happened", head=head, rows=_shortened(rows))
 
 
 def _fills(story: OrderStory) -> Part | None:
@@ -269,7 +272,7 @@ def _fills(story: OrderStory) -> Part | None:
         return None
     rows = tuple(
         (
-            stamp(fill.time_ns),
+            _when(fill.time_ns),
             quantity(fill.quantity),
             _price(story, fill.price),
             _price(story, fill.market_price),
@@ -298,7 +301,7 @@ def _costs(story: OrderStory) -> Part | None:
     rows = [_cost_row(story, cost) for cost in costs] if len(costs) > 1 else []
     sums = [whole[name] for name in ("delay", "spread", "size", "fee", "total")]
     rows = list(_shortened(tuple(rows)))
-    rows.append(("all" if rows else stamp(costs[0].time_ns), *map(signed_money, sums)))
+    rows.append(("all" if rows else _when(costs[0].time_ns), *map(signed_money, sums)))
     if notional > 0.0:
         rows.append(("in basis points", *(f"{value / notional * 1e4:+.1f}" for value in sums)))
     paid = sum(cost.price * cost.quantity for cost in costs) / sum(cost.quantity for cost in costs)
@@ -311,7 +314,7 @@ def _costs(story: OrderStory) -> Part | None:
 
 def _cost_row(story: OrderStory, cost: FillCost) -> tuple[str, ...]:
     return (
-        stamp(cost.time_ns),
+        _when(cost.time_ns),
         *(signed_money(one) for one in (cost.delay, cost.spread, cost.size, cost.fee, cost.total)),
     )
 
@@ -385,7 +388,12 @@ def _price(story: OrderStory, value: float | None) -> str:
 
 
 def _value(value: float) -> str:
-    return _NOT_KNOWN if isnan(value) else f"{value:,.6g}"
+    return _NOT_KNOWN if isnan(value) else f"{value:,.8g}"
+
+
+def _when(time_ns: int) -> str:
+    """To the millisecond, which is what a person can follow; frames have all of it."""
+    return stamp(time_ns // 1_000_000 * 1_000_000)
 
 
 def _known(value: float) -> str:

@@ -127,7 +127,7 @@ class Plot:
             if all(abs(top - one) > _TAG_APART for one in tag_tops):
                 parts.append(f'<span class="q-y" style="top:{top:.1f}px">{name}</span>')
         left, right = self.scales["x"].min, self.scales["x"].max
-        for place, name in ticks_x:
+        for number, (place, name) in enumerate(ticks_x):
             share = (place - left) / (right - left)
             if not 0.0 <= share <= 1.0:
                 continue
@@ -135,7 +135,8 @@ class Plot:
             parts.append(f'<span class="q-v" style="left:{across};top:{TOP}px;bottom:{BOTTOM}px"></span>')
             # Half of a label at the very edge would be cut.
             if 0.03 < share < 0.99:
-                parts.append(f'<span class="q-x" style="left:{across}">{name}</span>')
+                odd = " q-odd" if number % 2 else ""
+                parts.append(f'<span class="q-x{odd}" style="left:{across}">{name}</span>')
         self._write("".join(parts + tag_parts))
 
     def _top(self, value: float, low: float, high: float) -> float:

@@ -61,7 +61,7 @@ def positions(scene: Scene) -> str:
     columns = [
         ("symbol", "q-l"),
         ("quantity", ""),
-        ("average", ""),
+        ("average", "q-mid"),
         ("last", ""),
         ("value", "q-wide"),
         ("unrealised", ""),
@@ -121,6 +121,9 @@ def order_rows(scene: Scene, most: int) -> list[OrderRow]:
 
 def _of_order(scene: Scene, order: Order) -> OrderRow:
     whole = quantity(order.quantity)
+    status = order.status.replace("_", " ")
+    if 0.0 < order.filled < order.quantity:
+        status = f"{'filled' if order.status.is_open else status} {quantity(order.filled)} of {whole}"
     if order.status_reason and order.reason:
         why = f"{order.status_reason}; {order.reason}"
     else:
@@ -130,9 +133,9 @@ def _of_order(scene: Scene, order: Order) -> OrderRow:
         scene.time(order.decided_ns),
         order.side,
         order.symbol,
-        f"{quantity(order.filled)} of {whole}" if 0.0 < order.filled < order.quantity else whole,
+        whole,
         _terms(scene, order),
-        order.status.replace("_", " "),
+        status,
         f"{order.strategy}: {why}" if scene.has_several_books else why,
         kinds.get(order.status, ""),
     )
@@ -173,22 +176,13 @@ def blotter(scene: Scene, most: int = _MOST_ORDERS) -> str:
     if not rows:
         empty = '<p class="q-empty">No orders yet: each will stand here with its reason and what became of it.</p>'
         return sheet("Orders", empty, total)
-    titles = "".join(
-        f'<th scope="col" class="{kind}">{name}</th>'
-        for name, kind in (
-            ("time", "q-l"),
-            ("side", "q-l"),
-            ("symbol", "q-l"),
-            ("quantity", ""),
-            ("price", ""),
-            ("status", "q-l"),
-        )
-    )
+    columns = (("time", "q-l"), ("side", "q-l"), ("symbol", "q-l"), ("quantity", ""), ("price", ""))
+    titles = "".join(f'<th scope="col" class="{kind}">{name}</th>' for name, kind in columns)
     body = "".join(
         f'<tbody><tr><td class="q-l">{row.time}</td><td class="q-l">{side(row.side)}</td>'
-        f'<td class="q-l q-name">{said(row.symbol)}</td><td>{row.quantity}</td><td>{row.price}</td>'
-        f'<td class="q-l {row.kind}">{said(row.status)}</td></tr>'
-        f'<tr class="q-why"><td colspan="6" class="q-cut" title="{said(row.reason)}">{said(row.reason)}</td></tr></tbody>'
+        f'<td class="q-l q-name">{said(row.symbol)}</td><td>{row.quantity}</td><td>{row.price}</td></tr>'
+        f'<tr class="q-why"><td colspan="5" class="q-cut" title="{said(row.reason)}">'
+        f'<b class="{row.kind}">{said(row.status)}</b> {said(row.reason)}</td></tr></tbody>'
         for row in rows
     )
     return sheet("Orders", f'<table class="q-orders"><thead><tr>{titles}</tr></thead>{body}</table>', total)

@@ -56,8 +56,8 @@ _SHEET = f"""
  overflow:visible;min-width:0}}
 .{CLASS} .q-row{{display:flex;flex-flow:row wrap;align-items:center;gap:6px;overflow:visible}}
 .{CLASS} .q-cols{{display:flex;flex-flow:row wrap;align-items:flex-start;gap:8px;overflow:visible;width:100%}}
-.{CLASS} .q-left{{flex:3 1 460px;min-width:0;gap:8px;display:flex;flex-direction:column;overflow:visible}}
-.{CLASS} .q-right{{flex:2 1 340px;min-width:0;gap:8px;display:flex;flex-direction:column;overflow:visible}}
+.{CLASS} .q-left{{flex:3 1 460px;container-type:inline-size;min-width:0;gap:8px;display:flex;flex-direction:column;overflow:visible}}
+.{CLASS} .q-right{{flex:2 1 400px;container-type:inline-size;min-width:0;gap:8px;display:flex;flex-direction:column;overflow:visible}}
 .{CLASS} h4{{margin:0 0 6px;font-size:11px;font-weight:600;letter-spacing:.06em;text-transform:uppercase;
  color:var(--q-quiet);line-height:1.4;display:flex;gap:8px;justify-content:space-between;flex-wrap:wrap}}
 .{CLASS} h4 small{{font-weight:400;letter-spacing:0;text-transform:none;font-size:11px}}
@@ -82,6 +82,8 @@ _SHEET = f"""
 .{CLASS} .q-orders tbody tr+tr td{{border-top:0}}
 .{CLASS} .q-orders tr:not(.q-why) td{{padding-bottom:0}}
 .{CLASS} .q-orders .q-why td{{padding:0 0 3px;font-size:11px;color:var(--q-quiet)}}
+.{CLASS} .q-why b{{font-weight:600;margin-right:.4em;color:var(--q-ink)}}
+.{CLASS} .q-why b.q-quiet{{color:var(--q-quiet)}}.{CLASS} .q-why b.q-bad{{color:var(--q-down)}}
 .{CLASS} .q-head{{display:flex;flex-wrap:wrap;align-items:baseline;gap:4px 14px}}
 .{CLASS} .q-head b{{font-size:16px;font-weight:650}}
 .{CLASS} .q-tag{{display:inline-block;border:1px solid var(--q-line);border-radius:10px;padding:0 8px;font-size:11px;
@@ -89,7 +91,7 @@ _SHEET = f"""
 .{CLASS} .q-tag.q-warn{{color:var(--q-warn);border-color:currentColor}}
 .{CLASS} .q-light{{white-space:nowrap;font-weight:600}}
 .{CLASS} .q-light i{{font-style:normal;margin-right:.4em}}
-.{CLASS} .q-figures{{display:flex;flex-wrap:wrap;gap:8px 26px;margin:8px 0 2px}}
+.{CLASS} .q-figures{{display:flex;flex-wrap:wrap;gap:8px 26px;margin:8px 0 6px}}
 .{CLASS} .q-figure{{display:flex;flex-direction:column;min-width:0}}
 .{CLASS} .q-figure b{{font-size:18px;line-height:1.25;font-weight:650;white-space:nowrap}}
 .{CLASS} .q-figure span.q-label{{font-size:11px;color:var(--q-quiet);line-height:1.4;white-space:nowrap}}
@@ -167,5 +169,9 @@ _SHEET = f"""
 .{CLASS} .q-line span.q-cell{{min-width:84px;text-align:right}}
 .{CLASS}.q-small .q-card{{padding:8px 10px}}
 .{CLASS}.q-small .q-figure b{{font-size:15px}}
-@container (max-width:700px){{.q-figures{{display:grid!important;grid-template-columns:repeat(auto-fit,minmax(92px,1fr));gap:6px 10px!important}}.q-figure b{{font-size:16px!important}}.q-wide{{display:none!important}}}}
+@container (max-width:760px){{.{CLASS} .q-figures{{gap:6px 14px}}
+ .{CLASS} .q-figure b{{font-size:16px}}.{CLASS} .q-figure span.q-label{{white-space:normal;max-width:88px}}}}
+@container (max-width:560px){{.{CLASS} .q-x.q-odd{{display:none}}}}
+@container (max-width:440px){{.{CLASS} .q-wide{{display:none}}}}
+@container (max-width:370px){{.{CLASS} .q-mid{{display:none}}.{CLASS} .q-x{{display:none}}}}
 """
