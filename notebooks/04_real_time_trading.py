@@ -68,13 +68,13 @@ strategies = {"trend": Trend(), "reversion": qf.BollingerReversion(period=20, wi
 # They are part of the engine, so they hold also while your notebook is busy or closed.
 #
 # - *trend* may hold a fifth of its money in one coin. What it wants beyond that is cut off.
-# - If *trend* loses half a percent from its highest point, all it holds is sold, and it buys nothing more.
-# - Both together may hold 60 % of the account.
+# - If *trend* loses 0.3 % from its highest point, all it holds is sold, and it buys nothing more.
+# - Both together may hold 80 % of the account, and lose 3 % a day.
 
 # %%
 limits = {
-    "trend": qf.RiskLimits(max_position_weight=0.2, max_drawdown=0.005, on_breach={"max_drawdown": "flatten"}),
-    "account": qf.RiskLimits(max_gross_exposure=0.6, max_daily_loss=0.03),
+    "trend": qf.RiskLimits(max_position_weight=0.2, max_drawdown=0.003, on_breach={"max_drawdown": "flatten"}),
+    "account": qf.RiskLimits(max_gross_exposure=0.8, max_daily_loss=0.03),
 }
 
 # %% [markdown]
@@ -118,12 +118,12 @@ session.set("trend", fast=5)  # from the next bar on
 session.block_entries("reversion")  # it may sell, and not buy
 session.wait(1)
 session.lift("reversion")
-session.buy("SOLUSDT", notional=5_000, strategy="reversion")  # an order of your own
+price = session.bars.query("symbol == 'SOLUSDT'").close.iloc[-1]
+session.buy("SOLUSDT", notional=2_000, strategy="reversion", stop_loss=0.99 * price)  # an order of your own
 session.wait(1)
-session.protect("SOLUSDT", stop_loss=0.003, trailing=0.002, strategy="reversion")  # sold when it falls so far
-session.orders.query("symbol == 'SOLUSDT' and strategy == 'reversion'")[
-    ["side", "type", "quantity", "stop_price", "reason"]
-]
+session.orders.query("symbol == 'SOLUSDT'")[
+    ["strategy", "side", "type", "quantity", "stop_price", "status", "reason"]
+].tail(3)
 
 # %% [markdown]
 # ## Wait for the end

@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from urllib.request import urlopen
 
 import nbformat
 import psutil
@@ -17,6 +18,7 @@ import pytest
 from nbconvert import HTMLExporter
 from PIL import Image
 
+from tests.notebook_server import VoilaServer
 from tests.notebook_store import FOLDER, LIVE, SOURCES, execute, read_source
 from tests.test_readme import exchange
 
@@ -213,3 +215,21 @@ def test_it_runs_on_a_live_exchange_as_it_is_written(name: str, tmp_path: Path, 
     told = "\n".join(output.text for output in outputs(notebook) if output.output_type == "stream")
     (events,) = re.findall(r"^equal: ([\d,]+) events", told, re.MULTILINE)
     assert int(events.replace(",", "")) > 100
+
+
+# -- as a web page -------------------------------------------------------------------------------
+
+
+def test_voila_makes_a_living_page_of_the_dashboard(tmp_path: Path):
+    with VoilaServer(tmp_path) as server:
+        path = server.copy("dashboard_page", FOLDER / "dashboard_page.ipynb")
+        with urlopen(server.page_url(path), timeout=60) as answer:
+            page = answer.read().decode()
+        assert answer.status == 200
+    assert "A paper-trading session, live" in page
+    # The widgets are there for the page's script to draw, and the code is not.
+    assert "application/vnd.jupyter.widget-view+json" in page
+    assert "SyntheticFeed" not in page and "Traceback" not in page
+    # Nothing in it waits: the page is sent as soon as the session has begun.
+    source = (FOLDER / "dashboard_page.py").read_text()
+    assert ".wait(" not in source and ".stop(" not in source

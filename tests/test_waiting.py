@@ -226,3 +226,14 @@ def test_feeds_without_an_end_do_not() -> None:
     with ending(qf.paper(Always(), made, name="endless").start()) as session:
         until(lambda: session.snapshot.events > 0)
         assert made.progress is None
+
+
+async def test_a_message_handler_that_returns_a_session_does_not_wait_for_it() -> None:
+    """A session can be awaited, and what steers it returns it: ``lambda tick: session.pause()``."""
+    with ending(ticking("steered").start()) as session:
+        stream = qf.SyntheticFeed(["ETHUSDT"], duration_s=2.0, speed=None)
+        heard = []
+        stream.add_message_handler(lambda event: heard.append(event) or session)
+        async with asyncio.timeout(20):
+            await stream.start_streaming()
+        assert len(heard) > 10 and session.state == "running"

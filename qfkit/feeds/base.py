@@ -267,7 +267,8 @@ class Feed(ABC):
         for handler in self._handlers:
             try:
                 answer = handler(event)
-                if inspect.isawaitable(answer):
+                # Not whatever can be awaited: a handler that steers a session returns it, and that would be awaited to its end.
+                if inspect.iscoroutine(answer) or isinstance(answer, asyncio.Future):
                     await answer
             except Exception:  # a handler is the user's code: reported, and the feed goes on
                 self.handler_errors += 1

@@ -77,7 +77,7 @@ class _CellTeller(logging.Handler):
             if not logging.getLogger().handlers and logging.lastResort is not None:
                 logging.lastResort.handle(record)
             return
-        error = None if record.exc_info is None else record.exc_info[1]
+        error = getattr(record, "of_error", None) or (record.exc_info[1] if record.exc_info else None)
         text = getattr(record, "for_cells", "") or _told(record, error)
         (self._errors if record.levelno >= logging.ERROR else self._warnings).add(_Note(text, error))
 

@@ -194,8 +194,7 @@ class Session(SessionCommands, SessionFigures, LookingBack, Waiting, Alerting, S
                     "the session %s failed: %s",
                     self.name,
                     error,
-                    extra={"for_cells": self._error_in_cells()},
-                    exc_info=self.error,
+                    extra={"for_cells": self._error_in_cells(), "of_error": self.error},
                 )
 
     def _error_in_cells(self) -> str:
