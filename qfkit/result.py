@@ -112,6 +112,10 @@ class Result(ResultFigures):
         self._fill_arrays = fill_arrays
         self._source = source
 
+    def __getstate__(self) -> dict[str, object]:
+        # On its way to another process it leaves behind what its run can be had again from.
+        return {name: value for name, value in vars(self).items() if name != "_machine"} | {"_source": None}
+
     # -- frames ------------------------------------------------------------------------------
 
     @cached_property

@@ -130,8 +130,29 @@ def test_the_two_commands_are_targets_of_the_makefile() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 
 
+@pytest.fixture
+def running_trend() -> Iterator[None]:
+    """A session named trend in another process, which a stop ends."""
+    code = (
+        "import qfkit as qf\n"
+        "feed = qf.SyntheticFeed(['BTCUSDT'], duration_s=600)\n"
+        "session = qf.paper(qf.MovingAverageCrossover(), feed, timeframe='1s', name='trend').start()\n"
+        "print('started', flush=True)\n"
+        "session.wait(60)\n"
+        "assert session.state == 'stopped'\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "started\n"
+            yield
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("command", [line for line in commands() if line.startswith("qfkit ")])
-def test_the_commands_run(command: str, tmp_path: Path) -> None:
+def test_the_commands_run(command: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     (tmp_path / "my.py").write_text(blocks("python")[0].split("result =")[0])
     arguments = shlex.split(command)[1:]
     if arguments[0] in ("realtime", "stream"):
@@ -139,6 +160,11 @@ def test_the_commands_run(command: str, tmp_path: Path) -> None:
         arguments += ["--feed", "synthetic", "-d", "0.03"]
     elif arguments[0] == "prices":
         arguments += ["--feed", "synthetic"]
+    elif arguments[0] == "lab":
+        # test_lab runs it with its server.
+        arguments.append("--help")
+    elif arguments[0] == "stop":
+        request.getfixturevalue("running_trend")
     elif "-d" in arguments:
         # test_stream runs it against a server.
         arguments = ["backtest"]

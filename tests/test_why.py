@@ -1,5 +1,6 @@
 """Why an order was sent and what it cost, worked out by hand; and stories of all that sends orders."""
 
+import pickle
 from math import isnan
 
 import pandas as pd
@@ -366,12 +367,22 @@ def test_a_signal_function_is_told_of_though_its_backtest_plays_no_events() -> N
     assert not story.lacks
 
 
+def test_a_result_from_another_process_tells_what_its_records_hold() -> None:
+    result = qf.backtest(qf.MovingAverageCrossover(fast=5, slow=12), qf.sample("IBM"))
+    assert not result.why(3).lacks
+    away = pickle.loads(pickle.dumps(result))  # noqa: S301 - made a line above
+    story = away.why(3)
+    assert "does not know" in story.lacks
+    assert story.fills.equals(result.why(3).fills)
+    assert story.costs.total.tolist() == result.why(3).costs.total.tolist()
+
+
 def test_a_story_on_recorded_quotes_adds_up_for_every_fill(capture_path) -> None:
     result = qf.backtest(
         qf.MovingAverageCrossover(fast=3, slow=8), str(capture_path), timeframe="5s", costs=qf.Costs.harsh()
     )
     told = 0
-    for order_id in result.orders.order_id[:12]:
+    for order_id in result.orders.order_id[:5]:
         story = result.why(order_id)
         for cost in story.fill_costs:
             assert cost.parts == pytest.approx(cost.total, abs=1e-9 * cost.quantity * cost.price)

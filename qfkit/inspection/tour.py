@@ -11,7 +11,7 @@ from qfkit.core.events import Event
 from qfkit.core.orders import Fill, Signal
 from qfkit.core.snapshot import Snapshot
 from qfkit.errors import ParameterError
-from qfkit.inspection.machine import OnProgress, TimeMachine
+from qfkit.inspection.machine import OnProgress, TimeMachine, progress_shown
 from qfkit.inspection.moments import tapped
 
 __all__ = ["Stop", "tour"]
@@ -36,11 +36,16 @@ class _Notes:
         self.texts: list[str] = []
 
     def fill(self, fill: Fill) -> None:
-        self.texts.append(f"{fill.side} {fill.quantity:.6g} {fill.symbol} at {fill.price:.6g}")
+        self.texts.append(f"{fill.side} {_plain(fill.quantity)} {fill.symbol} at {fill.price:.6g}")
 
     def signal(self, signal: Signal) -> None:
         if signal.decision == "rejected":
             self.texts.append(f"refused: {signal.action} {signal.symbol}: {signal.decision_reason}")
+
+
+def _plain(quantity: float) -> str:
+    """Without an exponent: some ten-thousandths of a coin are an order, too."""
+    return f"{quantity:.8f}".rstrip("0").rstrip(".")
 
 
 def tour(
@@ -64,7 +69,8 @@ def tour(
     even = max(2, most - marks, ceil(most * _EVEN))
     even = min(even, most)
     wanted = sorted({1 + round(place * (total - 1) / (even - 1)) for place in range(even)}, reverse=True)
-    stride = ceil(marks / (most - even)) if marks and most > even else 0
+    # Of more marks than fit, so many evenly from first to last.
+    room = min(marks, most - even)
     stops: list[Stop] = []
     notes, seen = _Notes(), 0
     points: dict[int, tuple[int, float]] = {}
@@ -77,7 +83,7 @@ def tour(
         is_due = bool(wanted) and engine.events >= wanted[-1]
         is_mark = False
         if notes.texts:
-            is_mark = stride > 0 and seen % stride == 0
+            is_mark = (seen + 1) * room // marks > seen * room // marks
             seen += 1
         if is_due or is_mark:
             while wanted and engine.events >= wanted[-1]:
@@ -92,8 +98,11 @@ def tour(
         # A running session goes on meanwhile.
         return engine.events >= total
 
-    with tapped(engine.records, fills=notes.fill, signals=notes.signal):
-        machine.watch(before, on_progress, charts.take)
+    with (
+        tapped(engine.records, fills=notes.fill, signals=notes.signal),
+        progress_shown("going through it", total, on_progress) as told,
+    ):
+        machine.watch(before, told, charts.take)
         if not stops or stops[-1].snapshot.events < engine.events:
             take()
     return stops

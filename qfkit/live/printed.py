@@ -1,7 +1,8 @@
 """What strategies print goes to their session's log, and not into whatever cell ran last.
 
 While a session runs, or a replay is silent, ``sys.stdout`` and ``sys.stderr`` are wrapped: what the thread
-that runs a strategy's hook writes meanwhile is kept, all else passes through as before.
+that runs a strategy's hook writes meanwhile is kept, and of what it displays the text; all else passes through
+as before.
 """
 
 import sys
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from qfkit.core.engine import Engine
 from qfkit.core.strategy import Strategy
 from qfkit.journal.schema import LogEntry
+from qfkit.live.cells import shell
 from qfkit.tables import records_frame
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class _Here(threading.local):
     """Where this thread's writes go; None is where they always went."""
 
     sink: Callable[[str], None] | None = None
+    is_hooked = False
 
 
 _here = _Here()
@@ -81,6 +84,21 @@ def _route() -> None:
         sys.stdout = _Routed(sys.stdout)
     if type(sys.stderr) is not _Routed and sys.stderr is not None:
         sys.stderr = _Routed(sys.stderr)
+    if not _here.is_hooked:
+        _here.is_hooked = True
+        # What a kernel displays goes another way; its hooks are of one thread each.
+        register = getattr(getattr(shell(), "display_pub", None), "register_hook", None)
+        if register is not None:
+            register(_take_display)
+
+
+def _take_display(message: dict[str, Any]) -> dict[str, Any] | None:
+    """Of what a hook displays its text is kept, as if it were printed."""
+    if _here.sink is None:
+        return message
+    text = message["content"].get("data", {}).get("text/plain", "")
+    _here.sink(f"{text}\n")
+    return None
 
 
 def _open() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import ipywidgets
 
 from qfkit.core.snapshot import Snapshot
-from qfkit.inspection.times import stamp
+from qfkit.inspection.times import short_stamp
 from qfkit.inspection.tour import Stop
 from qfkit.tables import time_index
 from qfkit.views.dashboard import Board, still
@@ -76,8 +76,8 @@ class Timeline:
         first, last = self.stops[0].snapshot, self.stops[-1].snapshot
         happened = sum(1 for one in self.stops if one.what)
         return (
-            f"Timeline of {clean(self.name)!r}: {len(self.stops):,} moments from {stamp(first.time_ns)} to "
-            f"{stamp(last.time_ns)}, at {happened:,} of them something was filled or refused\n{plain_line(last)}"
+            f"Timeline of {clean(self.name)!r}: {len(self.stops):,} moments from {short_stamp(first.time_ns)} to "
+            f"{short_stamp(last.time_ns)}, at {happened:,} of them something was filled or refused\n{plain_line(last)}"
         )
 
     def _html(self) -> str:
@@ -86,7 +86,7 @@ class Timeline:
         happened = [one for one in self.stops if one.what]
         shown = happened[-20:]
         rows = "".join(
-            f'<tr style="background:transparent"><td style="{_CELL}left">{stamp(one.snapshot.time_ns)}</td>'
+            f'<tr style="background:transparent"><td style="{_CELL}left">{short_stamp(one.snapshot.time_ns)}</td>'
             f'<td style="{_CELL}right">{money(one.snapshot.equity)}</td>'
             f'<td style="{_CELL}left">{escape(clean(one.what))}</td></tr>'
             for one in shown
@@ -105,7 +105,9 @@ class Timeline:
 
 def _picture(stop: Stop) -> str:
     png = picture(stop.snapshot, stop.chart)
-    words = escape(clean(f"{stop.chart.symbol} and equity of {stop.snapshot.name} at {stamp(stop.snapshot.time_ns)}"))
+    words = escape(
+        clean(f"{stop.chart.symbol} and equity of {stop.snapshot.name} at {short_stamp(stop.snapshot.time_ns)}")
+    )
     return f'<img src="{png_uri(png)}" alt="{words}" width="{PICTURE_WIDTH}" style="max-width:100%;height:auto">'
 
 
@@ -118,6 +120,8 @@ def _dashboard() -> Callable[[Stop], ipywidgets.Widget]:
     # Of a moment there is one symbol and timeframe to see.
     for chooser in (board.symbols, board.timeframes, board.windows):
         chooser.layout.display = "none"
+    # What a feed said of itself is in no journal.
+    board.hide("health")
     return lambda stop: still(stop.snapshot, stop.chart, board).box
 
 
@@ -167,6 +171,7 @@ class _Viewer:
             layout=ipywidgets.Layout(width="100%", flex_flow="row wrap", align_items="center"),
         )
         self.box = ipywidgets.VBox([bar, self.label, self.view], layout=ipywidgets.Layout(width="100%"))
+        self.box.add_class("qfkit-timeline")
         self.slider.observe(lambda change: self.show(int(change["new"])), names="value")
         self.back.on_click(lambda _: self._leap(-1))
         self.on.on_click(lambda _: self._leap(1))
@@ -182,7 +187,7 @@ class _Viewer:
         snapshot = stop.snapshot
         gain = f"{signed_money(snapshot.pnl)} ({signed_percent(snapshot.return_)})"
         words = (
-            f"<b>{stamp(snapshot.time_ns)}</b> &nbsp; {place + 1:,} of {len(self._stops):,}, event {snapshot.events:,} "
+            f"<b>{short_stamp(snapshot.time_ns)}</b> &nbsp; {place + 1:,} of {len(self._stops):,}, event {snapshot.events:,} "
             f"&nbsp; {money(snapshot.equity)} &nbsp; {gain}"
         )
         what = f"<br>{escape(clean(stop.what))}" if stop.what else ""

@@ -201,6 +201,10 @@ class Board:
         """The HTML of a part: "title", "figures", "age", "positions", "blotter", "risk", "health" or "log"."""
         return str(self._text[name].value)
 
+    def hide(self, name: str) -> None:
+        """Leave a part out, by the names of :meth:`text`."""
+        self._text[name].layout.display = "none"
+
     def show(self, snapshot: Snapshot, chart: ChartView, own: Sequence[tuple[int, str]] = ()) -> None:
         """Draw a snapshot; only what changed is sent. ``own`` are lines for the log."""
         for symbol, decimals in symbol_decimals(snapshot).items():
