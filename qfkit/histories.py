@@ -21,7 +21,7 @@ from qfkit.feeds.bar_source import BarSource
 from qfkit.feeds.binance_pairs import is_pair
 from qfkit.history_cache import HistoryCache, bars_of, columns_where
 from qfkit.live.runner import run
-from qfkit.research.progress import RunProgress
+from qfkit.run_progress import RunProgress
 from qfkit.tables import BarColumns
 
 if TYPE_CHECKING:

@@ -27,11 +27,13 @@ class Cell:
     traceback: str = ""
     displays: list[dict[str, Any]] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
-    seconds: float = 0.0
+    is_over: bool = False
 
     def take(self, message: dict[str, Any]) -> None:
         content = message["content"]
         match message["msg_type"]:
+            case "status":
+                self.is_over = content["execution_state"] == "idle"
             case "stream":
                 setattr(self, content["name"], getattr(self, content["name"]) + content["text"])
             case "execute_result":
@@ -56,20 +58,20 @@ class Kernel:
         self.client: BlockingKernelClient = self.manager.blocking_client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
+        self._cells: dict[str, Cell] = {}
 
     @property
     def process(self) -> int:
         return int(self.manager.provisioner.process.pid)
 
     def send(self, code: str) -> str:
-        return self.client.execute(code)
+        sent: str = self.client.execute(code)
+        self._cells[sent] = Cell()
+        return sent
 
     def run(self, code: str, seconds: float = 30.0) -> Cell:
         """Run a cell; an error of its own is in ``error`` and not raised."""
-        started_s = time.monotonic()
-        cell = self.wait(self.send(code), seconds)
-        cell.seconds = time.monotonic() - started_s
-        return cell
+        return self.wait(self.send(code), seconds)
 
     def check(self, code: str, seconds: float = 30.0) -> Cell:
         """Run a cell that must not fail."""
@@ -83,17 +85,22 @@ class Kernel:
 
     def wait_all(self, sent: list[str], seconds: float = 30.0) -> list[Cell]:
         """Wait for the ends of cells that were sent one after the other."""
-        cells = {one: Cell() for one in sent}
-        left, end_s = set(sent), time.monotonic() + seconds
-        while left:
-            message = self.client.get_iopub_msg(timeout=max(0.1, end_s - time.monotonic()))
-            parent = message["parent_header"].get("msg_id")
-            if parent not in cells:
-                continue
-            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
-                left.discard(parent)
-            cells[parent].take(message)
-        return [cells[one] for one in sent]
+        end_s = time.monotonic() + seconds
+        while not all(self._cells[one].is_over for one in sent):
+            self._take(end_s)
+        return [self._cells.pop(one) for one in sent]
+
+    def until_printed(self, sent: str, text: str, seconds: float = 30.0) -> None:
+        """Wait until a cell that was sent has printed something."""
+        end_s = time.monotonic() + seconds
+        while text not in self._cells[sent].stdout:
+            self._take(end_s)
+
+    def _take(self, end_s: float) -> None:
+        message = self.client.get_iopub_msg(timeout=max(0.1, end_s - time.monotonic()))
+        cell = self._cells.get(message["parent_header"].get("msg_id"))
+        if cell is not None:
+            cell.take(message)
 
     def interrupt(self) -> None:
         self.manager.interrupt_kernel()

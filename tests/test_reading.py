@@ -1,8 +1,10 @@
 """Sessions read from their journals: by name and path, ended, interrupted and running elsewhere."""
 
+import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -175,3 +177,25 @@ def test_costs_that_no_journal_holds_are_told_by_their_text() -> None:
     assert "commission by" in " ".join(read.result.assumptions)
     assert "costs=" in read.why(1).lacks
     assert not qf.read_session("function", costs=costs).why(1).lacks
+
+
+def test_a_journal_of_the_first_format_is_read_and_looked_back_at() -> None:
+    session = ended("old")
+    told, at = str(session.why(3)), session.at(event=100)
+    with closing(sqlite3.connect(session.journal_path)) as connection, connection:
+        connection.execute("PRAGMA user_version = 1")
+        for table, columns in (
+            ("signals", ("sizing",)),
+            ("fills", ("rate", "is_crossed")),
+            ("trades", ("max_adverse_excursion", "max_favourable_excursion", "entry_rate")),
+        ):
+            for column in columns:
+                connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        for table in ("transfers", "stops", "margin_calls", "financing"):
+            connection.execute(f"DROP TABLE {table}")
+    read = qf.read_session("old")
+    assert read.at(event=100) == at
+    assert str(read.why(3)) == told
+    assert read.fills.rate.unique().tolist() == [1.0]
+    assert read.stops.empty
+    assert read.verify()

@@ -382,7 +382,7 @@ def test_a_story_on_recorded_quotes_adds_up_for_every_fill(capture_path) -> None
         qf.MovingAverageCrossover(fast=3, slow=8), str(capture_path), timeframe="5s", costs=qf.Costs.harsh()
     )
     told = 0
-    for order_id in result.orders.order_id[:12]:
+    for order_id in result.orders.order_id[:5]:
         story = result.why(order_id)
         for cost in story.fill_costs:
             assert cost.parts == pytest.approx(cost.total, abs=1e-9 * cost.quantity * cost.price)

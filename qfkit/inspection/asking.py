@@ -8,7 +8,7 @@ from qfkit.core.events import Event
 from qfkit.core.orders import Fill, Order, Signal, Trade
 from qfkit.core.snapshot import PositionView
 from qfkit.errors import OrderError, ParameterError
-from qfkit.inspection.machine import OnProgress, TimeMachine
+from qfkit.inspection.machine import OnProgress, TimeMachine, progress_shown
 from qfkit.inspection.moments import Witness
 from qfkit.inspection.story import OrderStory
 
@@ -189,6 +189,7 @@ def _replayed(
         witness.event = event
         return False
 
-    with witness.watching():
-        machine.watch(before, on_progress)
+    title = f"looking for order {order.order_id}" if order is not None else "looking for the signal"
+    with witness.watching(), progress_shown(title, machine.source.count(), on_progress) as told:
+        machine.watch(before, told)
     return witness

@@ -1,18 +1,29 @@
 """A run's events played again, forward to any moment of it."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeAlias
 
 from qfkit.core.engine import Engine
 from qfkit.core.events import Event
 from qfkit.core.records import Records
 from qfkit.errors import SessionError
+from qfkit.run_progress import RunProgress
 
-__all__ = ["OnProgress", "Source", "TimeMachine"]
+__all__ = ["OnProgress", "Source", "TimeMachine", "progress_shown"]
 
 OnProgress: TypeAlias = Callable[[int, int], None]
 """Called with the number of events played and of all there are."""
+
+
+@contextmanager
+def progress_shown(title: str, total: int, given: OnProgress | None) -> Iterator[OnProgress]:
+    """What to tell of a replay's progress: the caller's own, else a bar where it takes long and somebody watches."""
+    if given is not None:
+        yield given
+        return
+    with RunProgress(title, total, shown=None) as bar:
+        yield lambda done, _: bar.update(done)
 
 
 class Source:

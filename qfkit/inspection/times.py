@@ -8,7 +8,7 @@ import numpy as np
 
 from qfkit.errors import NaiveTimeError, ParameterError
 
-__all__ = ["moment_ns", "stamp"]
+__all__ = ["moment_ns", "short_stamp", "stamp"]
 
 _DAY_NS = 86_400_000_000_000
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?$")
@@ -22,6 +22,11 @@ def stamp(time_ns: int) -> str:
     whole, _, decimals = text.partition(".")
     decimals = decimals.rstrip("0")
     return f"{whole}.{decimals} UTC" if decimals else f"{whole} UTC"
+
+
+def short_stamp(time_ns: int) -> str:
+    """The same to the millisecond, which is what a person can follow."""
+    return stamp(time_ns // 1_000_000 * 1_000_000)
 
 
 def moment_ns(given: object, first_ns: int, last_ns: int) -> int:

@@ -11,7 +11,7 @@ from qfkit.core.events import Event
 from qfkit.core.orders import Fill, Signal
 from qfkit.core.snapshot import Snapshot
 from qfkit.errors import ParameterError
-from qfkit.inspection.machine import OnProgress, TimeMachine
+from qfkit.inspection.machine import OnProgress, TimeMachine, progress_shown
 from qfkit.inspection.moments import tapped
 
 __all__ = ["Stop", "tour"]
@@ -98,8 +98,11 @@ def tour(
         # A running session goes on meanwhile.
         return engine.events >= total
 
-    with tapped(engine.records, fills=notes.fill, signals=notes.signal):
-        machine.watch(before, on_progress, charts.take)
+    with (
+        tapped(engine.records, fills=notes.fill, signals=notes.signal),
+        progress_shown("going through it", total, on_progress) as told,
+    ):
+        machine.watch(before, told, charts.take)
         if not stops or stops[-1].snapshot.events < engine.events:
             take()
     return stops

@@ -13,7 +13,7 @@ from qfkit.core.events import Event
 from qfkit.core.snapshot import PositionView, Snapshot
 from qfkit.errors import ParameterError, QfkitError, SessionError, did_you_mean
 from qfkit.inspection.asking import StoryRecords, tell
-from qfkit.inspection.machine import OnProgress, Source, TimeMachine
+from qfkit.inspection.machine import OnProgress, Source, TimeMachine, progress_shown
 from qfkit.inspection.story import OrderStory
 from qfkit.inspection.times import moment_ns, stamp
 from qfkit.journal.reader import JournalReader
@@ -111,10 +111,12 @@ class LookingBack:
         with self._machine_at_hand() as (machine, lacks):
             if machine is None:
                 raise SessionError(f"how the session stood cannot be told: {lacks}")
-            if event is not None:
-                engine = machine.to_event(event, on_progress)
-            else:
-                engine = machine.to_time(self._moment_ns(path, time), on_progress)
+            total = machine.source.count() if event is None else event
+            with progress_shown("replaying", total, on_progress) as told:
+                if event is not None:
+                    engine = machine.to_event(event, told)
+                else:
+                    engine = machine.to_time(self._moment_ns(path, time), told)
             return self._dresser(path)(engine)
 
     def timeline(self, symbol: str | None = None, most: int = 400, on_progress: OnProgress | None = None) -> "Timeline":

@@ -31,10 +31,10 @@ from qfkit.errors import (
 from qfkit.frames import bar_batches, columns_by_symbol, is_frame, is_tick_frame
 from qfkit.research.again import Again, hand_out, signals_of
 from qfkit.research.fast_signal import fast_run
-from qfkit.research.progress import RunProgress
 from qfkit.research.signal import SignalStrategy, targets_of
 from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, Result
 from qfkit.result_figures import RecordLists
+from qfkit.run_progress import RunProgress
 from qfkit.tables import BarColumns, EquityColumns, FillColumns, Floats, bar_columns
 
 __all__ = ["backtest"]

@@ -1,9 +1,6 @@
 """The story of an order as text and as HTML that reads well without any style sheet."""
 
-from html import escape
 from math import isnan
-
-import msgspec
 
 from qfkit.core.events import Bar, Depth, Quote, Tick
 from qfkit.core.orders import Check, Fill, OrderType
@@ -11,70 +8,23 @@ from qfkit.core.wording import span
 from qfkit.inspection.costs import FillCost
 from qfkit.inspection.senders import cause_of
 from qfkit.inspection.story import OrderStory
-from qfkit.inspection.times import stamp
-from qfkit.views.text import clean, money, price, price_decimals, quantity, signed_money, signed_percent
+from qfkit.inspection.times import short_stamp
+from qfkit.views.parts import NOT_KNOWN, Part, parts_html, parts_text
+from qfkit.views.text import money, price, price_decimals, quantity, signed_money, signed_percent
 
-__all__ = ["Part", "parts_of", "story_html", "story_text"]
+__all__ = ["parts_of", "story_html", "story_text"]
 
-_NOT_KNOWN = "n/a"
-_CELL = "padding:2px 14px 2px 0;text-align:"
-_PLAIN = ' style="background:transparent"'
 _LONG = 12
-
-
-class Part(msgspec.Struct, frozen=True):
-    """A paragraph of a story: a title, sentences, and a table whose first column is text and the others figures."""
-
-    title: str
-    lines: tuple[str, ...] = ()
-    head: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
 
 
 def story_text(story: OrderStory) -> str:
     """For a terminal or ``print``."""
-    lines = [clean(_headline(story))]
-    for part in parts_of(story):
-        lines += ["", clean(part.title), *(f"  {clean(line)}" for line in part.lines)]
-        table = [row for row in (part.head, *part.rows) if row]
-        widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))] if table else []
-        for row in table:
-            cells = [
-                clean(cell).ljust(width) if place == 0 or not _is_figures(part, place) else clean(cell).rjust(width)
-                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ]
-            lines.append(f"  {'  '.join(cells)}".rstrip())
-    return "\n".join(lines)
+    return parts_text(_headline(story), parts_of(story))
 
 
 def story_html(story: OrderStory) -> str:
     """For a notebook: headings, sentences and plain tables."""
-    page = [f'<p style="margin:4px 0"><b>{_safe(_headline(story))}</b></p>']
-    for part in parts_of(story):
-        page.append(f'<p style="margin:10px 0 2px"><b>{_safe(part.title)}</b></p>')
-        page += [f'<p style="margin:2px 0">{_safe(line)}</p>' for line in part.lines]
-        if part.rows:
-            page.append('<table style="border-collapse:collapse;margin:2px 0">')
-            if any(part.head):
-                page.append(f"<tr{_PLAIN}>{''.join(_cell(part, *one, tag='th') for one in enumerate(part.head))}</tr>")
-            for row in part.rows:
-                page.append(f"<tr{_PLAIN}>{''.join(_cell(part, *one) for one in enumerate(row))}</tr>")
-            page.append("</table>")
-    return f'<div style="max-width:960px">{"".join(page)}</div>'.encode("utf-8", "replace").decode()
-
-
-def _cell(part: Part, place: int, text: str, tag: str = "td") -> str:
-    side = "right" if _is_figures(part, place) else "left"
-    return f'<{tag} style="{_CELL}{side}">{_safe(text)}</{tag}>'
-
-
-def _is_figures(part: Part, place: int) -> bool:
-    """Whether a column holds figures: none of its cells begins with a letter."""
-    return place > 0 and not any(row[place][:1].isalpha() and row[place] != _NOT_KNOWN for row in part.rows)
-
-
-def _safe(text: str) -> str:
-    return escape(clean(text))
+    return parts_html(_headline(story), parts_of(story))
 
 
 # -- what it says ----------------------------------------------------------------------------
@@ -106,7 +56,7 @@ def parts_of(story: OrderStory) -> list[Part]:
 
 
 def _why(story: OrderStory) -> Part:
-    lines = [f"{_when(story.time_ns)}: {story.sender}"] if story.sender else [_when(story.time_ns)]
+    lines = [f"{short_stamp(story.time_ns)}: {story.sender}"] if story.sender else [short_stamp(story.time_ns)]
     if story.reason:
         lines.append(f"because: {story.reason}")
     if story.parameters:
@@ -127,7 +77,11 @@ def _seen(story: OrderStory) -> Part | None:
     rows: list[tuple[str, ...]] = []
     if isinstance(heard, Bar):
         rows = [(name, _price(story, getattr(heard, name))) for name in ("open", "high", "low", "close")]
-        rows += [("volume", _known(heard.volume)), ("opened", _when(heard.open_ns)), ("closed", _when(heard.close_ns))]
+        rows += [
+            ("volume", _known(heard.volume)),
+            ("opened", short_stamp(heard.open_ns)),
+            ("closed", short_stamp(heard.close_ns)),
+        ]
         title = f"Decided on the {heard.timeframe} bar of {heard.symbol}"
     elif isinstance(heard, Tick):
         rows = [("price", _price(story, heard.price)), ("size", _known(heard.size)), *_times(heard)]
@@ -141,7 +95,7 @@ def _seen(story: OrderStory) -> Part | None:
         title = f"Decided on a quote of {heard.symbol}"
     elif isinstance(heard, Depth):
         rows = [
-            (side, ", ".join(f"{_price(story, level)} x {_known(size)}" for level, size in levels[:3]) or _NOT_KNOWN)
+            (side, ", ".join(f"{_price(story, level)} x {_known(size)}" for level, size in levels[:3]) or NOT_KNOWN)
             for side, levels in (("bids", heard.bids), ("asks", heard.asks))
         ] + _times(heard)
         title = f"Decided on the order book of {heard.symbol}"
@@ -149,7 +103,7 @@ def _seen(story: OrderStory) -> Part | None:
         rows = [
             ("order", str(heard.order_id)),
             (str(heard.side), f"{quantity(heard.quantity)} at {_price(story, heard.price)}"),
-            ("filled", _when(heard.time_ns)),
+            ("filled", short_stamp(heard.time_ns)),
         ]
         title = f"Decided on a fill of {heard.symbol}"
     elif market is None:
@@ -164,9 +118,9 @@ def _seen(story: OrderStory) -> Part | None:
 
 
 def _times(event: Tick | Quote | Depth) -> list[tuple[str, ...]]:
-    times: list[tuple[str, ...]] = [("time", _when(event.time_ns))]
+    times: list[tuple[str, ...]] = [("time", short_stamp(event.time_ns))]
     if event.received_ns != event.time_ns:
-        times.append(("received", _when(event.received_ns)))
+        times.append(("received", short_stamp(event.received_ns)))
     return times
 
 
@@ -233,12 +187,15 @@ def _sent(story: OrderStory) -> Part | None:
     if order.type is OrderType.TRAILING_STOP and order.trail is not None:
         trail = f"{order.trail * 100:g} %" if order.trail_is_fraction else _price(story, order.trail)
         rows.append(("trails by", trail))
-    until = "" if order.expires_ns is None else f" until {_when(order.expires_ns)}"
+    until = "" if order.expires_ns is None else f" until {short_stamp(order.expires_ns)}"
     rows += [
         ("time in force", f"{order.time_in_force}{until}"),
         ("decision price", _price(story, order.decision_price)),
-        ("decided", _when(order.decided_ns)),
-        ("at the market", f"{_when(order.sent_ns)} ({span((order.sent_ns - order.decided_ns) / 86_400e9)} later)"),
+        ("decided", short_stamp(order.decided_ns)),
+        (
+            "at the market",
+            f"{short_stamp(order.sent_ns)} ({span((order.sent_ns - order.decided_ns) / 86_400e9)} later)",
+        ),
     ]
     return Part("The order as sent", rows=tuple(rows))
 
@@ -248,10 +205,10 @@ def _happened(story: OrderStory) -> Part | None:
         return None
     if not story.history:
         why = f": {story.order.status_reason}" if story.order.status_reason else ""
-        return Part("What happened", (f"{_when(story.order.updated_ns)}: {story.order.status}{why}",))
+        return Part("What happened", (f"{short_stamp(story.order.updated_ns)}: {story.order.status}{why}",))
     rows: tuple[tuple[str, ...], ...] = tuple(
         (
-            _when(change.order.updated_ns),
+            short_stamp(change.order.updated_ns),
             str(change.order.status).replace("_", " "),
             quantity(change.order.filled),
             quantity(change.order.quantity),
@@ -272,7 +229,7 @@ def _fills(story: OrderStory) -> Part | None:
         return None
     rows = tuple(
         (
-            _when(fill.time_ns),
+            short_stamp(fill.time_ns),
             quantity(fill.quantity),
             _price(story, fill.price),
             _price(story, fill.market_price),
@@ -301,7 +258,7 @@ def _costs(story: OrderStory) -> Part | None:
     rows = [_cost_row(story, cost) for cost in costs] if len(costs) > 1 else []
     sums = [whole[name] for name in ("delay", "spread", "size", "fee", "total")]
     rows = list(_shortened(tuple(rows)))
-    rows.append(("all" if rows else _when(costs[0].time_ns), *map(signed_money, sums)))
+    rows.append(("all" if rows else short_stamp(costs[0].time_ns), *map(signed_money, sums)))
     if notional > 0.0:
         rows.append(("in basis points", *(f"{value / notional * 1e4:+.1f}" for value in sums)))
     paid = sum(cost.price * cost.quantity for cost in costs) / sum(cost.quantity for cost in costs)
@@ -314,7 +271,7 @@ def _costs(story: OrderStory) -> Part | None:
 
 def _cost_row(story: OrderStory, cost: FillCost) -> tuple[str, ...]:
     return (
-        _when(cost.time_ns),
+        short_stamp(cost.time_ns),
         *(signed_money(one) for one in (cost.delay, cost.spread, cost.size, cost.fee, cost.total)),
     )
 
@@ -388,13 +345,8 @@ def _price(story: OrderStory, value: float | None) -> str:
 
 
 def _value(value: float) -> str:
-    return _NOT_KNOWN if isnan(value) else f"{value:,.8g}"
-
-
-def _when(time_ns: int) -> str:
-    """To the millisecond, which is what a person can follow; frames have all of it."""
-    return stamp(time_ns // 1_000_000 * 1_000_000)
+    return NOT_KNOWN if isnan(value) else f"{value:,.8g}"
 
 
 def _known(value: float) -> str:
-    return _NOT_KNOWN if isnan(value) else quantity(value)
+    return NOT_KNOWN if isnan(value) else quantity(value)

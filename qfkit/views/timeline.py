@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import ipywidgets
 
 from qfkit.core.snapshot import Snapshot
-from qfkit.inspection.times import stamp
+from qfkit.inspection.times import short_stamp
 from qfkit.inspection.tour import Stop
 from qfkit.tables import time_index
 from qfkit.views.dashboard import Board, still
@@ -76,8 +76,8 @@ class Timeline:
         first, last = self.stops[0].snapshot, self.stops[-1].snapshot
         happened = sum(1 for one in self.stops if one.what)
         return (
-            f"Timeline of {clean(self.name)!r}: {len(self.stops):,} moments from {_when(first.time_ns)} to "
-            f"{_when(last.time_ns)}, at {happened:,} of them something was filled or refused\n{plain_line(last)}"
+            f"Timeline of {clean(self.name)!r}: {len(self.stops):,} moments from {short_stamp(first.time_ns)} to "
+            f"{short_stamp(last.time_ns)}, at {happened:,} of them something was filled or refused\n{plain_line(last)}"
         )
 
     def _html(self) -> str:
@@ -86,7 +86,7 @@ class Timeline:
         happened = [one for one in self.stops if one.what]
         shown = happened[-20:]
         rows = "".join(
-            f'<tr style="background:transparent"><td style="{_CELL}left">{_when(one.snapshot.time_ns)}</td>'
+            f'<tr style="background:transparent"><td style="{_CELL}left">{short_stamp(one.snapshot.time_ns)}</td>'
             f'<td style="{_CELL}right">{money(one.snapshot.equity)}</td>'
             f'<td style="{_CELL}left">{escape(clean(one.what))}</td></tr>'
             for one in shown
@@ -103,14 +103,11 @@ class Timeline:
         return page.encode("utf-8", "replace").decode()
 
 
-def _when(time_ns: int) -> str:
-    """To the millisecond."""
-    return stamp(time_ns // 1_000_000 * 1_000_000)
-
-
 def _picture(stop: Stop) -> str:
     png = picture(stop.snapshot, stop.chart)
-    words = escape(clean(f"{stop.chart.symbol} and equity of {stop.snapshot.name} at {stamp(stop.snapshot.time_ns)}"))
+    words = escape(
+        clean(f"{stop.chart.symbol} and equity of {stop.snapshot.name} at {short_stamp(stop.snapshot.time_ns)}")
+    )
     return f'<img src="{png_uri(png)}" alt="{words}" width="{PICTURE_WIDTH}" style="max-width:100%;height:auto">'
 
 
@@ -190,7 +187,7 @@ class _Viewer:
         snapshot = stop.snapshot
         gain = f"{signed_money(snapshot.pnl)} ({signed_percent(snapshot.return_)})"
         words = (
-            f"<b>{_when(snapshot.time_ns)}</b> &nbsp; {place + 1:,} of {len(self._stops):,}, event {snapshot.events:,} "
+            f"<b>{short_stamp(snapshot.time_ns)}</b> &nbsp; {place + 1:,} of {len(self._stops):,}, event {snapshot.events:,} "
             f"&nbsp; {money(snapshot.equity)} &nbsp; {gain}"
         )
         what = f"<br>{escape(clean(stop.what))}" if stop.what else ""
