@@ -45,6 +45,13 @@ def made(name="mine", seed=7, **more):
 session = made().start()"""
 _DASH = ".qfkit-dash"
 _CANDLES = f"{_DASH} .ohlc_candles, {_DASH} .stick"
+# What is wider than its box and does not show it, but for texts that end in an ellipsis and say the whole in a hint.
+# What is out of sight is laid out when it comes into view.
+_SEEN = "(one.getBoundingClientRect().top < innerHeight && one.getBoundingClientRect().bottom > 0)"
+_CUT = f"""() => [...document.querySelectorAll('.qfkit-dash *')].filter(one => {_SEEN} &&
+    one.clientWidth && one.scrollWidth > one.clientWidth + 3 && getComputedStyle(one).overflowX !== 'visible'
+    && !one.closest('svg, select, .noUi-target') && !one.classList.contains('q-cut'))
+    .map(one => one.className + ' ' + one.scrollWidth + ' > ' + one.clientWidth + ': ' + one.innerText)"""
 _LAST = f"{_DASH} .q-t:not(.q-thin)"
 
 
@@ -68,7 +75,7 @@ def click(page: "LabPage", text: str) -> None:
 def laid_out(page: "LabPage") -> None:
     """Wait for the figures: they are laid out anew a moment after their boxes."""
     page.wait_until(
-        """[...document.querySelectorAll('.q-plot')].every(one =>
+        f"""[...document.querySelectorAll('.q-plot')].every(one => !{_SEEN} ||
             Math.abs(one.querySelector('.bqplot svg').getBoundingClientRect().width - one.clientWidth) < 2)"""
     )
 
@@ -92,9 +99,11 @@ def test_the_candles_move_and_buttons_and_sliders_are_in_the_journal(lab: "Pages
 
     # The handle is dragged; while it moves nothing is sent.
     handle = f"{_DASH} .q-knobs .noUi-handle"
-    box = page.do(lambda shown: shown.locator(handle).first.bounding_box())
 
     def drag(shown: Any) -> None:
+        place = shown.locator(handle).first
+        place.scroll_into_view_if_needed()
+        box = place.bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         shown.mouse.move(x, y)
         shown.mouse.down()
@@ -143,11 +152,13 @@ def test_two_views_stay_in_step_and_a_page_that_comes_back_shows_the_present(lab
 
 def test_cells_that_are_run_again_leave_one_dashboard(lab: "Pages") -> None:
     page = opened(lab, "session")
+    page.wait_until("document.querySelector('.qfkit-dash .q-keys')?.innerText.includes('slow average')")
     count = "len(__import__('ipywidgets').widgets.widget._instances)"
     before, threads = page.value(count), page.value("__import__('threading').active_count()")
     for _ in range(3):
         page.run_all()
-        page.wait_for(_CANDLES)
+        # A line has its widget once it is ready.
+        page.wait_until("document.querySelector('.qfkit-dash .q-keys')?.innerText.includes('slow average')")
     assert page.value(count) == before
     assert page.value("__import__('threading').active_count()") <= threads
     assert page.count(_DASH) == 1
@@ -187,14 +198,9 @@ def test_it_fits_narrow_and_wide_in_dark_and_in_light(lab: "Pages") -> None:
             )
             laid_out(page)
             page.screenshot(f"dashboard-{theme}-{width}", _DASH)
-            # For a picture the window may have had another size.
-            laid_out(page)
-            cut = page.evaluate(
-                """() => [...document.querySelectorAll('.qfkit-dash *')].filter(one =>
-                    one.clientWidth && one.scrollWidth > one.clientWidth + 3 && getComputedStyle(one).overflowX !== 'visible'
-                    && !one.closest('svg, select, .noUi-target') && !one.classList.contains('q-cut'))
-                    .map(one => `${one.className} ${one.scrollWidth} > ${one.clientWidth}: ${one.innerText}`)"""
-            )
+            end_s = time.monotonic() + 5.0
+            while (cut := page.evaluate(_CUT)) and time.monotonic() < end_s:
+                pass
             assert cut == []
             overlapping = page.evaluate(
                 """() => [...document.querySelectorAll('.qfkit-dash')].flatMap(dash => {
@@ -207,7 +213,7 @@ def test_it_fits_narrow_and_wide_in_dark_and_in_light(lab: "Pages") -> None:
             )
             assert overlapping == []
     page.size(1300, 900)
+    page.scroll_to(3)
     laid_out(page)
-    page.scroll_to(2)
     page.screenshot("dashboard-several", f"{_DASH} >> nth=1")
     page.screenshot("dashboard-compact", f"{_DASH} >> nth=2")

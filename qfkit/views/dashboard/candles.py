@@ -53,7 +53,7 @@ class Candles:
                 stroke="white",
                 stroke_width=0.6,
                 default_size=80,
-                names=np.array([]),
+                display_names=False,
                 visible=False,
             )
             for side, opens in _KINDS
