@@ -1,7 +1,7 @@
 """A run's events played again, forward to any moment of it."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import TypeAlias
 
 from qfkit.core.engine import Engine
@@ -10,7 +10,10 @@ from qfkit.core.records import Records
 from qfkit.errors import SessionError
 from qfkit.run_progress import RunProgress
 
-__all__ = ["OnProgress", "Source", "TimeMachine", "progress_shown"]
+__all__ = ["Batches", "OnProgress", "Source", "TimeMachine", "progress_shown"]
+
+Batches: TypeAlias = Generator[Sequence[Event], None, None]
+"""Events in portions; closed by whoever does not read them to the end."""
 
 OnProgress: TypeAlias = Callable[[int, int], None]
 """Called with the number of events played and of all there are."""
@@ -36,7 +39,7 @@ class Source:
     def __init__(
         self,
         engine: Callable[[], Engine],
-        batches: Callable[[int], Iterator[Sequence[Event]]],
+        batches: Callable[[int], Batches],
         count: Callable[[], int],
         failed: Callable[[], Collection[int]] = tuple,
         silent: Callable[[], AbstractContextManager[object]] = nullcontext,
@@ -60,10 +63,14 @@ class TimeMachine:
         self.rewind()
 
     @contextmanager
-    def _whole(self) -> Iterator[None]:
-        """Whatever breaks it off, an interrupt too, may leave the engine in the middle of an event: then it begins anew."""
+    def _portions(self) -> Iterator[Batches]:
+        """The events from where the engine stands.
+
+        Whatever breaks it off, an interrupt too, may leave the engine in the middle of an event: then it begins anew.
+        """
         try:
-            yield
+            with closing(self.source.batches(self.engine.events)) as batches:
+                yield batches
         except BaseException:
             self.rewind()
             raise
@@ -81,8 +88,8 @@ class TimeMachine:
         if number < self.engine.events:
             self.rewind()
         if number > self.engine.events:
-            with self._whole():
-                for batch in self.source.batches(self.engine.events):
+            with self._portions() as batches:
+                for batch in batches:
                     self._play(batch[: number - self.engine.events])
                     if on_progress is not None:
                         on_progress(self.engine.events, number)
@@ -95,8 +102,8 @@ class TimeMachine:
         if time_ns < self.engine.clock_ns:
             self.rewind()
         total = self.source.count() if on_progress is not None else 0
-        with self._whole():
-            for batch in self.source.batches(self.engine.events):
+        with self._portions() as batches:
+            for batch in batches:
                 past = next((place for place, event in enumerate(batch) if event.received_ns > time_ns), None)
                 self._play(batch if past is None else batch[:past])
                 if on_progress is not None:
@@ -117,8 +124,8 @@ class TimeMachine:
         """
         engine, failed = self.engine, self.source.failed()
         total = self.source.count() if on_progress is not None else 0
-        with self._whole():
-            for batch in self.source.batches(engine.events):
+        with self._portions() as batches:
+            for batch in batches:
                 with self.source.silent():
                     for event in batch:
                         if before(event):

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from qfkit.core.engine import Engine
-from qfkit.core.events import Event
 from qfkit.core.snapshot import PositionView, Snapshot
 from qfkit.errors import ParameterError, QfkitError, SessionError, did_you_mean
 from qfkit.inspection.asking import StoryRecords, tell
-from qfkit.inspection.machine import OnProgress, Source, TimeMachine, progress_shown
+from qfkit.inspection.machine import Batches, OnProgress, Source, TimeMachine, progress_shown
 from qfkit.inspection.story import OrderStory
 from qfkit.inspection.times import moment_ns, stamp
 from qfkit.journal.reader import JournalReader
@@ -34,7 +33,7 @@ _ENDED = ("stopped", "failed")
 def journal_source(path: Path, plan: SessionPlan) -> Source:
     """A journal's events and fresh engines for them, silent: what strategies print was shown when it happened."""
 
-    def batches(from_event: int) -> Iterator[list[Event]]:
+    def batches(from_event: int) -> Batches:
         with JournalReader(path) as reader:
             yield from reader.events(from_event)
 

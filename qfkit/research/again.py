@@ -6,7 +6,7 @@ from typing import Any
 from qfkit.core.engine import Engine
 from qfkit.core.events import Event, Stop
 from qfkit.core.strategy import Strategy
-from qfkit.inspection.machine import Source
+from qfkit.inspection.machine import Batches, Source
 from qfkit.research.signal import SignalStrategy
 from qfkit.tables import Floats
 
@@ -36,7 +36,7 @@ class Again:
     def source(self, events: int, stop_ns: int) -> Source:
         """Its ``events`` with the stop at the end among them."""
 
-        def batches(from_event: int) -> Iterator[Sequence[Event]]:
+        def batches(from_event: int) -> Batches:
             seen = 0
             for batch in self._batches():
                 if seen + len(batch) > from_event:
