@@ -1,6 +1,7 @@
 """Why an order was sent and what it cost, worked out by hand; and stories of all that sends orders."""
 
 import pickle
+import random
 from math import isnan
 
 import pandas as pd
@@ -441,3 +442,77 @@ def test_bars_closed_by_the_clock_are_what_the_strategy_heard(tmp_path) -> None:
     # The trade that closed the bar is known by then, and is the decision price.
     assert story.order.decision_price == 104
     desk.end()
+
+
+class Anything(qf.Strategy):
+    """Does by chance whatever a strategy can do."""
+
+    seed = qf.Param(1, low=0, high=99)
+
+    def setup(self) -> None:
+        self.bands = self.indicator(qf.BollingerBands, 4)
+
+    def on_start(self) -> None:
+        self.chance = random.Random(self.seed)
+
+    def on_tick(self, tick: Tick) -> None:
+        chance, price = self.chance, tick.price
+        act = chance.randrange(14)
+        size = chance.choice((1.0, 5.0, 400.0))
+        if act == 0:
+            self.buy("A", quantity=size, reason="up")
+        elif act == 1:
+            self.sell("A", quantity=size, limit_price=price * 1.001, time_in_force="day")
+        elif act == 2:
+            self.buy("A", notional=500.0, limit_price=price * 0.999, stop_loss=price * 0.98, take_profit=price * 1.02)
+        elif act == 3:
+            self.sell("A", weight=0.1, trail_fraction=0.002)
+        elif act == 4:
+            self.order_target("A", weight=chance.uniform(-0.5, 0.5), reason="target")
+        elif act == 5:
+            self.close("A")
+        elif act == 6:
+            self.protect("A", stop_loss=0.01, trailing=0.02)
+        elif act == 7 and self.orders:
+            self.cancel(chance.choice(self.orders).order_id)
+        elif act == 8:
+            self.buy("A")
+
+
+@pytest.mark.parametrize("seed", [3])
+@pytest.mark.parametrize("netting", [False, True])
+def test_every_order_and_signal_of_a_wild_run_has_a_story_that_adds_up(seed: int, netting: bool) -> None:
+    chance, price, events = random.Random(seed), 100.0, []
+    for second in range(100):
+        price = round(price * (1 + chance.uniform(-0.002, 0.002)), 2)
+        events.append(quote(second, price - 0.02, price + 0.02, size=chance.choice((20.0, 900.0))))
+        events.append(tick(second + 0.5, price + chance.choice((-0.02, 0.0, 0.02)), size=chance.choice((5.0, 300.0))))
+    result = qf.backtest(
+        {"one": Anything(seed=seed), "two": Anything(seed=seed + 1)},
+        events,
+        cash=20_000.0,
+        costs=qf.Costs(latency_s=qf.UniformLatency(0.0, 1.5), impact=qf.SquareRootImpact()),
+        risk=qf.RiskLimits(max_position_weight=0.4),
+        filters=qf.SignalFilters(one_per_bar=True),
+        margin=qf.Margin.regulation_t(),
+        netting=netting,
+        timeframe="5s",
+    )
+    assert len(result.orders) > 25
+    for row in result.orders.itertuples():
+        story = result.why(row.order_id)
+        assert not story.lacks, row.order_id
+        assert story.changes.status.iloc[-1] == row.status
+        assert story.fills.quantity.sum() == pytest.approx(row.filled)
+        for cost in story.fill_costs:
+            assert cost.parts == pytest.approx(cost.total, abs=1e-8)
+            assert cost.size >= -1e-12
+        assert "The order as sent" in str(story)
+        assert "<table" in story._repr_html_()
+    refused = result.signals[result.signals.order_id.isna()]
+    assert len(refused) > 2
+    for row in refused.itertuples():
+        story = result.why(signal=row.signal_id)
+        assert story.signal.decision == row.decision
+        assert story.decision is not None
+        assert str(story)
