@@ -30,6 +30,8 @@ _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
+    # The shared memory of a container is small.
+    "--disable-dev-shm-usage",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",

@@ -42,7 +42,11 @@ _ON_EXCHANGE = """feed = qf.BinanceFeed(["BTCUSDT"], trades="single", stream_url
 session = qf.paper(qf.MovingAverageCrossover(), feed, name="mine", timeframe="1s")
 session.start().wait(0.5)"""
 _TALKS = """class Talker(qf.Strategy):
+    fails = False
+
     def on_bar(self, bar):
+        if self.fails:
+            raise ValueError("no such luck")
         print(f"a bar of {bar.symbol} closed")
 
 feed = qf.feeds.SyntheticFeed(["BTCUSDT"], duration_s=None, speed=5)
@@ -147,8 +151,10 @@ def test_after_a_restart_of_the_kernel_a_session_is_resumed_by_its_name(lab: "Pa
     page.run(0)
     page.run(1)
     seen = wait_for_events(page, more=200)
+    former = kernel_process(page)
     page.restart_kernel()
     assert page.value("'session' in globals()") is False
+    assert not psutil.pid_exists(former.pid)
     monkeypatch.setenv("QFKIT_HOME", str(page.home))
     assert qf.sessions().state.tolist() == ["interrupted"]
     page.run(0)
@@ -193,12 +199,31 @@ def test_a_dashboard_in_two_cells_is_one_and_lives_on_through_reload_and_a_close
     assert first.split()[0] == equity
 
 
-def test_what_a_strategy_prints_goes_to_the_dashboard_and_into_no_cell(lab: "Pages") -> None:
-    page = lab.open([_IMPORT, _TALKS, "before = session.snapshot.events\ntime.sleep(1)", "session.stop()"])
+def test_what_a_strategy_prints_and_raises_goes_to_the_dashboard_and_not_into_a_cell_at_random(lab: "Pages") -> None:
+    page = lab.open([_IMPORT, _TALKS, "time.sleep(1.5)", "Talker.fails = True", "time.sleep(1.5)", "1 + 1", "2 + 2"])
     page.run_all()
     assert "a bar of BTCUSDT closed" in page.text(DASHBOARD)
-    assert page.outputs(2) == []
-    assert "a bar of" not in page.output_text(3)
+    page.wait_until(_STATE, [DASHBOARD, "no such luck"])
+    assert page.outputs(2) == page.outputs(3) == []
+    # Told once, where the next cell begins or the present one ends.
+    told = [cell for cell in (4, 5, 6) if "no such luck" in page.output_text(cell)]
+    assert len(told) == 1
+    assert not any("a bar of" in page.output_text(cell) for cell in (4, 5, 6))
+    page.execute("session.stop()")
+
+
+def test_a_page_that_stands_still_costs_the_session_nothing_and_is_up_to_date_soon_after(lab: "Pages") -> None:
+    page = lab.open([_IMPORT, _SESSION])
+    page.run_all()
+    wait_until_it_moves(page)
+    before_ns = page.value("session.snapshot.time_ns")
+    page.evaluate("() => { const end = Date.now() + 4000; while (Date.now() < end); }")
+    # At five times its speed the market had 20 s.
+    assert page.value("session.snapshot.time_ns") - before_ns > 15e9
+    page.execute("session.stop()")
+    equity = page.value("f'{session.snapshot.equity:,.2f}'")
+    page.wait_until(_STATE, [DASHBOARD, "stopped"], timeout_s=5.0)
+    assert shown(page)[0].split()[0] == equity
 
 
 def test_under_voila_the_dashboard_is_a_page_that_lives(voila: "VoilaPages") -> None:
