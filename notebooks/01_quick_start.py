@@ -76,14 +76,14 @@ result.trades[["symbol", "side", "quantity", "entry_price", "exit_price", "fees"
 # %% [markdown]
 # ## Run the same code on a stream
 #
-# The next cell plays the same thirteen years as a stream, a year or more each second. The session runs in the
+# The next cell plays the same thirteen years as a stream, nine months each second. The session runs in the
 # background: the cell is done at once, and you can go on working while it trades.
 #
 # For live prices of bitcoin, put `# ` before the first line and take it away from the second. That one needs a network,
 # and still no key.
 
 # %% tags=["nbval-ignore-output"]
-feed = qf.feeds.sample("AAPL", days_per_second=400)
+feed = qf.feeds.sample("AAPL", days_per_second=250)
 # feed = qf.feeds.BinanceFeed(["BTCUSDT"])
 
 session = qf.paper(Trend(), feed, cash=100_000, name="quick-start")
@@ -122,5 +122,5 @@ print(session.verify())
 # ## What to try next
 #
 # - Give `qf.backtest` two shares: `{"AAPL": qf.sample("AAPL"), "IBM": qf.sample("IBM")}`.
-# - Give the feed more: `qf.feeds.sample("AAPL", "IBM", days_per_second=400)`.
+# - Give the feed more: `qf.feeds.sample("AAPL", "IBM", days_per_second=250)`.
 # - Go on with notebook **02**, which looks at streams, or jump to **04**, the full demonstration.

@@ -127,7 +127,7 @@ replay = qf.paper(
     timeframe="1s",
     name="replay",
 ).start()
-replay.wait()
+await replay  # or replay.wait()
 print(f"backtest {result.metrics.end_equity:,.2f}, stream {replay.snapshot.equity:,.2f}")
 
 # %% [markdown]

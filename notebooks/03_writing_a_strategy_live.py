@@ -20,7 +20,7 @@
 # %%
 import qfkit as qf
 
-feed = qf.feeds.SyntheticFeed(["BTCUSDT"], duration_s=3_600, speed=300, trades_per_s=4)
+feed = qf.feeds.SyntheticFeed(["BTCUSDT"], duration_s=36_000, speed=150, trades_per_s=4)
 # feed = qf.feeds.BinanceFeed(["BTCUSDT"])  # live prices, no key
 
 # %% [markdown]
@@ -48,7 +48,8 @@ class AboveAverage(qf.Strategy):
 
 
 # %% [markdown]
-# An hour of prices in some seconds, in bars of ten seconds. What the strategy prints is in the dashboard's log.
+# Bars of ten seconds, fifteen of them each second. What the strategy prints is in the dashboard's log. After four
+# minutes the prices end; to begin anew, run this cell again.
 
 # %% tags=["nbval-ignore-output"]
 session = qf.paper(AboveAverage(), feed, cash=100_000, timeframe="10s", name="workshop")
@@ -115,7 +116,7 @@ print("position:", session.positions["quantity"].to_dict())
 # %% tags=["nbval-ignore-output"]
 session.wait(3)
 session.set(room=1.0)
-session.wait(60)
+session.wait(3)
 session.stop()
 print(f"{session.state}: {len(session.trades)} trades")
 

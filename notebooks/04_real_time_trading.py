@@ -26,12 +26,12 @@ import qfkit as qf
 #
 # `speed = 30` plays five minutes of the market in ten seconds. `speed = 1` is real time.
 #
-# For the live market put `# ` before the line with `SyntheticFeed` and take it away from the one below.
+# For the live market take `speed = 1`, put `# ` before the line with `SyntheticFeed`, and take it away from the one below.
 
 # %%
 speed = 30
 coins = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
-feed = qf.feeds.SyntheticFeed(coins, duration_s=300, speed=speed)
+feed = qf.feeds.SyntheticFeed(coins, duration_s=3_600, speed=speed)
 # feed = qf.feeds.BinanceFeed(coins)  # live prices of Binance, no key
 
 # %% [markdown]
@@ -68,12 +68,12 @@ strategies = {"trend": Trend(), "reversion": qf.BollingerReversion(period=20, wi
 # They are part of the engine, so they hold also while your notebook is busy or closed.
 #
 # - *trend* may hold a fifth of its money in one coin. What it wants beyond that is cut off.
-# - If *trend* loses 0.3 % from its highest point, all it holds is sold, and it buys nothing more.
+# - If *trend* loses 0.4 % from its highest point, all it holds is sold, and it buys nothing more.
 # - Both together may hold 80 % of the account, and lose 3 % a day.
 
 # %%
 limits = {
-    "trend": qf.RiskLimits(max_position_weight=0.2, max_drawdown=0.003, on_breach={"max_drawdown": "flatten"}),
+    "trend": qf.RiskLimits(max_position_weight=0.2, max_drawdown=0.004, on_breach={"max_drawdown": "flatten"}),
     "account": qf.RiskLimits(max_gross_exposure=0.8, max_daily_loss=0.03),
 }
 
@@ -92,7 +92,8 @@ alerts = [
 # %% [markdown]
 # ## Start
 #
-# Bars of one second, so that something happens while you look.
+# Bars of one second, so that something happens while you look. The session runs until you stop it, or until an hour
+# of the market is over: two minutes at this speed. To begin anew, run this cell again.
 
 # %% tags=["nbval-ignore-output"]
 session = qf.paper(
@@ -128,10 +129,11 @@ session.orders.query("symbol == 'SOLUSDT'")[
 # %% [markdown]
 # ## Wait for the end
 #
-# On the live market that is five minutes. *Interrupt* ends the waiting and not the session.
+# Five minutes of the market, then stop. *Interrupt* ends the waiting and not the session. To end that from elsewhere,
+# also while this notebook is busy: `qfkit stop real-time` in a terminal.
 
 # %% tags=["nbval-ignore-output"]
-session.wait(300)
+session.wait(300 / speed)
 session.stop()
 print(f"{session.state}: {len(session.trades)} trades, {session.snapshot.equity:,.2f} in the account")
 

@@ -21,7 +21,7 @@
 # %%
 import qfkit as qf
 
-feed = qf.feeds.SyntheticFeed(["BTCUSDT", "ETHUSDT"], duration_s=1_800, speed=300, trades_per_s=4)
+feed = qf.feeds.SyntheticFeed(["BTCUSDT", "ETHUSDT"], duration_s=36_000, speed=200, trades_per_s=4)
 # feed = qf.feeds.BinanceFeed(["BTCUSDT", "ETHUSDT"])  # live prices, no key
 
 
@@ -48,7 +48,7 @@ class Trend(qf.Strategy):
 session = qf.paper(
     Trend(), feed, cash=100_000, timeframe="10s", risk=qf.RiskLimits(max_position_weight=0.25), name="why"
 ).start()
-session.wait(3)
+session.wait(4)
 print(f"{len(session.fills)} fills so far")
 
 # %% [markdown]
@@ -60,13 +60,14 @@ print(f"{len(session.fills)} fills so far")
 # %% tags=["nbval-ignore-output"]
 session.suspend()
 session = qf.resume("why").start()
-session.wait(60)
+session.wait(4)
 session.stop()
+session
 
 # %% [markdown]
 # ## The story of an order
 #
-# `session.orders` has their numbers; `"last"` is the newest.
+# `session.orders` has their numbers; `session.why("last")` is about the newest.
 
 # %% tags=["nbval-ignore-output"]
 session.orders[["order_id", "symbol", "side", "quantity", "status", "reason"]].tail()
@@ -87,7 +88,7 @@ session.why(1)
 # %% tags=["nbval-ignore-output"]
 moment = session.trades.index[0].strftime("%H:%M:%S")
 then = session.at(moment)
-print(f"at {moment}: equity {then.equity:,.2f}, {len(then.positions)} positions, {then.fills_count} fills so far")
+print(f"at {moment}: {then.fills_count} fills so far, equity {then.equity:,.2f}")
 
 # %% [markdown]
 # With a slider, for the whole session:
@@ -112,6 +113,13 @@ print("equal" if verdict else verdict)
 
 # %% tags=["nbval-ignore-output"]
 qf.sessions()[["name", "state", "feed", "events", "fills", "equity"]].tail(3)
+
+# %% [markdown]
+# Any of them can be read and asked, also from another notebook while it runs:
+
+# %% tags=["nbval-ignore-output"]
+kept = qf.read_session("why")
+kept.trades[["symbol", "side", "quantity", "entry_price", "exit_price", "pnl"]].tail(3)
 
 # %% [markdown]
 # ## What to try next

@@ -317,6 +317,12 @@ class Result(ResultFigures):
             lines.append(f"{_pair(left, first)}    {_pair(right, second)}".rstrip())
         return "\n".join([*lines, "", "assumptions", *(f"- {line}" for line in self.assumptions)])
 
+    def _repr_png_(self) -> bytes:
+        """The picture for a PDF, and wherever HTML is not shown."""
+        from qfkit.views.raster import run_png
+
+        return run_png(self._series())
+
     def _repr_html_(self) -> str:
         from qfkit.views.picture import data_uri, describe, run_svg
 

@@ -16,6 +16,8 @@ from typing import Any, Self
 
 import jupytext
 import nbformat
+from nbclient import NotebookClient
+from nbclient.client import CellExecutionComplete
 
 from tests.browser import find_chromium
 
@@ -44,11 +46,26 @@ def _metadata() -> Any:
     return nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
 
 
+class _Client(NotebookClient):  # type: ignore[misc]
+    """Takes what changes an output of any cell, as JupyterLab does; nbclient heeds the running cell's messages only."""
+
+    async def _async_poll_output_msg(self, parent_msg_id: str, cell: Any, cell_index: int) -> None:
+        while True:
+            message = await self.kc.iopub_channel.get_msg(timeout=None)
+            is_own = message["parent_header"].get("msg_id") == parent_msg_id
+            if is_own or message["msg_type"] == "update_display_data":
+                try:
+                    self.process_message(message, cell, cell_index)
+                except CellExecutionComplete:
+                    return
+
+
 def execute(notebook: Any, folder: str) -> Any:
     """Run all cells in a kernel whose sessions and files are in ``folder``; the first error is raised."""
-    from nbclient import NotebookClient
-
-    NotebookClient(notebook, timeout=120, store_widget_state=False, resources={"metadata": {"path": folder}}).execute()
+    # The last picture of a dashboard comes a little after its session's end.
+    notebook.cells.append(nbformat.v4.new_code_cell("import time\n\ntime.sleep(2)"))
+    _Client(notebook, timeout=120, store_widget_state=False, resources={"metadata": {"path": folder}}).execute()
+    notebook.cells.pop()
     return notebook
 
 

@@ -422,6 +422,34 @@ def test_the_same_session_has_one_dashboard_of_a_kind_in_all_cells() -> None:
     assert session.equity_chart().board.equity is not None
 
 
+def test_code_that_is_swapped_brings_its_own_controls() -> None:
+    class Slower(Trend):
+        slow = qf.Param(20, low=5, high=400)
+        patience = qf.Param(1, low=1, high=9)
+
+    session, feed = traded()
+    panel = drawn(session.dashboard()).board.strategies
+    old = panel.controls["Trend", "fast"]
+    session.swap(Slower)
+    feed.give(bar(90, 110.0))
+    until(lambda: ("Trend", "patience") in panel.controls)
+    assert panel.controls["Trend", "slow"].max == 400
+    assert old.comm is None
+
+
+def test_a_symbol_that_is_not_there_has_no_chart() -> None:
+    session, _ = started(HandFeed(["AAPL"]))
+    with pytest.raises(qf.errors.ParameterError, match="AAPL"):
+        session.chart("APL")
+
+
+def test_a_page_that_cannot_draw_widgets_gets_one_line_instead_of_all_that_is_inside() -> None:
+    session, _ = started()
+    words = session.dashboard().widget._repr_mimebundle_()["text/plain"]
+    assert "needs a running kernel" in words and "\n" not in words
+    assert repr(session.dashboard().widget) == words
+
+
 def test_a_closed_dashboard_is_made_anew() -> None:
     session, _ = started()
     first = session.dashboard()

@@ -87,6 +87,8 @@ def test_start_returns_at_once_and_run_all_works_from_top_to_bottom(kernel: Kern
     done = kernel.wait_all([kernel.send(code) for code in cells])
     assert [cell.error for cell in done] == [""] * 5
     assert [cell.stdout.strip() for cell in done] == ["", "running", "between", "stopped", "True"]
+    # No empty place for alerts that nobody asked for.
+    assert [len(cell.displays) for cell in done] == [0, 1, 0, 0, 0]
 
 
 def test_a_wait_shows_a_line_that_reads_well_without_a_kernel_and_is_drawn_seldom(kernel: Kernel) -> None:
@@ -164,6 +166,18 @@ def test_what_a_strategy_displays_is_a_line_of_its_log_and_a_cell_displays_as_ev
     assert [page["text/html"] for page in cell.displays[-1:]] == ["<i>mine</i>"]
     assert not any("shown" in page.get("text/plain", "") for page in cell.displays)
     assert cell.stdout == "['0    1', '1    2', 'Name: shown, dtype: int64']\nTrue\n"
+
+
+def test_alerts_come_under_the_cell_that_first_asked_for_one(kernel: Kernel) -> None:
+    started = kernel.check("session = qf.paper(Holds(), feed(), timeframe='1s', name='alerted').start()")
+    assert started.displays == []
+    asked = kernel.check("rule = session.alert(qf.alerts.PriceAbove('BTCUSDT', 1.0))")
+    (place,) = [page["text/html"] for page in asked.displays]
+    assert place.startswith("<div>")
+    again = kernel.check("rule = session.alert(qf.alerts.PriceAbove('BTCUSDT', 2.0))")
+    assert again.displays == []
+    kernel.check("until(lambda: len(session.deliveries) >= 2)")
+    assert kernel.check("print(set(session.deliveries.outcome))").stdout == "{'sent'}\n"
 
 
 # -- running a cell again --------------------------------------------------------------------------

@@ -50,6 +50,8 @@ def test_a_session_read_is_the_session_that_ran() -> None:
     assert read.parameters["MovingAverageCrossover"]["fast"] == 5
     assert "stopped" in repr(read)
     assert "201 events" in repr(read)
+    assert "201 events" in read._repr_html_()
+    assert "Sharpe" in read._repr_html_()
     # By its path, too.
     assert qf.read_session(session.journal_path).fills.equals(session.fills)
     assert qf.read_session(str(session.journal_path)).name == "ended"

@@ -113,7 +113,11 @@ def test_flatten_closes_all_first_and_is_journalled_as_what_it_is() -> None:
     path = journal_of("flat")
     assert [type(event) for event in commands_of(path)] == [Flatten, Stop]
     with JournalReader(path) as reader:
-        assert [str(fill.side) for fill in reader.fills()] == ["buy", "sell"]
+        # Orders may fill in parts.
+        sides = {"buy": 0.0, "sell": 0.0}
+        for fill in reader.fills():
+            sides[str(fill.side)] += fill.quantity
+    assert sides["buy"] == pytest.approx(sides["sell"]) and sides["sell"] > 0.0
 
 
 def test_the_command_stops_several_by_name_and_path_and_says_so() -> None:

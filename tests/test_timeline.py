@@ -135,9 +135,8 @@ def test_it_is_the_dashboard_by_itself_and_a_picture_without_a_kernel(traded) ->
         words.append(" ".join(texts))
     assert "10,000.00" in words[0]
     assert words[0] != words[1]
-    bundle = timeline._repr_mimebundle_()
-    assert "moments from 2024-01-01" in bundle["text/plain"]
-    page = bundle["text/html"]
+    assert "moments from 2024-01-01" in repr(timeline)
+    page = timeline._repr_html_()
     assert '<img src="data:image' in page
     assert "buy 5 A" in page
     assert "<script" not in page

@@ -22,6 +22,9 @@ def test_the_keyboard_and_the_buttons_go_through_a_session_and_a_story_is_read(l
     last = page.value("len(line)")
     page.wait_until(SHOWS, [LINE, f"{last} of {last}"])
     page.wait_until("selector => !!document.querySelector(selector + ' .bqplot g.stick')", LINE)
+    # What stands in for it without a kernel is there, and hidden.
+    assert ["text/html" in one["data"] for one in page.outputs(1)] == [False, True]
+    assert page.evaluate("[...document.querySelectorAll('.qfkit-still')].every(one => !one.offsetParent)")
     page.screenshot("timeline-light")
     page.do(lambda window: window.locator(HANDLE).focus())
     page.do(lambda window: window.keyboard.press("ArrowLeft"))

@@ -108,6 +108,7 @@ def test_a_limit_order_that_waited_gains_what_the_market_came_to_it() -> None:
     story = qf.backtest(Sells(), events, costs=qf.Costs.ideal(), cash=1e6).why()
     assert story.cost == {"spread": 0.0, "delay": -50.0, "size": 0.0, "fee": 0.0, "total": -50.0}
     assert "limit price" in str(story)
+    assert "it waited for its price" in str(story)
 
 
 def test_parts_of_an_order_are_told_one_by_one_and_add_up() -> None:

@@ -37,6 +37,8 @@ class Alerting:
                 raise
             return name
 
+        if self._pipeline.state == "running":
+            self._pipeline.alerts.open_sinks()
         return self._change(add, "added")
 
     def remove_alert(self, rule: Rule | str) -> str:

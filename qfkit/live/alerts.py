@@ -41,6 +41,7 @@ class AlertDesk:
         self._questions: dict[str, Question] = {}
         self._sinks = list(sinks)
         self._outcomes: Outcomes = queue.SimpleQueue()
+        self._are_sinks_open = False
         self._couriers: list[Courier] = []
         self._failing: set[str] = set()
         self._traded: set[str] = set()
@@ -147,9 +148,16 @@ class AlertDesk:
 
     def open(self, session: str) -> None:
         """The session begins; on the user's own thread."""
-        for sink in self._sinks:
-            sink.open()
+        if self.rules:
+            self.open_sinks()
         self._couriers = [Courier(sink, session, self._outcomes) for sink in self._sinks]
+
+    def open_sinks(self) -> None:
+        """There is a rule: sinks take their places, once, on the user's own thread. A cell has no empty place before."""
+        if not self._are_sinks_open:
+            self._are_sinks_open = True
+            for sink in self._sinks:
+                sink.open()
 
     def see(self, events: Sequence[Event], records: Records, engine: Engine) -> None:
         """What happened since the last time, about to be committed."""

@@ -125,6 +125,8 @@ class _TerminalLine:
             console=console,
             # Drawn by the wait itself: no thread of its own.
             auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
             transient=console.is_terminal,
         )
         self._bar.start()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -171,6 +172,10 @@ class RecordedSession(RecordFrames, LookingBack):
             f"RecordedSession {self.name!r}: {record.state}{since}, {record.events:,} events, {record.fills:,} fills{equity} "
             f"({self.journal_path})"
         )
+
+    def _repr_html_(self) -> str:
+        told = self.result._repr_html_() if self.record.events else ""
+        return f'<p style="margin:4px 0"><b>{escape(repr(self))}</b></p>{told}'
 
 
 class _ToldCosts(Costs, frozen=True):

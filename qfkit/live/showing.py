@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any, cast
 
 from qfkit.core.chart_feed import ChartView
+from qfkit.errors import ParameterError, did_you_mean
 from qfkit.live.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -23,7 +24,13 @@ class Showing:
         return self._show("compact" if compact else "full")
 
     def chart(self, symbol: str | None = None) -> "Dashboard":
-        """The candles of a symbol, live, with what was traded on them; None takes the first."""
+        """The candles of a symbol, live, with what was traded on them; None takes the first.
+
+        Raises :class:`ParameterError` for a symbol that the session does not have.
+        """
+        known = self._pipeline.engine.symbols
+        if symbol is not None and known and symbol not in known:
+            raise ParameterError(f"no symbol {symbol!r} in this session.{did_you_mean(symbol, known)}")
         return self._show("chart", symbol)
 
     def equity_chart(self) -> "Dashboard":

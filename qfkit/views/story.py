@@ -266,7 +266,10 @@ def _costs(story: OrderStory) -> Part | None:
         f"decided at {_price(story, costs[0].decision_price)}, paid {_price(story, paid)}: delay, spread, size and fee make up the "
         "difference; above zero is a cost, in the account's money"
     )
-    return Part("What it cost", (line,), ("", "delay", "spread", "size", "fee", "total"), tuple(rows))
+    lines: tuple[str, ...] = (line,)
+    if story.order is not None and story.order.type is not OrderType.MARKET:
+        lines = (line, "it waited for its price: the delay is how far the market moved meanwhile")
+    return Part("What it cost", lines, ("", "delay", "spread", "size", "fee", "total"), tuple(rows))
 
 
 def _cost_row(story: OrderStory, cost: FillCost) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import uuid4
 
 import ipywidgets
 
@@ -12,6 +13,7 @@ from qfkit.inspection.tour import Stop
 from qfkit.tables import time_index
 from qfkit.views.dashboard import Board, still
 from qfkit.views.dashboard.fallback import picture
+from qfkit.views.dashboard.live import in_notebook
 from qfkit.views.raster import PICTURE_WIDTH, png_uri
 from qfkit.views.terminal import plain_line
 from qfkit.views.text import clean, money, signed_money, signed_percent
@@ -39,6 +41,7 @@ class Timeline:
         self.name = name
         self.stops = tuple(stops)
         self._widget: ipywidgets.Widget | None = None
+        self._token = uuid4().hex[:12]
 
     @property
     def snapshots(self) -> tuple[Snapshot, ...]:
@@ -59,7 +62,7 @@ class Timeline:
 
     def show(self, render: Render | None = None) -> ipywidgets.Widget:
         """The slider over ``render(snapshot)``; None draws the dashboard."""
-        return _Viewer(self.stops, _dashboard() if render is None else _by(render)).box
+        return _Viewer(self.stops, _dashboard(self._token) if render is None else _by(render)).box
 
     @property
     def widget(self) -> ipywidgets.Widget:
@@ -68,9 +71,16 @@ class Timeline:
             self._widget = self.show()
         return self._widget
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = self.widget._repr_mimebundle_(**options) or {}
-        return {**bundle, "text/plain": repr(self), "text/html": self._html()}
+    def _ipython_display_(self) -> None:
+        if not in_notebook():
+            # IPython goes on with the plain text.
+            raise NotImplementedError
+        from IPython.display import display
+
+        display(self.widget)  # type: ignore[no-untyped-call]
+        # An output of its own, which a page that shows the widgets hides: where no kernel answers it is what is seen.
+        page = {"text/plain": repr(self), "text/html": self._repr_html_()}
+        display(page, raw=True)  # type: ignore[no-untyped-call]
 
     def __repr__(self) -> str:
         first, last = self.stops[0].snapshot, self.stops[-1].snapshot
@@ -80,7 +90,7 @@ class Timeline:
             f"{short_stamp(last.time_ns)}, at {happened:,} of them something was filled or refused\n{plain_line(last)}"
         )
 
-    def _html(self) -> str:
+    def _repr_html_(self) -> str:
         """Without a kernel: the end as a picture, and what happened on the way."""
         last = self.stops[-1]
         happened = [one for one in self.stops if one.what]
@@ -99,7 +109,10 @@ class Timeline:
             if rows
             else ""
         )
-        page = f'<p style="margin:4px 0"><b>{escape(repr(self))}</b></p>{_picture(last)}{table}'
+        page = (
+            f'<div class="qfkit-still qfkit-still-{self._token}"><p style="margin:4px 0"><b>{escape(repr(self))}</b></p>'
+            f"{_picture(last)}{table}</div>"
+        )
         return page.encode("utf-8", "replace").decode()
 
 
@@ -114,9 +127,9 @@ def _picture(stop: Stop) -> str:
 # -- drawing ---------------------------------------------------------------------------------
 
 
-def _dashboard() -> Callable[[Stop], ipywidgets.Widget]:
-    """The dashboard, of which only what differs is drawn anew."""
-    board = Board("full")
+def _dashboard(token: str) -> Callable[[Stop], ipywidgets.Widget]:
+    """The dashboard, of which only what differs is drawn anew; ``token`` names the picture that it hides."""
+    board = Board("full", token=token)
     # Of a moment there is one symbol and timeframe to see.
     for chooser in (board.symbols, board.timeframes, board.windows):
         chooser.layout.display = "none"

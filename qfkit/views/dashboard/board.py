@@ -16,6 +16,7 @@ from qfkit.views.dashboard.equity import EquityChart
 from qfkit.views.dashboard.scene import Scene
 from qfkit.views.dashboard.strategies import Strategies
 from qfkit.views.dashboard.theme import CLASS, style
+from qfkit.views.dashboard.widgets import Outer, close_all
 from qfkit.views.text import clean, symbol_decimals
 
 __all__ = ["WINDOWS", "Board", "Kind", "still"]
@@ -76,8 +77,11 @@ class Board:
             "risk": lambda: [self._sheet("risk", risk.risk)],
         }
         parts = makers[kind]()
+        words = (
+            "a live dashboard, which needs a running kernel; below is what it showed last" if token else "a dashboard"
+        )
         self.style = ipywidgets.HTML(style(token), layout=ipywidgets.Layout(display="block"))
-        self.box = ipywidgets.VBox([self.style, *parts], layout=ipywidgets.Layout(width="100%"))
+        self.box = Outer([self.style, *parts], words)
         self.box.add_class(CLASS)
         if kind == "compact":
             self.box.add_class("q-small")
@@ -89,7 +93,10 @@ class Board:
     def _full(self) -> list[ipywidgets.Widget]:
         self.strategies = Strategies(self._changer(), self.lock)
         self._drawers.append(lambda scene: self.strategies.draw(scene) if self.strategies else None)
-        left = ipywidgets.VBox([self._price_card(360), self._equity_card(150, 84), self.strategies.box])
+        # The log on the left, so that both columns are about as long.
+        left = ipywidgets.VBox(
+            [self._price_card(360), self._equity_card(150, 84), self.strategies.box, self._sheet("log", sheets.log)]
+        )
         left.add_class("q-left")
         right = ipywidgets.VBox(
             [
@@ -97,7 +104,6 @@ class Board:
                 self._sheet("blotter", sheets.blotter),
                 self._sheet("risk", risk.risk),
                 self._sheet("health", risk.health, _AGE_S),
-                self._sheet("log", sheets.log),
             ]
         )
         right.add_class("q-right")
@@ -245,9 +251,7 @@ class Board:
         """Close every widget, and with them their callbacks."""
         with self.lock:
             self._drawers.clear()
-            for widget in _all_of(self.box):
-                widget.unobserve_all()
-                widget.close()
+            close_all(self.box)
 
 
 def _feed_states(scene: Scene) -> tuple[object, ...]:
@@ -261,22 +265,6 @@ def _unheard(text: str) -> None:
 
 def _held(scene: Scene) -> str:
     return sheets.prices(scene) if scene.snapshot.is_watch_list else sheets.positions(scene)
-
-
-def _all_of(widget: ipywidgets.Widget) -> list[ipywidgets.Widget]:
-    """A widget with all that belongs to it alone: children, marks, scales, layouts, styles."""
-    found: dict[int, ipywidgets.Widget] = {}
-    waiting: list[Any] = [widget]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            waiting += one.values()
-        elif isinstance(one, list | tuple):
-            waiting += one
-        elif isinstance(one, ipywidgets.Widget) and id(one) not in found:
-            found[id(one)] = one
-            waiting += [getattr(one, key) for key in one.keys if key not in ("x", "y") and one.has_trait(key)]
-    return list(found.values())
 
 
 def still(snapshot: Snapshot, chart: ChartView | None = None, board: Board | None = None) -> Board:

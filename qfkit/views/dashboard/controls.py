@@ -73,11 +73,6 @@ class Controls:
         self.confirm.on_click(lambda _: self._flatten())
         self.stop.on_click(lambda _: self._stop())
 
-    @property
-    def widgets(self) -> list[ipywidgets.Widget]:
-        """All of them, to be closed."""
-        return [*self.buttons, self.confirm, self.keep, self._question, self.ask, self.box]
-
     def _do(self, name: str, command: Callable[[], object]) -> None:
         try:
             command()

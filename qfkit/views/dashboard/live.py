@@ -98,6 +98,9 @@ class LiveView(ABC):
 
     def close(self) -> None:
         """Close the widgets with their callbacks; cells that show it go empty."""
+        if self._is_shown and not self.is_closed:
+            # The picture takes the widgets' place in the cells that showed them.
+            self._picture_again()
         self.is_closed = True
         pump.remove(self)
         self._close_widgets()
@@ -112,10 +115,7 @@ class LiveView(ABC):
             raise NotImplementedError
         from IPython.display import display
 
-        async def ready() -> Callable[[], dict[str, Any]]:
-            return self._bundle()
-
-        make = self._bundle() if runner.is_this_thread else run(ready())
+        make = self._ready_bundle()
         display(self.widget)  # type: ignore[no-untyped-call]
         display(make(), raw=True, display_id=self.token)  # type: ignore[no-untyped-call]
         self._is_shown = True
@@ -123,9 +123,15 @@ class LiveView(ABC):
         if not self.is_over:
             pump.add(self)
 
+    def _ready_bundle(self) -> Callable[[], dict[str, Any]]:
+        async def ready() -> Callable[[], dict[str, Any]]:
+            return self._bundle()
+
+        return self._bundle() if runner.is_this_thread else run(ready())
+
     def _picture_again(self) -> None:
         self._pictured_s = time.monotonic()
-        make = self._bundle()
+        make = self._ready_bundle()
         # Beside the runner, for a picture takes longer than an event may wait.
         threading.Thread(target=self._publish, args=(make,), name="qfkit-picture", daemon=True).start()
 

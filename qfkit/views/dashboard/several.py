@@ -16,6 +16,7 @@ from qfkit.views.dashboard.live import OVER, LiveView, open_dashboard
 from qfkit.views.dashboard.scene import moved, said
 from qfkit.views.dashboard.sheets import log_lines
 from qfkit.views.dashboard.theme import CLASS, style
+from qfkit.views.dashboard.widgets import Outer, close_all
 from qfkit.views.terminal import plain_line
 from qfkit.views.text import money, percent, signed_money, signed_percent
 
@@ -80,16 +81,7 @@ class _Row:
 
     def close(self) -> None:
         # The dashboard inside is not of this row alone.
-        self.box.children = [self.box.children[0]]
-        for widget in (
-            *self.controls.widgets,
-            self.line,
-            self.open,
-            *self.box.children,
-            self.box,
-        ):
-            widget.unobserve_all()
-            widget.close()
+        close_all(self.box, keep=self.box.children[1:])
 
 
 def _spark(snapshot: Snapshot, equity: tuple[Point, ...]) -> str:
@@ -119,7 +111,8 @@ class Group(LiveView):
         self.rows = [_Row(session, self.tell, self._lock) for session in sessions]
         self._style = ipywidgets.HTML(style(self.token))
         self.log = ipywidgets.HTML()
-        self._box = ipywidgets.VBox([self._style, *(row.box for row in self.rows), self.log])
+        words = "live dashboards, which need a running kernel; below is what they showed last"
+        self._box = Outer([self._style, *(row.box for row in self.rows), self.log], words)
         self._box.add_class(CLASS)
 
     @property
@@ -147,8 +140,7 @@ class Group(LiveView):
         with self._lock:
             for row in self.rows:
                 row.close()
-            for widget in (self._style, self.log, self._box):
-                widget.close()
+            close_all(self._box)
 
     def _bundle(self) -> Callable[[], dict[str, Any]]:
         snapshots = [session.snapshot for session in self.sessions]

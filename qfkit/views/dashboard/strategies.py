@@ -12,6 +12,7 @@ from qfkit.core.snapshot import ParameterView, StrategyView
 from qfkit.views.dashboard.header import light
 from qfkit.views.dashboard.scene import Scene, moved, said
 from qfkit.views.dashboard.sheets import sheet
+from qfkit.views.dashboard.widgets import close_all
 from qfkit.views.text import signed_money
 
 __all__ = ["Strategies"]
@@ -95,10 +96,7 @@ class _Part:
         self.box.add_class("q-strategy")
 
     def close(self) -> None:
-        for knob in self.knobs.values():
-            knob.widget.close()
-        for widget in (self._top, self.note, self.box):
-            widget.close()
+        close_all(self.box)
 
     def draw(self, view: StrategyView, scene: Scene) -> None:
         for name, knob in self.knobs.items():
