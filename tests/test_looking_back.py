@@ -200,6 +200,20 @@ def test_a_replay_tells_its_progress_and_begins_anew_for_what_is_earlier(tmp_pat
     assert session.at(event=3).events == 3
 
 
+def test_a_cell_shows_a_snapshot_in_short(tmp_path) -> None:
+    from IPython.lib.pretty import pretty
+
+    session = qf.paper(Busy, qf.ReplayFeed(wave(60), speed=None), journal=tmp_path, name="<busy>").start().wait(10)
+    then = session.at(event=50)
+    assert len(pretty(then)) < 300
+    assert f"{then.equity:,.2f}" in pretty(then)
+    page = then._repr_html_()
+    assert f"{then.equity:,.2f}" in page
+    assert "&lt;busy&gt;" in page
+    assert "2024-01-01 00:50:00 UTC</p>" in page
+    assert "<script" not in page
+
+
 def test_after_an_interrupt_a_replay_begins_anew(tmp_path) -> None:
     session = qf.paper(Busy, qf.ReplayFeed(wave(60), speed=None), journal=tmp_path).start().wait(10)
     expected = session.at(event=50)

@@ -4,6 +4,8 @@ Views draw a :class:`Snapshot` and never read the engine. The engine fills the t
 the session adds ``name``, ``state``, ``feed``, ``messages`` and ``journal_path``.
 """
 
+from typing import Any
+
 import msgspec
 
 from qfkit.core.assessment import RiskAssessment
@@ -263,3 +265,16 @@ class Snapshot(msgspec.Struct, frozen=True):
     def return_(self) -> float:
         """Profit and loss over the starting cash, as a fraction."""
         return self.pnl / self.starting_cash
+
+    # What a cell shows of it; all of its fields would be pages.
+
+    def _repr_html_(self) -> str:
+        from qfkit.core.chart_feed import ChartView
+        from qfkit.views.dashboard.fallback import bundle
+
+        return str(bundle("full", self, ChartView(equity=self.equity_curve), "then")["text/html"])
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        from qfkit.views.terminal import plain_line
+
+        printer.text(plain_line(self))

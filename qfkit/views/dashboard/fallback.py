@@ -113,10 +113,9 @@ def _html(kind: str, snapshot: Snapshot, chart: ChartView, token: str, png: byte
         for view in snapshot.strategies
         if view.fault
     )
-    head = (
-        f'<p style="margin:4px 0"><b>{said(snapshot.name)}</b>, {said(snapshot.state)}, {utc(snapshot.time_ns)}, '
-        f"{said(feed_words(snapshot.feed))}</p>{faults}"
-    )
+    # Of a moment that was replayed nobody knows how the feed was.
+    state = [said(snapshot.state), utc(snapshot.time_ns), said(feed_words(snapshot.feed))]
+    head = f'<p style="margin:4px 0"><b>{said(snapshot.name)}</b>, {", ".join(filter(None, state))}</p>{faults}'
     tiles = (
         f'<table style="border-collapse:collapse;margin:4px 0"><tr style="background:transparent">{tiles}</tr></table>'
     )
