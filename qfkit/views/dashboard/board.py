@@ -93,7 +93,10 @@ class Board:
     def _full(self) -> list[ipywidgets.Widget]:
         self.strategies = Strategies(self._changer(), self.lock)
         self._drawers.append(lambda scene: self.strategies.draw(scene) if self.strategies else None)
-        left = ipywidgets.VBox([self._price_card(360), self._equity_card(150, 84), self.strategies.box])
+        # The log on the left, so that both columns are about as long.
+        left = ipywidgets.VBox(
+            [self._price_card(360), self._equity_card(150, 84), self.strategies.box, self._sheet("log", sheets.log)]
+        )
         left.add_class("q-left")
         right = ipywidgets.VBox(
             [
@@ -101,7 +104,6 @@ class Board:
                 self._sheet("blotter", sheets.blotter),
                 self._sheet("risk", risk.risk),
                 self._sheet("health", risk.health, _AGE_S),
-                self._sheet("log", sheets.log),
             ]
         )
         right.add_class("q-right")
