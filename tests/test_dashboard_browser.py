@@ -8,7 +8,7 @@ from qfkit.core.events import Flatten, Pause, Resume, SetParameters, Stop
 from qfkit.journal.reader import read_events
 
 if TYPE_CHECKING:
-    from tests.browser import LabPage, Pages
+    from tests.browser import LabPage, Pages, VoilaPages
 
 _MADE = """import qfkit as qf
 
@@ -217,3 +217,29 @@ def test_it_fits_narrow_and_wide_in_dark_and_in_light(lab: "Pages") -> None:
     laid_out(page)
     page.screenshot("dashboard-several", f"{_DASH} >> nth=1")
     page.screenshot("dashboard-compact", f"{_DASH} >> nth=2")
+
+
+def test_it_moves_while_a_cell_sleeps(lab: "Pages") -> None:
+    page = opened(lab, "session", "import time\ntime.sleep(20)")
+    page.run(2, wait=False)
+    page.wait_until("qfkitTest.isBusy()")
+    for _ in range(3):
+        before = page.text(_LAST)
+        page.wait_until(
+            "([selector, before]) => document.querySelector(selector).textContent !== before", [_LAST, before], 5.0
+        )
+    assert page.evaluate("qfkitTest.isBusy()")
+    page.interrupt()
+    page.wait_idle(5.0)
+
+
+def test_under_voila_it_is_a_web_page(voila: "VoilaPages") -> None:
+    page = voila.open([_MADE, "session"])
+    page.size(1300, 1300)
+    page.wait_for(_CANDLES)
+    before = page.text(_LAST)
+    page.wait_until("([selector, before]) => document.querySelector(selector).textContent !== before", [_LAST, before])
+    assert page.evaluate("[...document.querySelectorAll('.qfkit-still')].every(one => one.offsetHeight === 0)")
+    page.screenshot("dashboard-voila")
+    page.do(lambda shown: shown.locator(f"{_DASH} button", has_text="Stop").first.click())
+    page.wait_until("document.querySelector('.qfkit-dash .q-head').innerText.includes('stopped')")

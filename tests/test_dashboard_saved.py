@@ -10,20 +10,17 @@ from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from PIL import Image
 
-_CELLS = (
-    "import qfkit as qf\n"
-    "feed = qf.feeds.sample('AAPL', days_per_second=4_000)\n"
-    "session = qf.paper(qf.MovingAverageCrossover(), feed, cash=100_000, name='saved').start()",
-    "session",
-    "import threading\n"
-    "session.wait()\n"
-    "import time\n"
-    "from qfkit.views.dashboard.pump import pump\n"
-    "while pump.count: time.sleep(0.01)\n"
-    "[one.join() for one in threading.enumerate() if one.name == 'qfkit-picture']\n"
-    "print(f'{session.snapshot.equity:,.2f}')",
-    "session.risk_panel()",
-)
+_MADE = """import qfkit as qf
+feed = qf.feeds.sample("AAPL", days_per_second=4_000)
+session = qf.paper(qf.MovingAverageCrossover(), feed, cash=100_000, name="saved").start()"""
+_WAITED = """import threading, time
+from qfkit.views.dashboard.pump import pump
+session.wait()
+while pump.count:
+    time.sleep(0.01)
+[one.join() for one in threading.enumerate() if one.name == "qfkit-picture"]
+print(f"{session.snapshot.equity:,.2f}")"""
+_CELLS = (_MADE, "session", _WAITED, "session.risk_panel()")
 
 
 def test_a_notebook_that_was_run_carries_the_last_picture_and_tables(tmp_path: Path) -> None:

@@ -40,9 +40,6 @@ class Candles:
             stroke_width=1.0,
             visible=False,
         )
-        self._candles.tooltip = bqplot.Tooltip(
-            fields=["open", "high", "low", "close"], formats=[",.6~g"] * 4, show_labels=True
-        )
         self._fills = [
             bqplot.Scatter(
                 x=short([0.0]),
@@ -84,7 +81,7 @@ class Candles:
         kinds = self._draw_fills(scene, bars)
         self._draw_lines(lines)
         self.plot.label(self._ticks(bars), tags, about=max(3, self.plot.height_px // 55))
-        self.keys = _keys(kinds, [name for name, _, _ in lines])
+        self.keys = _keys(kinds, [name for name, _, _ in lines], _told(scene, bars[-1]))
 
     @staticmethod
     def _ticks(bars: Sequence[Bar]) -> Sequence[tuple[float, str]]:
@@ -204,7 +201,13 @@ def opening_fills(fills: Sequence[Fill], held: dict[str, float]) -> list[tuple[F
     return found[::-1]
 
 
-def _keys(kinds: Sequence[tuple[Side, bool]], lines: Sequence[str]) -> str:
+def _told(scene: Scene, bar: Bar) -> str:
+    """The newest bar in numbers."""
+    parts = zip("OHLC", (bar.open, bar.high, bar.low, bar.close), strict=True)
+    return " ".join(f"{name}&nbsp;{scene.price(bar.symbol, value)}" for name, value in parts)
+
+
+def _keys(kinds: Sequence[tuple[Side, bool]], lines: Sequence[str], told: str) -> str:
     has_shorts = (Side.SELL, True) in kinds or (Side.BUY, False) in kinds
     names = {
         (Side.BUY, True): "long entry" if has_shorts else "entry",
@@ -220,4 +223,4 @@ def _keys(kinds: Sequence[tuple[Side, bool]], lines: Sequence[str]) -> str:
         f'<span class="q-key"><u style="border-top:2px {style} {colour}"></u>{said(name)}</span>'
         for name, colour, style in zip(lines, LINE_COLOURS, LINE_STYLES, strict=False)
     ]
-    return f'<div class="q-keys">{"".join(parts)}</div>'
+    return f'<div class="q-keys">{"".join(parts)}<span class="q-told">{told}</span></div>'

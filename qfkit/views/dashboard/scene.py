@@ -57,5 +57,7 @@ def moved(value: float, text: str) -> str:
 
 
 def side(name: str) -> str:
-    """Buy or sell, by word, shape and colour."""
+    """Buy or sell, by word, shape and colour; another word as it is."""
+    if name not in ("buy", "sell"):
+        return said(name)
     return f'<span class="q-{"buy" if name == "buy" else "sell"}"><i>{"▲" if name == "buy" else "▼"}</i>{name}</span>'

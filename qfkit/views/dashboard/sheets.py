@@ -146,9 +146,9 @@ def _of_signal(scene: Scene, signal: Signal) -> OrderRow:
     why = "; ".join(part for part in (signal.decision_reason, signal.reason) if part)
     return OrderRow(
         scene.time(signal.time_ns),
-        "sell" if wanted < 0.0 or signal.action.startswith("sell") else "buy",
+        ("sell" if wanted < 0.0 else "buy") if wanted else signal.action.replace("_", " "),
         signal.symbol,
-        quantity(abs(wanted)),
+        quantity(abs(wanted)) if wanted else "",
         "",
         "refused",
         f"{signal.strategy}: {why}" if scene.has_several_books else why,

@@ -117,7 +117,10 @@ _SHEET = f"""
 .{CLASS} .widget-toggle-buttons button.mod-active{{background:var(--q-soft);color:var(--q-ink);font-weight:600}}
 .{CLASS} .widget-dropdown{{width:auto;height:24px}}
 .{CLASS} .widget-dropdown>select{{height:24px;line-height:22px;border:1px solid var(--q-line);border-radius:6px;
- background-color:var(--q-card);color:var(--q-ink);font-size:12px;font-weight:600;padding:0 22px 0 8px;width:auto;min-width:90px;box-shadow:none}}
+ background-color:var(--q-card);color:var(--q-ink);font-size:12px;font-weight:600;padding:0 24px 0 8px;width:auto;
+ min-width:90px;box-shadow:none;appearance:none;background-repeat:no-repeat;background-size:5px 5px;
+ background-image:linear-gradient(45deg,transparent 50%,var(--q-quiet) 50%),linear-gradient(135deg,var(--q-quiet) 50%,transparent 50%);
+ background-position:right 13px top 9px,right 8px top 9px}}
 .{CLASS} .q-bar-top{{justify-content:space-between;width:100%}}
 .{CLASS} .q-plot{{position:relative;overflow:hidden;width:100%}}
 .{CLASS} .q-plot>.widget-html{{position:absolute;inset:0;height:100%;pointer-events:none;z-index:0}}
@@ -141,6 +144,7 @@ _SHEET = f"""
 .{CLASS} .q-key{{display:inline-flex;align-items:center;gap:5px;white-space:nowrap}}
 .{CLASS} .q-key u{{display:inline-block;width:16px;border-top:2px solid;text-decoration:none}}
 .{CLASS} .q-keys{{display:flex;flex-wrap:wrap;gap:2px 14px;font-size:11px;color:var(--q-quiet);line-height:16px;min-height:16px}}
+.{CLASS} .q-told{{margin-left:auto}}
 .{CLASS} .q-used{{display:inline-block;width:76px;height:7px;border-radius:4px;background:var(--q-soft);
  border:1px solid var(--q-line);overflow:hidden;vertical-align:middle}}
 .{CLASS} .q-used u{{display:block;height:100%;background:var(--q-buy)}}
