@@ -40,7 +40,8 @@ session = qf.paper(qf.MovingAverageCrossover(), feed, name="mine", timeframe="1s
 session"""
 _ON_EXCHANGE = """feed = qf.BinanceFeed(["BTCUSDT"], trades="single", stream_url="{url}")
 session = qf.paper(qf.MovingAverageCrossover(), feed, name="mine", timeframe="1s")
-session.start().wait(0.5)"""
+session.start().wait(0.5)
+session"""
 _TALKS = """class Talker(qf.Strategy):
     fails = False
 

@@ -41,7 +41,7 @@ from qfkit.live.pipeline import Pipeline
 from qfkit.live.plan import SessionPlan
 from qfkit.live.registry import new_journal_path, running, start_lock
 from qfkit.live.replaying import Verdict, replay
-from qfkit.live.runner import keep_interrupt_working, runner, spawn
+from qfkit.live.runner import attend_kernel, runner, spawn
 from qfkit.live.showing import Showing
 from qfkit.live.stopping import StopRequests
 from qfkit.live.waiting import Waiting
@@ -118,7 +118,7 @@ class Session(SessionCommands, SessionFigures, LookingBack, Waiting, Alerting, S
             self._pipeline.begin(self._open_journal(), {"run": run, "process": os.getpid()})
             running[self.name] = self
             self._future = runner.submit(self._run(run))
-        keep_interrupt_working(lambda: bool(running))
+        attend_kernel(lambda: bool(running))
         return self
 
     def _open_journal(self) -> JournalWriter:
