@@ -45,22 +45,20 @@ class Trend(qf.Strategy):
 
 half = qf.sizing.FractionOfEquity(0.5)
 
+
+def table(results, figures):
+    """A row for each result."""
+    rows = {name: result.metrics_by("strategy").loc["account", figures] for name, result in results.items()}
+    return pandas.DataFrame(rows).T.astype(float).round(3)
+
+
 # %% [markdown]
 # ## The same trades at three costs
 
 # %%
 costs = {"none": qf.Costs.ideal(), "usual": qf.Costs(), "harsh": qf.Costs.harsh()}
 results = {name: qf.backtest(Trend(), bars, costs=each, sizer=half) for name, each in costs.items()}
-pandas.DataFrame(
-    {
-        name: {
-            "end equity": round(result.metrics.end_equity),
-            "fees": round(result.metrics.fees),
-            "trades": result.metrics.trades,
-        }
-        for name, result in results.items()
-    }
-).T
+table(results, ["end_equity", "fees", "trades"])
 
 # %% [markdown]
 # A backtest without costs is a wish. `qf.Costs()` is what you get if you say nothing: 0.1 % commission, a price one
@@ -98,9 +96,8 @@ sizers = {
     "risk per trade": qf.sizing.RiskPerTrade(0.01),
     "volatility target": qf.sizing.VolatilityTarget(0.15),
 }
-runs = {name: qf.backtest(Trend(), bars, sizer=sizer) for name, sizer in sizers.items()}
-table = pandas.DataFrame({name: run.metrics_by("strategy").loc["account"] for name, run in runs.items()}).T
-table[["total_return", "volatility", "sharpe", "max_drawdown"]].astype(float).round(3)
+sized = {name: qf.backtest(Trend(), bars, sizer=sizer) for name, sizer in sizers.items()}
+table(sized, ["total_return", "volatility", "sharpe", "max_drawdown"])
 
 # %% [markdown]
 # **Try:** `RiskPerTrade(0.02)`. Return and drawdown grow together.

@@ -130,5 +130,6 @@ def test_what_the_readme_links_to_is_there():
         r"https://mybinder\.org/v2/gh/qfkit/qfkit/main\?urlpath=([^)\s]+)", (ROOT / "README.md").read_text()
     )
     paths = [unquote(link) for link in links]
+    assert "lab/tree/notebooks/01_quick_start.ipynb" in paths
     places = [re.sub(r"^(lab/tree|voila/render)/", "", path) for path in paths]
     assert all((ROOT / place).is_file() for place in places)

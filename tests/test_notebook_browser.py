@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DASHBOARD = ".qfkit-dash"
 CANDLE = f"{DASHBOARD} .bqplot g.stick"
-_TUTORIALS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
+_TUTORIALS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("[0-9]*.ipynb"))
 
 _IMPORT = "import time\nimport qfkit as qf"
 _SESSION = """session = qf.paper(
