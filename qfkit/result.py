@@ -146,7 +146,7 @@ class Result(ResultFigures):
     @cached_property
     def trades(self) -> "pandas.DataFrame":
         """Round trips, indexed by the time of the exit; an open position is not among them."""
-        return trades_frame(self.records.trades)
+        return trades_frame(self.records.trades, self.records.fills)
 
     @cached_property
     def positions(self) -> "pandas.DataFrame":

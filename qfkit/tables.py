@@ -18,7 +18,23 @@ from qfkit.core.assessment import RiskAssessment
 from qfkit.core.events import Bar
 from qfkit.core.limit_stops import RiskStop
 from qfkit.core.margin import Financing, MarginCall
-from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
+from qfkit.core.orders import Fill, Order, Side, Signal, Trade, Transfer
+from qfkit.record_columns import (
+    ASSESSMENTS,
+    CHECKS,
+    FILLS,
+    FINANCING,
+    MARGIN_CALLS,
+    NUMBER,
+    OPTIONAL_ID,
+    ORDERS,
+    SIGNALS,
+    STOPS,
+    TEXT,
+    TIME,
+    TRADES,
+    TRANSFERS,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -49,15 +65,6 @@ __all__ = [
 Getter: TypeAlias = Callable[[Any], object]
 Floats: TypeAlias = NDArray[np.float64]
 Times: TypeAlias = NDArray[np.int64]
-
-_TIME = "datetime64[ns, UTC]"
-_SPAN = "timedelta64[ns]"
-_TEXT = "str"
-_NUMBER = "float64"
-_ID = "int64"
-_TRUTH = "bool"
-_OPTIONAL_ID = "Int64"
-_FLAG = "bool"
 
 
 class EquityColumns(msgspec.Struct, frozen=True):
@@ -193,7 +200,7 @@ def orders_frame(orders: Sequence[Order]) -> "pandas.DataFrame":
     for all orders of one; ``parent_id`` is a bracket's entry, for its legs.
     """
     last = {order.order_id: order for order in orders}
-    return records_frame([last[order_id] for order_id in sorted(last)], "decided_ns", _ORDERS)
+    return records_frame([last[order_id] for order_id in sorted(last)], "decided_ns", ORDERS)
 
 
 def fills_frame(fills: Sequence[Fill] | FillColumns) -> "pandas.DataFrame":
@@ -202,7 +209,7 @@ def fills_frame(fills: Sequence[Fill] | FillColumns) -> "pandas.DataFrame":
     ``order_id`` is that of the orders. Prices are in the symbol's currency, the fee in the account's, which ``rate``
     converts to.
     """
-    return records_frame(fills, "time_ns", _FILLS)
+    return records_frame(fills, "time_ns", FILLS)
 
 
 def signals_frame(signals: Sequence[Signal]) -> "pandas.DataFrame":
@@ -211,7 +218,7 @@ def signals_frame(signals: Sequence[Signal]) -> "pandas.DataFrame":
     ``wanted`` is a signed quantity; ``order_id`` is ``<NA>`` where no order was sent. ``decision_check`` is the
     first check that was not passed, "" where none was: what to count by. ``signal_id`` is that of the checks.
     """
-    return records_frame(signals, "time_ns", _SIGNALS)
+    return records_frame(signals, "time_ns", SIGNALS)
 
 
 def checks_frame(signals: Iterable[Signal]) -> "pandas.DataFrame":
@@ -237,21 +244,37 @@ def checks_frame(signals: Iterable[Signal]) -> "pandas.DataFrame":
         for one in signals
         for check in one.checks
     ]
-    return records_frame(rows, "time_ns", _CHECKS)
+    return records_frame(rows, "time_ns", CHECKS)
 
 
-def trades_frame(trades: Sequence[Trade]) -> "pandas.DataFrame":
+def trades_frame(trades: Sequence[Trade], fills: Iterable[Fill] = ()) -> "pandas.DataFrame":
     """Round trips, indexed by the time of the exit; ``return`` is a fraction.
 
     The excursions are the least and the most that a trade stood at, before fees: in money, and
-    (``..._return``) as a fraction of the entry's notional.
+    (``..._return``) as a fraction of the entry's notional. ``entry_order_id`` and ``exit_order_id`` are the
+    orders of the first fill and of the last, found among the run's ``fills``; ``<NA>`` without them.
     """
-    return records_frame(trades, "exit_time_ns", _TRADES)
+    import pandas
+
+    first: dict[tuple[str, str, int, bool], int] = {}
+    last: dict[tuple[str, str, int, bool], int] = {}
+    for fill in fills if trades else ():
+        key = (fill.strategy, fill.symbol, fill.time_ns, fill.side == Side.BUY)
+        first.setdefault(key, fill.order_id)
+        last[key] = fill.order_id
+    entries, exits = [], []
+    for trade in trades:
+        is_long = trade.side == "long"
+        entries.append(first.get((trade.strategy, trade.symbol, trade.entry_time_ns, is_long)))
+        exits.append(last.get((trade.strategy, trade.symbol, trade.exit_time_ns, not is_long)))
+    frame = records_frame(trades, "exit_time_ns", TRADES)
+    ids: dict[str, Any] = {"entry_order_id": entries, "exit_order_id": exits}
+    return frame.assign(**{name: pandas.array(values, dtype=OPTIONAL_ID) for name, values in ids.items()})
 
 
 def assessments_frame(assessments: Sequence[RiskAssessment]) -> "pandas.DataFrame":
     """Risk assessments, indexed by their time; ``reasons`` is a text, "" where the level is low."""
-    return records_frame(assessments, "time_ns", _ASSESSMENTS)
+    return records_frame(assessments, "time_ns", ASSESSMENTS)
 
 
 def equity_frame(
@@ -270,12 +293,12 @@ def equity_frame(
         # Row by row in memory is how a frame keeps its columns.
         values = np.tile(values.T, (1 + len(strategy_names), 1)).T
     names = ["account", *strategy_names]
-    return pandas.DataFrame(values, index=time_index(columns.times_ns), columns=names, dtype=_NUMBER, copy=True)
+    return pandas.DataFrame(values, index=time_index(columns.times_ns), columns=names, dtype=NUMBER, copy=True)
 
 
 def transfers_frame(transfers: Sequence[Transfer]) -> "pandas.DataFrame":
     """Cash moved between strategies: who gave (``source``), who got it (``target``), how much."""
-    return records_frame(transfers, "time_ns", _TRANSFERS)
+    return records_frame(transfers, "time_ns", TRANSFERS)
 
 
 def bars_frame(bars: Iterable[Bar] | Mapping[str, BarColumns]) -> "pandas.DataFrame":
@@ -290,8 +313,8 @@ def bars_frame(bars: Iterable[Bar] | Mapping[str, BarColumns]) -> "pandas.DataFr
     frames = [
         pandas.DataFrame(
             {
-                "symbol": pandas.Series(own.symbol, index=range(len(own)), dtype=_TEXT),
-                "timeframe": pandas.Series(own.timeframe, index=range(len(own)), dtype=_TEXT),
+                "symbol": pandas.Series(own.symbol, index=range(len(own)), dtype=TEXT),
+                "timeframe": pandas.Series(own.timeframe, index=range(len(own)), dtype=TEXT),
                 **{name: getattr(own, name) for name in _BAR_NUMBERS},
                 "close_time": time_index(own.close_ns),
             }
@@ -299,7 +322,7 @@ def bars_frame(bars: Iterable[Bar] | Mapping[str, BarColumns]) -> "pandas.DataFr
         for own in columns.values()
     ]
     if not frames:
-        dtypes = {"symbol": _TEXT, "timeframe": _TEXT, **dict.fromkeys(_BAR_NUMBERS, _NUMBER), "close_time": _TIME}
+        dtypes = {"symbol": TEXT, "timeframe": TEXT, **dict.fromkeys(_BAR_NUMBERS, NUMBER), "close_time": TIME}
         return pandas.DataFrame(
             {name: pandas.Series(dtype=dtype) for name, dtype in dtypes.items()}, index=time_index([])
         )
@@ -310,139 +333,17 @@ def bars_frame(bars: Iterable[Bar] | Mapping[str, BarColumns]) -> "pandas.DataFr
 
 def margin_calls_frame(calls: Sequence[MarginCall]) -> "pandas.DataFrame":
     """Margin calls and wiped-out strategies, indexed by time."""
-    return records_frame(calls, "time_ns", _MARGIN_CALLS)
+    return records_frame(calls, "time_ns", MARGIN_CALLS)
 
 
 def financing_frame(financing: Sequence[Financing]) -> "pandas.DataFrame":
     """Nightly costs (negative) and earnings, indexed by the midnight."""
-    return records_frame(financing, "time_ns", _FINANCING)
+    return records_frame(financing, "time_ns", FINANCING)
 
 
 def stops_frame(stops: Sequence[RiskStop]) -> "pandas.DataFrame":
     """Stops that began or were lifted, indexed by time."""
-    return records_frame(stops, "time_ns", _STOPS)
-
-
-_STOPS = {
-    "strategy": ("strategy", _TEXT),
-    "stop": ("kind", _TEXT),
-    "change": ("change", _TEXT),
-    "why": ("why", _TEXT),
-    "limit_name": ("limit_name", _TEXT),
-    "value": ("value", _NUMBER),
-    "limit": ("bound", _NUMBER),
-}
-
-_MARGIN_CALLS = {
-    "strategy": ("strategy", _TEXT),
-    "kind": ("kind", _TEXT),
-    "equity": ("equity", _NUMBER),
-    "required": ("required", _NUMBER),
-    "owed": ("owed", _NUMBER),
-    "done": ("done", _TEXT),
-}
-
-_FINANCING = {
-    "strategy": ("strategy", _TEXT),
-    "kind": ("kind", _TEXT),
-    "symbol": ("symbol", _TEXT),
-    "balance": ("balance", _NUMBER),
-    "rate": ("rate", _NUMBER),
-    "nights": ("nights", _ID),
-    "amount": ("amount", _NUMBER),
-}
-
-_ORDERS = {
-    "order_id": ("order_id", _ID),
-    "symbol": ("symbol", _TEXT),
-    "side": ("side", _TEXT),
-    "type": ("type", _TEXT),
-    "quantity": ("quantity", _NUMBER),
-    "filled": ("filled", _NUMBER),
-    "limit_price": ("limit_price", _NUMBER),
-    "stop_price": ("stop_price", _NUMBER),
-    "status": ("status", _TEXT),
-    "strategy": ("strategy", _TEXT),
-    "reason": ("reason", _TEXT),
-    "decided": ("decided_ns", _TIME),
-    "sent": ("sent_ns", _TIME),
-    "average_price": ("average_price", _NUMBER),
-    "status_reason": ("status_reason", _TEXT),
-    "time_in_force": ("time_in_force", _TEXT),
-    "updated": ("updated_ns", _TIME),
-    "signal_id": ("signal_id", _OPTIONAL_ID),
-    "parent_id": ("parent_id", _OPTIONAL_ID),
-}
-
-_FILLS = {
-    "symbol": ("symbol", _TEXT),
-    "side": ("side", _TEXT),
-    "quantity": ("quantity", _NUMBER),
-    "price": ("price", _NUMBER),
-    "fee": ("fee", _NUMBER),
-    "order_id": ("order_id", _ID),
-    "strategy": ("strategy", _TEXT),
-    "reason": ("reason", _TEXT),
-    "is_crossed": ("is_crossed", _TRUTH),
-    "rate": ("rate", _NUMBER),
-    "fill_id": ("fill_id", _ID),
-}
-
-_CHECKS = {
-    "signal_id": ("signal_id", _ID),
-    "symbol": ("symbol", _TEXT),
-    "action": ("action", _TEXT),
-    "wanted": ("wanted", _NUMBER),
-    "check": ("check", _TEXT),
-    "value": ("value", _NUMBER),
-    "limit": ("limit", _NUMBER),
-    "allowed": ("allowed", _NUMBER),
-    "passed": ("passed", _FLAG),
-    "strategy": ("strategy", _TEXT),
-}
-
-_SIGNALS = {
-    "signal_id": ("signal_id", _ID),
-    "symbol": ("symbol", _TEXT),
-    "action": ("action", _TEXT),
-    "wanted": ("wanted", _NUMBER),
-    "decision": ("decision", _TEXT),
-    "decision_check": ("decision_check", _TEXT),
-    "decision_reason": ("decision_reason", _TEXT),
-    "order_id": ("order_id", _OPTIONAL_ID),
-    "strategy": ("strategy", _TEXT),
-    "reason": ("reason", _TEXT),
-}
-
-_ASSESSMENTS = {
-    name: (name, _TEXT if name in ("level", "reasons", "largest_symbol") else _ID if name == "returns" else _NUMBER)
-    for name in RiskAssessment.__struct_fields__
-    if name != "time_ns"
-}
-_TRANSFERS = {
-    "source": ("source", _TEXT),
-    "target": ("target", _TEXT),
-    "amount": ("amount", _NUMBER),
-}
-
-_TRADES = {
-    "symbol": ("symbol", _TEXT),
-    "side": ("side", _TEXT),
-    "quantity": ("quantity", _NUMBER),
-    "entry_time": ("entry_time_ns", _TIME),
-    "exit_time": ("exit_time_ns", _TIME),
-    "entry_price": ("entry_price", _NUMBER),
-    "exit_price": ("exit_price", _NUMBER),
-    "fees": ("fees", _NUMBER),
-    "pnl": ("pnl", _NUMBER),
-    "return": ("return_", _NUMBER),
-    "strategy": ("strategy", _TEXT),
-    "holding_time": ("holding_ns", _SPAN),
-    "max_adverse_excursion": ("max_adverse_excursion", _NUMBER),
-    "max_favourable_excursion": ("max_favourable_excursion", _NUMBER),
-    "max_adverse_return": ("max_adverse_return", _NUMBER),
-    "max_favourable_return": ("max_favourable_return", _NUMBER),
-}
+    return records_frame(stops, "time_ns", STOPS)
 
 
 def records_frame(
@@ -460,16 +361,16 @@ def records_frame(
     data: dict[str, Any] = {}
     for name, (attribute, dtype) in columns.items():
         values = values_of(attribute)
-        if dtype == _TIME:
+        if dtype == TIME:
             data[name] = time_index(values)
-        elif dtype == _TEXT:
+        elif dtype == TEXT:
             # str() of an enum member is its value; the member itself is no plain string to pandas.
             texts: Any = [_text_of(value) for value in values] if isinstance(values, list) else values
             if isinstance(values, str):
                 texts = np.full(len(index), values, dtype=object)
-            data[name] = pandas.array(texts, dtype=_TEXT)
-        elif dtype == _OPTIONAL_ID:
-            data[name] = pandas.array(values, dtype=_OPTIONAL_ID)
+            data[name] = pandas.array(texts, dtype=TEXT)
+        elif dtype == OPTIONAL_ID:
+            data[name] = pandas.array(values, dtype=OPTIONAL_ID)
         else:
             # None becomes NaN.
             is_one = isinstance(values, bool | float)
@@ -487,4 +388,4 @@ def time_index(times_ns: Sequence[int] | Times) -> "pandas.DatetimeIndex":
     import pandas
 
     # Integers with this dtype are taken for UTC; tz_localize would look at each of them.
-    return pandas.DatetimeIndex(np.asarray(times_ns, dtype=np.int64), dtype=_TIME, name="time")
+    return pandas.DatetimeIndex(np.asarray(times_ns, dtype=np.int64), dtype=TIME, name="time")

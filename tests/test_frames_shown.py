@@ -99,6 +99,15 @@ def test_signals_orders_fills_and_trades_can_be_joined(desk) -> None:
     ).all()
     assert (orders[orders.status == "cancelled"].status_reason != "").all()
     assert fills.fill_id.is_unique
+    # A round trip knows the orders that began and ended it.
+    trades = session.trades
+    assert len(trades) > 1
+    by_order = orders.set_index("order_id")
+    for trade in trades.itertuples():
+        entry, exit_ = by_order.loc[trade.entry_order_id], by_order.loc[trade.exit_order_id]
+        assert (entry.side, exit_.side) == (("buy", "sell") if trade.side == "long" else ("sell", "buy"))
+        assert {entry.strategy, exit_.strategy} == {trade.strategy}
+        assert entry.decided < exit_.updated
     desk.end()
 
 

@@ -583,7 +583,8 @@ def test_a_cell_that_sleeps_or_computes_for_five_seconds_loses_no_tick(
     }
     record_property("worst_wait_ms", worst)
     print("worst wait in ms:", worst)
-    assert max(worst.values()) < 2_000.0
+    # A loop that stood still would have waited for the whole of the five seconds.
+    assert max(worst.values()) < 4_000.0
 
 
 def test_threads_take_quick_turns_while_a_session_runs_and_no_longer(own_kernel: Kernel) -> None:

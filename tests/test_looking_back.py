@@ -200,6 +200,23 @@ def test_a_replay_tells_its_progress_and_begins_anew_for_what_is_earlier(tmp_pat
     assert session.at(event=3).events == 3
 
 
+def test_after_an_interrupt_a_replay_begins_anew(tmp_path) -> None:
+    session = qf.paper(Busy, qf.ReplayFeed(wave(60), speed=None), journal=tmp_path).start().wait(10)
+    expected = session.at(event=50)
+
+    def interrupted(done: int, of: int) -> None:
+        raise KeyboardInterrupt
+
+    for broken in (
+        lambda: session.at(event=55, on_progress=interrupted),
+        lambda: session.at("00:40:00", on_progress=interrupted),
+        lambda: session.timeline(on_progress=interrupted),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            broken()
+        assert same(session.at(event=50), expected)
+
+
 def test_a_replay_under_way_does_not_disturb_the_session(tmp_path) -> None:
     desk = Desk(tmp_path, Busy)
     desk.give(*[bar(index, 100.0 + index % 7) for index in range(20)])

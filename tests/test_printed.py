@@ -1,6 +1,7 @@
 """What strategies print: in their session's log and snapshot, in no cell, bounded, and never twice."""
 
 import contextlib
+import copy
 import io
 import sqlite3
 import sys
@@ -167,6 +168,8 @@ def test_the_wrapped_stream_is_in_all_else_the_one_it_wraps() -> None:
     session = qf.paper(Says(), HandFeed(), name="wrapped").start()
     assert sys.stdout is not before
     assert (sys.stdout.encoding, sys.stdout.isatty()) == (encoding, is_terminal)
+    with pytest.raises(TypeError, match="cannot be copied"):
+        copy.copy(sys.stdout)
     session.stop()
     assert sys.stdout is before
 

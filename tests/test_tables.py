@@ -94,6 +94,8 @@ TRADES = {
     "max_favourable_excursion": NUMBER,
     "max_adverse_return": NUMBER,
     "max_favourable_return": NUMBER,
+    "entry_order_id": OPTIONAL_ID,
+    "exit_order_id": OPTIONAL_ID,
 }
 BARS = {
     "symbol": TEXT,

@@ -59,6 +59,15 @@ class TimeMachine:
         self.source = source
         self.rewind()
 
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Whatever breaks it off, an interrupt too, may leave the engine in the middle of an event: then it begins anew."""
+        try:
+            yield
+        except BaseException:
+            self.rewind()
+            raise
+
     def rewind(self) -> None:
         """Begin anew, before the first event."""
         with self.source.silent():
@@ -72,12 +81,13 @@ class TimeMachine:
         if number < self.engine.events:
             self.rewind()
         if number > self.engine.events:
-            for batch in self.source.batches(self.engine.events):
-                self._play(batch[: number - self.engine.events])
-                if on_progress is not None:
-                    on_progress(self.engine.events, number)
-                if self.engine.events >= number:
-                    break
+            with self._whole():
+                for batch in self.source.batches(self.engine.events):
+                    self._play(batch[: number - self.engine.events])
+                    if on_progress is not None:
+                        on_progress(self.engine.events, number)
+                    if self.engine.events >= number:
+                        break
         return self.engine
 
     def to_time(self, time_ns: int, on_progress: OnProgress | None = None) -> Engine:
@@ -85,13 +95,14 @@ class TimeMachine:
         if time_ns < self.engine.clock_ns:
             self.rewind()
         total = self.source.count() if on_progress is not None else 0
-        for batch in self.source.batches(self.engine.events):
-            past = next((place for place, event in enumerate(batch) if event.received_ns > time_ns), None)
-            self._play(batch if past is None else batch[:past])
-            if on_progress is not None:
-                on_progress(self.engine.events, total)
-            if past is not None:
-                break
+        with self._whole():
+            for batch in self.source.batches(self.engine.events):
+                past = next((place for place, event in enumerate(batch) if event.received_ns > time_ns), None)
+                self._play(batch if past is None else batch[:past])
+                if on_progress is not None:
+                    on_progress(self.engine.events, total)
+                if past is not None:
+                    break
         return self.engine
 
     def watch(
@@ -106,21 +117,22 @@ class TimeMachine:
         """
         engine, failed = self.engine, self.source.failed()
         total = self.source.count() if on_progress is not None else 0
-        for batch in self.source.batches(engine.events):
-            with self.source.silent():
-                for event in batch:
-                    if before(event):
-                        return
-                    try:
-                        engine.process(event)
-                    except (Exception, SystemExit):
-                        if engine.events - 1 not in failed:
-                            raise
-            if drain is not None:
-                drain(engine.records)
-            engine.records.clear()
-            if on_progress is not None:
-                on_progress(engine.events, total)
+        with self._whole():
+            for batch in self.source.batches(engine.events):
+                with self.source.silent():
+                    for event in batch:
+                        if before(event):
+                            return
+                        try:
+                            engine.process(event)
+                        except (Exception, SystemExit):
+                            if engine.events - 1 not in failed:
+                                raise
+                if drain is not None:
+                    drain(engine.records)
+                engine.records.clear()
+                if on_progress is not None:
+                    on_progress(engine.events, total)
 
     def _play(self, events: Sequence[Event]) -> None:
         engine = self.engine

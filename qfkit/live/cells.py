@@ -28,8 +28,8 @@ _MOST_WARNINGS = 5
 
 def shell() -> Any:
     """IPython's shell, None outside of it. Only a process that has imported IPython can have one."""
-    ipython = sys.modules.get("IPython")
-    return None if ipython is None else ipython.get_ipython()
+    # While another thread imports it, it is there without its parts.
+    return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
 
 
 def is_kernel() -> bool:

@@ -155,12 +155,7 @@ class LookingBack:
                     self._machine = TimeMachine(journal_source(self._journal_file(), self._replay_plan()))
                 except QfkitError as error:
                     lacks = str(error)
-            try:
-                yield self._machine, lacks
-            except Exception:
-                # Whatever broke off a replay may have left the engine in the middle of an event.
-                self._machine = None
-                raise
+            yield self._machine, lacks
 
     def _moment_ns(self, path: Path, time: object) -> int:
         with JournalReader(path) as reader:

@@ -149,7 +149,7 @@ def resume(
         if meta.get("state") == "stopped":
             raise SessionError(f"the session of {path} ended as it should: start a new one with qf.paper(...).start()")
         if session_record(path).state in ("running", "paused"):
-            raise SessionError(f"the session of {path} is still running: stop that one first")
+            raise SessionError(f"the session of {path} is still running: qf.stop({str(path)!r}) ends it")
         plan, warnings = SessionPlan.from_meta(
             meta, strategies=strategies, costs=costs, risk=risk, sizer=sizer, allocation=allocation
         )

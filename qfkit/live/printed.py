@@ -75,7 +75,13 @@ class _Routed:
             self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_stream":
+            # Of a copy, which as of any stream cannot be.
+            raise AttributeError(name)
         return getattr(self._stream, name)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a standard stream cannot be copied")
 
 
 def _route() -> None:

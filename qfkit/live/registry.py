@@ -229,7 +229,9 @@ def find_journal(name_or_path: Path | str) -> Path:
     records = _runs_of(name)
     idle = [record for record in records if record.state not in ("running", "paused")]
     if not idle:
-        raise SessionError(f"the session {name!r} is running in another process ({records[-1].path})")
+        raise SessionError(
+            f"the session {name!r} is running in another process ({records[-1].path}); qf.stop({name!r}) ends it there"
+        )
     if idle[-1].state == "stopped":
         older = [record.path for record in idle if record.state in ("interrupted", "failed")]
         also = f"; an older run was interrupted: qf.resume({older[-1]!r})" if older else ""

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from qfkit.core.chart_feed import ChartView
 from qfkit.errors import ParameterError, did_you_mean
+from qfkit.live.cells import is_kernel
 from qfkit.live.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ class Showing:
         return open_dashboard(cast("Steered", self), kind, symbol)
 
     def _ipython_display_(self) -> None:
-        from qfkit.views.dashboard.live import in_notebook
-
-        if not in_notebook():
+        if not is_kernel():
+            # IPython goes on with the plain text.
             raise NotImplementedError
         self.dashboard()._ipython_display_()

@@ -11,6 +11,7 @@ __all__ = ["NOT_KNOWN", "Part", "parts_html", "parts_text"]
 
 NOT_KNOWN = "n/a"
 _CELL = "padding:2px 14px 2px 0;text-align:"
+_SHORT = 40
 _PLAIN = ' style="background:transparent"'
 
 
@@ -57,6 +58,8 @@ def parts_html(headline: str, parts: Sequence[Part]) -> str:
 
 def _cell(part: Part, place: int, text: str, tag: str = "td") -> str:
     side = "right" if _is_figures(part, place) else "left"
+    # A time or a figure in two lines is hard to read; a reason may be long.
+    side += ";white-space:nowrap" if len(text) <= _SHORT else ""
     return f'<{tag} style="{_CELL}{side}">{_safe(text)}</{tag}>'
 
 

@@ -10,10 +10,10 @@ import ipywidgets
 from qfkit.core.snapshot import Snapshot
 from qfkit.inspection.times import short_stamp
 from qfkit.inspection.tour import Stop
+from qfkit.live.cells import is_kernel
 from qfkit.tables import time_index
 from qfkit.views.dashboard import Board, still
 from qfkit.views.dashboard.fallback import picture
-from qfkit.views.dashboard.live import in_notebook
 from qfkit.views.raster import PICTURE_WIDTH, png_uri
 from qfkit.views.terminal import plain_line
 from qfkit.views.text import clean, money, signed_money, signed_percent
@@ -72,7 +72,7 @@ class Timeline:
         return self._widget
 
     def _ipython_display_(self) -> None:
-        if not in_notebook():
+        if not is_kernel():
             # IPython goes on with the plain text.
             raise NotImplementedError
         from IPython.display import display

@@ -1,7 +1,6 @@
 """Dashboards that follow sessions, and the registry that keeps one of each kind."""
 
 import logging
-import sys
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 from uuid import uuid4
 
+from qfkit.live.cells import is_kernel
 from qfkit.live.runner import run, runner
 from qfkit.views.dashboard.board import Board, Kind
 from qfkit.views.dashboard.controls import Steered
@@ -17,7 +17,7 @@ from qfkit.views.dashboard.fallback import bundle
 from qfkit.views.dashboard.pump import pump
 from qfkit.views.terminal import plain_line
 
-__all__ = ["OVER", "Dashboard", "LiveView", "in_notebook", "open_dashboard"]
+__all__ = ["OVER", "Dashboard", "LiveView", "open_dashboard"]
 
 OVER = ("stopped", "failed", "interrupted")
 _OWN_LINES = 20
@@ -110,7 +110,7 @@ class LiveView(ABC):
     # -- in a cell ---------------------------------------------------------------------------
 
     def _ipython_display_(self) -> None:
-        if not in_notebook():
+        if not is_kernel():
             # IPython goes on with the plain text.
             raise NotImplementedError
         from IPython.display import display
@@ -205,10 +205,3 @@ def open_dashboard(session: Steered, kind: Kind, symbol: str | None = None) -> D
     made = Dashboard(session, kind, symbol)
     made.begin()
     return made
-
-
-def in_notebook() -> bool:
-    """Whether an IPython kernel shows what a cell returns."""
-    ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    return getattr(shell, "kernel", None) is not None
