@@ -386,7 +386,7 @@ class _Opened(Generic[Server, Kind]):
     def end(self) -> None:
         for page in self._pages:
             page.close()
-        errors = [error for page in self._pages for error in page.console_errors]
+        errors = [f"{page.url}: {error}" for page in self._pages for error in page.console_errors]
         self._pages.clear()
         if errors:
             raise AssertionError("the browser's console tells of errors:\n" + "\n".join(errors))

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 DASHBOARD = ".qfkit-dash"
 CANDLE = f"{DASHBOARD} .bqplot g.stick"
-_TUTORIALS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("[0-9]*.ipynb"))
+_NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+_TUTORIALS = sorted(_NOTEBOOKS.glob("[0-9]*.ipynb"))
 
 _IMPORT = "import time\nimport qfkit as qf"
 _SESSION = """session = qf.paper(
@@ -228,9 +229,10 @@ def test_a_page_that_stands_still_costs_the_session_nothing_and_is_up_to_date_so
 
 
 def test_under_voila_the_dashboard_is_a_page_that_lives(voila: "VoilaPages") -> None:
-    page = voila.open([_IMPORT, _SESSION])
+    page = voila.open(_NOTEBOOKS / "dashboard_page.ipynb")
     wait_until_it_moves(page)
     assert "import qfkit" not in page.text("body")
+    page.screenshot("voila")
     page.click(f"{DASHBOARD} button:has-text('Stop')")
     page.wait_until(_STATE, [DASHBOARD, "stopped"])
 
@@ -273,7 +275,7 @@ def test_a_kernel_that_sleeps_and_computes_for_five_seconds_loses_no_message(lab
 
 @pytest.mark.timeout(240)
 def test_run_all_cells_runs_every_tutorial_from_top_to_bottom(lab: "Pages") -> None:
-    assert len(_TUTORIALS) >= 6
+    assert len(_TUTORIALS) == 7
     pages = {}
     # The next is opened while the last still runs: they wait for their streams most of the time.
     for tutorial in _TUTORIALS:
@@ -287,5 +289,6 @@ def test_run_all_cells_runs_every_tutorial_from_top_to_bottom(lab: "Pages") -> N
         page.execute("import qfkit.live.registry")
         assert page.value("list(qfkit.live.registry.running)") == [], name
         page.screenshot(f"tutorial_{name}")
+        assert page.console_errors == [], name
     for name in ("01_quick_start", "03_writing_a_strategy_live", "04_real_time_trading"):
         pages[name].wait_until(_HAS_CANDLES, [DASHBOARD, "g.stick"])
