@@ -220,7 +220,8 @@ def test_it_fits_narrow_and_wide_in_dark_and_in_light(lab: "Pages") -> None:
 
 
 def test_it_moves_while_a_cell_sleeps(lab: "Pages") -> None:
-    page = opened(lab, "session", "import time\ntime.sleep(60)")
+    page = opened(lab, "session", "import time")
+    page.edit(2, "time.sleep(60)")
     page.run(2, wait=False)
     page.wait_until("qfkitTest.isBusy()")
     for _ in range(3):
