@@ -153,11 +153,15 @@ class WebPage:
 
     def _open(self) -> None:
         self._page = self.browser.new_page()
-        self._page.on("console", self._hear)
-        self._page.on("pageerror", lambda error: self.console_errors.append(f"{error.name}: {error.message}"))
-        # Leaving a page with unsaved changes asks.
-        self._page.on("dialog", lambda dialog: dialog.accept())
+        # On the browser's thread: the listeners are tasks of its loop.
+        self.do(self._listen)
         self.do(lambda page: page.goto(self.url))
+
+    def _listen(self, page: Page) -> None:
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.console_errors.append(f"{error.name}: {error.message}"))
+        # Leaving a page with unsaved changes asks.
+        page.on("dialog", lambda dialog: dialog.accept())
 
     def _hear(self, message: ConsoleMessage) -> None:
         text = f"{message.text} ({message.location.get('url', '')})"
