@@ -201,7 +201,7 @@ def attend_kernel(needed: Callable[[], bool]) -> None:
 
     Without the first an interrupt of a cell that awaits acts only when the loop next wakes by itself. Without the second
     an event waits for 5 ms at each turn it needs while a cell computes: at 1,000 messages a second and with a dashboard
-    70 to 110 ms at worst, and 17 to 25 with it; the cell lost 4 %.
+    70 to 110 ms at worst, and 17 to 25 with it, no browser being at work beside; the cell lost 4 %.
     """
     global _ticking
     loop = _kernel_loop()
