@@ -25,6 +25,7 @@ _WINDOW_S = 8.0
 _BUSY_S = 5.0
 _CHANGES_APART_MS = 60.0
 _CANDLE = ".qfkit-dash .bqplot g.stick"
+_HAS_CANDLES = "selector => !!document.querySelector(selector)"
 _FIRST_PICTURE = """import qfkit as qf
 
 feed = qf.feeds.SyntheticFeed(["BTCUSDT", "ETHUSDT"], duration_s=None, speed=10)
@@ -180,14 +181,14 @@ def _watched(bench: Bench, pages: "Pages") -> None:
         for _ in range(turns):
             without.append(window())
             page.run(1)
-            page.wait_for(_CANDLE)
+            page.wait_until(_HAS_CANDLES, _CANDLE)
             page.scroll_to(1)
             page.evaluate(_WATCH)
             shown.append(window())
             seen.append(page.evaluate(_SEEN, _CHANGES_APART_MS))
             page.execute("session.dashboard().close()")
         page.run(1)
-        page.wait_for(_CANDLE)
+        page.wait_until(_HAS_CANDLES, _CANDLE)
         worst_ms: dict[str, list[float]] = {"pandas": [], "Python": []}
         meanwhile: dict[str, list[float]] = {"pandas": [], "Python": []}
         for _ in range(rounds):

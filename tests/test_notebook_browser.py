@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tests.browser import LabPage, Pages, VoilaPages, WebPage
 
 DASHBOARD = ".qfkit-dash"
-CANDLE = f"{DASHBOARD} .bqplot g.stick"
 _NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 _TUTORIALS = sorted(_NOTEBOOKS.glob("[0-9]*.ipynb"))
 
@@ -110,13 +109,13 @@ def test_a_cell_that_is_run_again_doubles_no_session_thread_socket_widget_or_cal
     with server("bench.flood", "--count", "1") as url:
         page = lab.open([_IMPORT, _SOCKET.format(symbols=SYMBOLS, url=url)])
         page.run_all()
-        page.wait_for(CANDLE)
+        wait_for_candles(page)
         kernel, port = kernel_process(page), int(url.rpartition(":")[2])
         before = counts(page, kernel, port)
         assert before["sockets to the exchange"] == 1
         for _ in range(3):
             page.run(1)
-            page.wait_for(CANDLE)
+            wait_for_candles(page)
             wait_for_events(page)
         assert counts(page, kernel, port) == before
         assert page.value("[list(qf.live.registry.running), session.state]") == [["mine"], "running"]
@@ -175,9 +174,14 @@ def shown(page: "WebPage") -> list[str]:
     return page.evaluate(script, DASHBOARD)
 
 
+def wait_for_candles(page: "WebPage") -> None:
+    """Wait until the last dashboard has candles, also where the price stood still and one is a dash of no height."""
+    page.wait_until(_HAS_CANDLES, [DASHBOARD, "g.stick"])
+
+
 def wait_until_it_moves(page: "WebPage") -> None:
     """Wait until the last dashboard has candles, and shows something else than it did then."""
-    page.wait_until(_HAS_CANDLES, [DASHBOARD, "g.stick"])
+    wait_for_candles(page)
     page.wait_until(_MOVES, [DASHBOARD, page.texts(DASHBOARD)[-1]])
 
 
@@ -291,4 +295,4 @@ def test_run_all_cells_runs_every_tutorial_from_top_to_bottom(lab: "Pages") -> N
         page.screenshot(f"tutorial_{name}")
         assert page.console_errors == [], name
     for name in ("01_quick_start", "03_writing_a_strategy_live", "04_real_time_trading"):
-        pages[name].wait_until(_HAS_CANDLES, [DASHBOARD, "g.stick"])
+        wait_for_candles(pages[name])
