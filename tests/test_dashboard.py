@@ -2,11 +2,14 @@
 
 import base64
 import io
+import itertools
+import re
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
+import bqplot
 import ipywidgets
 import msgspec
 import numpy as np
@@ -24,6 +27,7 @@ from qfkit.views.dashboard import still
 from qfkit.views.dashboard.candles import opening_fills
 from qfkit.views.dashboard.fallback import bundle
 from qfkit.views.dashboard.live import Dashboard, LiveView
+from qfkit.views.dashboard.plots import Plot
 from qfkit.views.dashboard.pump import INTERVAL_S, pump
 from tests.test_session import HandFeed, bar, until, wave
 
@@ -635,3 +639,17 @@ def test_outside_a_notebook_a_session_is_one_line() -> None:
         session._ipython_display_()
     with pytest.raises(NotImplementedError):
         session.dashboard()._ipython_display_()
+
+
+def test_labels_of_times_that_are_near_each_other_leave_some_out():
+    plot = Plot(200, [], {"x": bqplot.LinearScale(), "y": bqplot.LinearScale()})
+    plot.fit(0.0, 1.0, 0.0, 30.0)
+    plot.label([(place, f"00:00:{place:02.0f}") for place in range(1, 8)], [], about=3)
+    shares = [
+        float(one)
+        for one in re.findall(
+            r'class="q-x[^"]*" style="left:calc\(8px \+ \(100% - 84px\) \* ([\d.]+)', plot.under.value
+        )
+    ]
+    assert shares[0] < 0.05 and len(shares) > 1
+    assert all(after - before >= 0.09 for before, after in itertools.pairwise(shares))

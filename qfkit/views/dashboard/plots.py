@@ -20,6 +20,8 @@ Floats32: TypeAlias = NDArray[np.float32]
 
 TOP, BOTTOM, LEFT, RIGHT = 8, 24, 8, 76
 _TAG_APART = 17.0
+# Labels nearer than this would lie on each other where a plot is narrow.
+_LABEL_SHARE = 0.09
 
 
 class Tag:
@@ -127,16 +129,19 @@ class Plot:
             if all(abs(top - one) > _TAG_APART for one in tag_tops):
                 parts.append(f'<span class="q-y" style="top:{top:.1f}px">{name}</span>')
         left, right = self.scales["x"].min, self.scales["x"].max
-        for number, (place, name) in enumerate(ticks_x):
+        number, named = 0, -_LABEL_SHARE
+        for place, name in ticks_x:
             share = (place - left) / (right - left)
-            if not 0.0 <= share <= 1.0:
+            if not named + _LABEL_SHARE <= share <= 1.0:
                 continue
+            named = share
             across = f"calc({LEFT}px + (100% - {LEFT + RIGHT}px) * {share:.4f})"
             parts.append(f'<span class="q-v" style="left:{across};top:{TOP}px;bottom:{BOTTOM}px"></span>')
             # Half of a label at the very edge would be cut.
             if 0.03 < share < 0.99:
                 odd = " q-odd" if number % 2 else ""
                 parts.append(f'<span class="q-x{odd}" style="left:{across}">{name}</span>')
+                number += 1
         self._write("".join(parts + tag_parts))
 
     def _top(self, value: float, low: float, high: float) -> float:

@@ -6,6 +6,7 @@ from operator import itemgetter
 import msgspec
 
 from qfkit.core.orders import Order, Signal
+from qfkit.core.snapshot import PositionView
 from qfkit.core.wording import count
 from qfkit.views.dashboard.scene import Scene, moved, said, side
 from qfkit.views.text import money, quantity, signed_money, time_of_day
@@ -55,6 +56,12 @@ def position_rows(scene: Scene) -> list[list[str]]:
     ]
 
 
+def _holder(view: PositionView, scene: Scene) -> str:
+    # The strategy beneath, for beside it the table would be wider than a narrow panel.
+    strategy = f'<small class="q-of">{said(view.strategy)}</small>' if scene.has_several_books else ""
+    return f'<span class="q-name">{said(view.symbol)}</span>{strategy}'
+
+
 def positions(scene: Scene) -> str:
     """What is held, by strategy where there are several."""
     views = scene.snapshot.positions
@@ -67,7 +74,7 @@ def positions(scene: Scene) -> str:
         ("unrealised", ""),
     ]
     rows = [
-        [f'<span class="q-name">{said(row[0])}</span>', *row[1:5], moved(view.unrealised, row[5])]
+        [_holder(view, scene), *row[1:5], moved(view.unrealised, row[5])]
         for row, view in zip(position_rows(scene)[:_MOST_POSITIONS], views, strict=False)
     ]
     more = f"{_MOST_POSITIONS} of {len(views):,}" if len(views) > _MOST_POSITIONS else ""

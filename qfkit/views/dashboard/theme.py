@@ -78,6 +78,7 @@ _SHEET = f"""
 .{CLASS} .q-l{{text-align:left}}
 .{CLASS} td.q-cut{{text-align:left;max-width:0;width:60%;overflow:hidden;text-overflow:ellipsis}}
 .{CLASS} .q-name{{font-weight:600}}
+.{CLASS} .q-of{{display:block;font-size:11px;color:var(--q-quiet);max-width:14em;overflow:hidden;text-overflow:ellipsis}}
 .{CLASS} .q-orders tbody+tbody tr:first-child td{{border-top:1px solid color-mix(in srgb,var(--q-line) 55%,transparent)}}
 .{CLASS} .q-orders tbody tr+tr td{{border-top:0}}
 .{CLASS} .q-orders tr:not(.q-why) td{{padding-bottom:0}}
