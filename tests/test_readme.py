@@ -179,3 +179,10 @@ def test_the_commands_run(command: str, tmp_path: Path, request: pytest.FixtureR
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+def test_its_pictures_are_there() -> None:
+    pictures = re.findall(r"!\[[^\]]+\]\((?!https:)([^)]+)\)", README)
+    assert len(pictures) == 2
+    for picture in pictures:
+        assert (ROOT / picture).read_bytes().startswith(b"\x89PNG")
