@@ -653,3 +653,16 @@ def test_labels_of_times_that_are_near_each_other_leave_some_out():
     ]
     assert shares[0] < 0.05 and len(shares) > 1
     assert all(after - before >= 0.09 for before, after in itertools.pairwise(shares))
+
+
+def test_a_session_that_failed_says_why_at_its_head_and_no_symbol_looks_live() -> None:
+    session, feed = started(name="broke")
+    view = session.dashboard()
+    feed.give(bar(0, 100.0))
+    until(lambda: session.snapshot.events >= 1)
+    feed.end(OSError("the <line> is cut"))
+    until(lambda: "the &lt;line&gt; is cut" in view.board.text("title"))
+    assert session.state == "failed"
+    assert [one.state for one in session.snapshot.feed.symbols] == ["closed"]
+    assert "the <line> is cut" in repr(session) and "live" not in repr(session)
+    assert "the &lt;line&gt; is cut" in bundle("full", session.snapshot, session.chart_view(), "t")["text/html"]
