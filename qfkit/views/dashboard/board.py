@@ -241,9 +241,14 @@ class Board:
         with self.lock:
             if self._is_filling:
                 return
-            self.symbol = self.symbols.value or self.symbol
-            self.timeframe = self.timeframes.value or self.timeframe
-            self.window = int(self.windows.value)
+            # What was chosen, and not what the widget has now: a drawing under way puts the former value back.
+            chosen = change["new"]
+            if change["owner"] is self.symbols:
+                self.symbol = chosen or self.symbol
+            elif change["owner"] is self.timeframes:
+                self.timeframe = chosen or self.timeframe
+            else:
+                self.window = int(chosen)
         if self._wish is not None:
             self._wish()
 

@@ -9,9 +9,10 @@ import ipywidgets
 from qfkit.core.chart_feed import ChartView
 from qfkit.core.snapshot import Snapshot
 
-__all__ = ["Controls", "Steered"]
+__all__ = ["OVER", "Controls", "Steered"]
 
-_OVER = ("stopped", "failed", "interrupted")
+OVER = ("stopped", "failed", "interrupted")
+"""States of a session in which nothing new comes."""
 
 
 class Steered(Protocol):
@@ -44,6 +45,7 @@ class Controls:
         self._session = session
         self._lock = lock
         self._tell = tell
+        self._is_stopping = False
         self.start = _button("Start", "play", "Start the session", "q-go")
         self.pause = _button("Pause", "pause", "No new orders; indicators and working orders go on")
         self.resume = _button("Resume", "play", "Let strategies order again")
@@ -89,9 +91,15 @@ class Controls:
 
     def _stop(self) -> None:
         with self._lock:
-            self.stop.disabled = True
-        work = threading.Thread(target=self._do, args=("stop", self._session.stop), name="qfkit-stop", daemon=True)
+            self._is_stopping = self.stop.disabled = True
+        work = threading.Thread(target=self._do, args=("stop", self._end), name="qfkit-stop", daemon=True)
         work.start()
+
+    def _end(self) -> None:
+        try:
+            self._session.stop()
+        finally:
+            self._is_stopping = False
 
     def draw(self, state: str) -> None:
         """Enable what can be done in this state."""
@@ -100,8 +108,8 @@ class Controls:
         _set(self.pause, disabled=not running, is_shown=not paused)
         _set(self.resume, disabled=not paused, is_shown=paused)
         _set(self.flatten, disabled=not (running or paused))
-        _set(self.stop, disabled=not (running or paused))
-        if state in _OVER and self.ask.layout.display is None:
+        _set(self.stop, disabled=self._is_stopping or not (running or paused))
+        if state in OVER and self.ask.layout.display is None:
             self._show_question(False)
 
 

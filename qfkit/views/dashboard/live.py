@@ -12,14 +12,13 @@ from uuid import uuid4
 from qfkit.live.cells import is_kernel
 from qfkit.live.runner import run, runner
 from qfkit.views.dashboard.board import Board, Kind
-from qfkit.views.dashboard.controls import Steered
+from qfkit.views.dashboard.controls import OVER, Steered
 from qfkit.views.dashboard.fallback import bundle
 from qfkit.views.dashboard.pump import pump
 from qfkit.views.terminal import plain_line
 
-__all__ = ["OVER", "Dashboard", "LiveView", "open_dashboard"]
+__all__ = ["Dashboard", "LiveView", "open_dashboard"]
 
-OVER = ("stopped", "failed", "interrupted")
 _OWN_LINES = 20
 _PICTURE_S = 60.0
 
@@ -53,8 +52,8 @@ class LiveView(ABC):
         """Whether nothing new will come."""
 
     @abstractmethod
-    def _draw_now(self) -> None:
-        """Draw what is new; on the runner."""
+    def _draw_now(self) -> bool:
+        """Draw what is new; on the runner. False where it was left out, for a callback was writing."""
 
     @abstractmethod
     def _close_widgets(self) -> None: ...
@@ -83,7 +82,11 @@ class LiveView(ABC):
 
     def refresh(self) -> None:
         """Draw soon, also where the session is over and the pump has ended."""
-        runner.call(self._draw_now)
+        runner.call(self._draw_or_wait)
+
+    def _draw_or_wait(self) -> None:
+        if not self._draw_now():
+            pump.add(self)
 
     def draw(self) -> bool:
         """One turn of the pump."""
@@ -91,10 +94,10 @@ class LiveView(ABC):
             return False
         # Asked first: what comes between the last drawing and the end is drawn in a turn more.
         is_over = self.is_over
-        self._draw_now()
-        if self._is_shown and (is_over or time.monotonic() - self._pictured_s > _PICTURE_S):
+        is_last = self._draw_now() and is_over
+        if self._is_shown and (is_last or time.monotonic() - self._pictured_s > _PICTURE_S):
             self._picture_again()
-        return not is_over
+        return not is_last
 
     def close(self) -> None:
         """Close the widgets with their callbacks; cells that show it go empty."""
@@ -166,20 +169,23 @@ class Dashboard(LiveView):
     def is_over(self) -> bool:
         return self.session.state in OVER
 
-    def _draw_now(self) -> None:
+    def _draw_now(self) -> bool:
+        if self.is_closed:
+            return True
         # A callback that writes at this moment is done in no time; this frame is left out and not waited for.
-        if self.is_closed or not self.board.lock.acquire(blocking=False):
-            return
+        if not self.board.lock.acquire(blocking=False):
+            return False
         try:
             snapshot, board = self.session.snapshot, self.board
             wish = (tuple(self.own), board.symbol, board.timeframe, board.window)
             if snapshot is self._drawn[0] and wish == self._drawn[1]:
-                return
+                return True
             board.show(snapshot, self.session.chart_view(board.symbol, board.timeframe, board.window), wish[0])
             self._drawn = (snapshot, wish)
             self.drawings += 1
         finally:
             self.board.lock.release()
+        return True
 
     def _close_widgets(self) -> None:
         self.board.close()

@@ -9,10 +9,10 @@ import ipywidgets
 from qfkit.core.chart_feed import Point
 from qfkit.core.snapshot import Snapshot
 from qfkit.errors import ParameterError
-from qfkit.views.dashboard.controls import Controls, Steered
+from qfkit.views.dashboard.controls import OVER, Controls, Steered
 from qfkit.views.dashboard.fallback import group_bundle
 from qfkit.views.dashboard.header import light
-from qfkit.views.dashboard.live import OVER, LiveView, open_dashboard
+from qfkit.views.dashboard.live import LiveView, open_dashboard
 from qfkit.views.dashboard.scene import moved, said
 from qfkit.views.dashboard.sheets import log_lines
 from qfkit.views.dashboard.theme import CLASS, style
@@ -79,10 +79,6 @@ class _Row:
             self.line.value = html
         self.controls.draw(snapshot.state)
 
-    def close(self) -> None:
-        # The dashboard inside is not of this row alone.
-        close_all(self.box, keep=self.box.children[1:])
-
 
 def _spark(snapshot: Snapshot, equity: tuple[Point, ...]) -> str:
     values = [value for _, value in equity][:: max(1, len(equity) // _SPARK_POINTS)]
@@ -123,9 +119,11 @@ class Group(LiveView):
     def is_over(self) -> bool:
         return all(session.state in OVER for session in self.sessions)
 
-    def _draw_now(self) -> None:
-        if self.is_closed or not self._lock.acquire(blocking=False):
-            return
+    def _draw_now(self) -> bool:
+        if self.is_closed:
+            return True
+        if not self._lock.acquire(blocking=False):
+            return False
         try:
             for row in self.rows:
                 row.draw(row.session.snapshot, row.session.chart_view(bars=0).equity)
@@ -135,12 +133,12 @@ class Group(LiveView):
             self.drawings += 1
         finally:
             self._lock.release()
+        return True
 
     def _close_widgets(self) -> None:
         with self._lock:
-            for row in self.rows:
-                row.close()
-            close_all(self._box)
+            # The dashboards inside are not of the rows alone.
+            close_all(self._box, keep=[inside for row in self.rows for inside in row.box.children[1:]])
 
     def _bundle(self) -> Callable[[], dict[str, Any]]:
         snapshots = [session.snapshot for session in self.sessions]

@@ -70,7 +70,7 @@ class _Part:
         self.bounds = view.bounds
         self._top = ipywidgets.HTML()
         self.note = ipywidgets.HTML()
-        self._waiting: dict[str, Any] = {}
+        self._is_told = False
 
         def moved_to(parameter: str, value: Any) -> None:
             if change is None:
@@ -79,12 +79,12 @@ class _Part:
                 change(view.name, parameter, value)
             except Exception as error:  # noqa: BLE001 - whatever it is, the person who moved the slider has to see it
                 with lock:
-                    self._waiting.pop(parameter, None)
+                    self._is_told = False
                     self.note.value = f'<p class="q-bad" role="alert">✗ {said(error)}</p>'
                     self.knobs[parameter].put_back()
             else:
                 with lock:
-                    self._waiting[parameter] = value
+                    self._is_told = True
                     self.note.value = f'<p class="q-quiet">{said(parameter)} = {said(value)} from the next bar on</p>'
 
         self.knobs = {one.name: _Knob(one, view.parameters.get(one.name), moved_to) for one in view.bounds}
@@ -101,10 +101,10 @@ class _Part:
     def draw(self, view: StrategyView, scene: Scene) -> None:
         for name, knob in self.knobs.items():
             knob.show(view.parameters.get(name))
-            if name in self._waiting and self._waiting[name] == view.parameters.get(name):
-                del self._waiting[name]
-                if not self._waiting:
-                    self.note.value = ""
+        # A refusal stays until the next move.
+        if self._is_told and not any(knob.sent for knob in self.knobs.values()):
+            self._is_told = False
+            self.note.value = ""
         symbol = scene.chart.symbol
         values = view.indicators.get(symbol, {})
         told = "  ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in values.items())
@@ -126,31 +126,49 @@ def _short(value: float) -> str:
 
 
 class _Knob:
-    """The control of one parameter. It follows the session, and tells moves that are a person's."""
+    """The control of one parameter. It follows the session, and tells moves that are a person's.
+
+    ``sent`` are the values that were told and that the session does not show yet, oldest first.
+    """
 
     def __init__(self, view: ParameterView, value: Any, moved_to: Callable[[str, Any], None]) -> None:
         self._name = view.name
         self._shown = value
+        self._told = value
+        self.sent: list[Any] = []
         self._moved_to = moved_to
         self.widget = _widget(view, value)
         self.widget.observe(self._on_change, names="value")
 
     def _on_change(self, change: Any) -> None:
-        # What the session itself changed comes back here too.
-        if change["new"] != self._shown:
-            self._moved_to(self._name, change["new"])
+        # What the session itself changed comes back here too. Not what it shows is compared: a move back to
+        # that, while another one waits, is a move.
+        if change["new"] != self._told:
+            self._told = change["new"]
+            self.sent.append(self._told)
+            self._moved_to(self._name, self._told)
 
     def show(self, value: Any) -> None:
         """Follow the session, but only where it changed: a move that waits for its bar stays."""
-        if value != self._shown:
-            self._shown = value
-            self._put(value)
+        if self.sent and value == self.sent[-1]:
+            self.sent.clear()
+        if value == self._shown:
+            return
+        self._shown = value
+        if value in self.sent:
+            # A newer move waits still.
+            del self.sent[: self.sent.index(value) + 1]
+            return
+        self.sent.clear()
+        self._put(value)
 
     def put_back(self) -> None:
-        """After a refusal: what holds."""
-        self._put(self._shown)
+        """After a refusal: what was accepted last."""
+        self.sent = self.sent[:-1]
+        self._put(self.sent[-1] if self.sent else self._shown)
 
     def _put(self, value: Any) -> None:
+        self._told = value
         if self.widget.value != value:
             self.widget.value = value
 
@@ -164,23 +182,31 @@ def _widget(view: ParameterView, value: Any) -> ipywidgets.Widget:
         return ipywidgets.Dropdown(options=names, value=value, **plain)
     if view.kind == "bool":
         return ipywidgets.Checkbox(value=value, indent=False, **plain)
+    span = _span(view)
     if view.kind == "int":
-        if view.low is not None and view.high is not None:
+        if span is not None:
             return ipywidgets.IntSlider(
-                value=value, min=int(view.low), max=int(view.high), step=max(1, int(view.step or 1)), **shared
+                value=value, min=int(span[0]), max=int(span[1]), step=max(1, int(view.step or 1)), **shared
             )
         return ipywidgets.IntText(value=value, **shared)
     if view.kind == "float":
-        if view.low is not None and view.high is not None:
-            step = view.step or _step(view.high - view.low)
+        if span is not None:
+            step = view.step or _step(span[1] - span[0])
             digits = max(0, -floor(log10(step) + 1e-9))
             return ipywidgets.FloatSlider(
-                value=value, min=view.low, max=view.high, step=step, readout_format=f".{digits}f", **shared
+                value=value, min=span[0], max=span[1], step=step, readout_format=f".{digits}f", **shared
             )
         return ipywidgets.FloatText(value=value, **shared)
     if view.kind == "str":
         return ipywidgets.Text(value=value, **shared)
     return ipywidgets.HTML(value=said(value), **plain)
+
+
+def _span(view: ParameterView) -> tuple[float, float] | None:
+    """The bounds of a slider; None where there are not two, or where one is infinite."""
+    if view.low is None or view.high is None or not isfinite(view.high - view.low):
+        return None
+    return view.low, view.high
 
 
 def _step(span: float) -> float:
