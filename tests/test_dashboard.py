@@ -161,7 +161,8 @@ def test_empty_panels_say_in_words_what_will_come() -> None:
     assert "Flat" in board.text("positions")
     assert "No orders yet" in board.text("blotter")
     assert "Nothing so far" in board.text("log")
-    assert "No limit was set" not in board.text("risk") or "risk=" in board.text("risk")
+    # One limit holds without any that was asked for.
+    assert "gross exposure" in board.text("risk") and "No limit was set" not in board.text("risk")
     assert "Waiting for the first price" in board.candles.plot.under.value
     assert "second bar" in board.equity.equity.under.value
 
@@ -220,15 +221,20 @@ def test_the_candles_are_the_sessions_bars_and_the_one_that_forms() -> None:
 
 
 def test_lines_on_the_price_scale_are_those_of_the_indicators() -> None:
-    session, _ = traded()
+    session, feed = traded()
     chart = session.chart_view(bars=60)
     closes = session.bars.close
     assert [line.name for line in chart.lines] == ["fast average", "slow average"]
     for line, period in zip(chart.lines, (3, 8), strict=True):
         np.testing.assert_allclose(line.values, qf.SMA(period).over(closes).to_numpy()[-60:])
     session.set(fast=5)
-    view = drawn(session.dashboard())
-    assert "fast average" in view.board.candles.keys
+    feed.give(bar(90, 110.0))
+    until(lambda: session.snapshot.events >= 92)
+    line = session.chart_view(bars=60).lines[0]
+    np.testing.assert_allclose(line.values, qf.SMA(5).over(session.bars.close).to_numpy()[-60:])
+    board = drawn(session.dashboard()).board
+    np.testing.assert_allclose(board.candles._lines[0].y[-60:], line.values, rtol=1e-6)
+    assert "fast average" in board.candles.keys
 
 
 def test_an_indicator_that_is_no_price_is_not_among_the_candles() -> None:
@@ -590,7 +596,8 @@ def test_several_sessions_have_a_row_each_and_open_into_their_own() -> None:
     assert group.rows[0].box.children[1] is first.dashboard().widget
     third, _ = traded(name="second")
     again = qf.dashboard(first, third)
-    assert again is not group and group.is_closed
+    assert again is not group and group.is_closed and group.widget.comm is None
+    assert first.dashboard().widget.comm is not None and not first.dashboard().is_closed
 
 
 def test_only_sessions_are_shown_together() -> None:
@@ -625,14 +632,25 @@ def test_a_page_without_a_kernel_has_a_picture_and_plain_tables() -> None:
     assert len(html) < 100_000
 
 
-@pytest.mark.parametrize("kind", ["chart", "equity", "blotter", "risk", "compact"])
-def test_each_view_has_a_form_for_pages_without_a_kernel(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "parts", "nothing"),
+    [
+        ("chart", ["<img"], "<img"),
+        ("equity", ["<img"], "<img"),
+        ("blotter", ["crossed below slow"], "No orders yet"),
+        ("risk", ["50.00 %"], "50.00 %"),
+        ("compact", ["<img", "portfolio value", "crossed below slow"], "portfolio value"),
+    ],
+)
+def test_each_view_has_a_form_for_pages_without_a_kernel(kind: str, parts: list[str], nothing: str) -> None:
     session, _ = traded(risk=qf.RiskLimits(max_drawdown=0.5))
     found = bundle(kind, session.snapshot, session.chart_view(), "token")
     assert ("image/png" in found) == (kind not in ("blotter", "risk"))
-    assert "<img" in found["text/html"] or "<table" in found["text/html"]
+    known = ("<img", "portfolio value", "crossed below slow", "50.00 %")
+    assert [part for part in known if part in found["text/html"]] == parts
     empty = bundle(kind, session.snapshot, ChartView(), "token")
-    assert "watched" in empty["text/html"]
+    assert "watched" in empty["text/html"] and nothing in empty["text/html"]
+    assert "crossed below slow" not in empty["text/html"]
 
 
 def test_outside_a_notebook_a_session_is_one_line() -> None:

@@ -1,5 +1,7 @@
 """A session gone through with a slider."""
 
+from collections.abc import Iterator
+
 import ipywidgets
 import msgspec
 import pytest
@@ -8,6 +10,7 @@ from test_session import Always, bar, wave
 
 import qfkit as qf
 from qfkit.errors import ParameterError, SessionError
+from qfkit.views.timeline import Timeline
 
 
 class FewTrades(qf.Strategy):
@@ -33,6 +36,13 @@ def run(tmp_path, strategy=FewTrades, count=300, **settings) -> qf.Session:
 
 def value(snapshot: qf.Snapshot) -> bytes:
     return msgspec.json.encode(snapshot)
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    for timeline in list(Timeline._open.values()):
+        timeline.close()
 
 
 @pytest.fixture
@@ -153,6 +163,52 @@ def test_a_running_session_has_a_timeline_up_to_now(tmp_path) -> None:
     assert timeline.snapshots[-1].events == 10
     assert timeline.moments.what.tolist()[1:] == [f"buy 1 A at {100 + index}" for index in range(1, 10)]
     desk.end()
+
+
+def test_a_cell_run_again_leaves_no_widgets_of_the_former_timeline(traded) -> None:
+    def count() -> int:
+        return len(ipywidgets.widgets.widget._instances)
+
+    first = traded.timeline(most=5)
+    slider = first.widget.children[0].children[3]
+    before = count()
+    for _ in range(3):
+        latest = traded.timeline(most=5)
+        assert latest.widget is latest.widget
+        assert count() == before
+    assert slider.comm is None
+    # Shown again, the former one is made anew and takes its place back.
+    again = first.widget.children[0].children[3]
+    assert again.comm is not None
+    assert again is not slider
+    assert count() == before
+    # One that is shown by somebody's own function is theirs.
+    own = first.show(lambda snapshot: "mine")
+    assert traded.timeline(most=5).widget.comm is not None
+    assert own.comm is not None
+    own.close()
+
+
+def test_a_closed_timeline_leaves_nothing(traded) -> None:
+    before = len(ipywidgets.widgets.widget._instances)
+    timeline = traded.timeline(most=5)
+    assert timeline.widget.comm is not None
+    timeline.close()
+    timeline.close()
+    assert len(ipywidgets.widgets.widget._instances) == before
+
+
+def test_timelines_of_two_symbols_stand_beside_each_other(tmp_path) -> None:
+    feed = qf.ReplayFeed([bar(index, 100.0, symbol) for index in range(5) for symbol in "AB"], speed=None)
+    session = qf.paper(Always, feed, journal=tmp_path, cash=10_000.0).start().wait(20)
+    first, second = session.timeline("A"), session.timeline("B")
+    assert first.widget.comm is not None
+    assert second.widget.comm is not None
+    assert first.widget.comm is not None
+    shown = first.widget
+    assert first.widget is shown
+    first.close()
+    second.close()
 
 
 def _all(widget: ipywidgets.Widget) -> list[ipywidgets.Widget]:

@@ -41,7 +41,8 @@ class ChartView(msgspec.Struct, frozen=True):
     """What to draw of one symbol and timeframe, and of the account.
 
     ``bars`` are closed, oldest first, ``forming`` is the one that is not. ``lines`` have a value for each of
-    ``bars``. ``fills`` are those of the symbol within the bars. ``orders`` are the latest of all symbols as they
+    ``bars``. ``fills`` are those of the symbol within the bars, ``held`` what each strategy holds of it after them:
+    a snapshot may be older than they are. ``orders`` are the latest of all symbols as they
     stand, ``refused`` the latest signals that became none. ``equity`` is the whole run's, thinned: of each
     stretch its lowest and highest point.
     """
@@ -53,6 +54,7 @@ class ChartView(msgspec.Struct, frozen=True):
     forming: Bar | None = None
     lines: tuple[IndicatorLine, ...] = ()
     fills: tuple[Fill, ...] = ()
+    held: dict[str, float] = {}
     orders: tuple[Order, ...] = ()
     refused: tuple[Signal, ...] = ()
     equity: tuple[Point, ...] = ()
@@ -73,7 +75,9 @@ class ThinnedCurve:
         self._last: Point | None = None
 
     def add(self, time_ns: int, value: float) -> None:
-        """Take the next point in."""
+        """Take the next point in; NaN is none, for it would stay in its stretch for good."""
+        if value != value:
+            return
         point = self._last = (time_ns, value)
         if self._open is None:
             self._open = (point, point)
@@ -117,10 +121,14 @@ def _value(point: Point) -> float:
 
 
 class _Traced:
-    """A second copy of a strategy's indicator, run over the kept bars so that its past values are known."""
+    """A second copy of a strategy's indicator, run over the kept bars so that its past values are known.
 
-    def __init__(self, indicators: IndicatorSet[Any]) -> None:
+    ``original`` is the strategy's own: the same set has another one for the symbol after a split.
+    """
+
+    def __init__(self, indicators: IndicatorSet[Any], original: Indicator) -> None:
         self.source = indicators
+        self.original = original
         self.indicator: Indicator = make_indicator(indicators.factory, *indicators.args, **indicators.kwargs)
         self.names = [("", self.indicator), *self.indicator.outputs()]
         self.values: deque[tuple[float, ...]] = deque(maxlen=KEPT_BARS)
@@ -134,6 +142,11 @@ class _Traced:
             indicator.update(bar if indicator.takes_bar else getattr(bar, source))
             self.values.append(tuple(line.value if indicator.ready else nan for _, line in self.names))
             self.seen_ns = bar.close_ns
+
+    @property
+    def is_true(self) -> bool:
+        """Whether it can be what the original is: one without a period goes on from bars that are not kept any more."""
+        return getattr(self.original, "period", 0) is not None or self.indicator.count >= self.original.count
 
 
 def _newer(kept: deque[Bar], seen_ns: int) -> Iterator[Bar]:
@@ -201,6 +214,11 @@ class ChartFeed:
             forming=_forming(track, series),
             lines=tuple(self._lines(track, series, len(shown))),
             fills=tuple(fill for fill in self._fills if fill.symbol == track.symbol and fill.time_ns >= since_ns),
+            held={
+                desk.name: desk.book.open[track.symbol].quantity
+                for desk in self._engine.desks.values()
+                if track.symbol in desk.book.open
+            },
             orders=orders,
             refused=refused,
             equity=equity,
@@ -212,14 +230,19 @@ class ChartFeed:
             for name, indicators in desk.named_sets:
                 wanted = indicators.timeframe or track.base.timeframe
                 mine = indicators.get(track.symbol)
-                if mine is None or wanted != series.timeframe or indicators.source == "volume" or not mine.is_price:
+                if mine is None or indicators.source == "volume" or not mine.is_price:
                     continue
                 key = (id(indicators), track.symbol)
+                # Those of other timeframes too: another chart may show them.
                 alive.add(key)
+                if wanted != series.timeframe:
+                    continue
                 traced = self._traced.get(key)
-                if traced is None or traced.source is not indicators:
-                    traced = self._traced[key] = _Traced(indicators)
+                if traced is None or traced.original is not mine:
+                    traced = self._traced[key] = _Traced(indicators, mine)
                 traced.follow(series.kept)
+                if not traced.is_true:
+                    continue
                 rows = [traced.values[place] for place in range(len(traced.values) - count, len(traced.values))]
                 for place, (part, _) in enumerate(traced.names):
                     label = f"{name} {part}".rstrip().replace("_", " ")

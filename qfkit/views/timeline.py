@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from uuid import uuid4
 
 import ipywidgets
@@ -14,6 +14,7 @@ from qfkit.live.cells import is_kernel
 from qfkit.tables import time_index
 from qfkit.views.dashboard import Board, still
 from qfkit.views.dashboard.fallback import picture
+from qfkit.views.dashboard.widgets import close_all
 from qfkit.views.raster import PICTURE_WIDTH, png_uri
 from qfkit.views.terminal import plain_line
 from qfkit.views.text import clean, money, signed_money, signed_percent
@@ -35,12 +36,16 @@ class Timeline:
     was at each, with a slider (arrow keys move it), a play button and buttons to the fills and refusals.
 
     ``snapshots`` are those moments' snapshots, :attr:`moments` a table of them. :meth:`show` draws by a function of yours.
+    A newer one of the same session and symbol, once it is shown, takes the place of the former, whose cell goes empty
+    but for the picture.
     """
+
+    _open: ClassVar[dict[tuple[str, str], "Timeline"]] = {}
 
     def __init__(self, name: str, stops: Sequence[Stop]) -> None:
         self.name = name
         self.stops = tuple(stops)
-        self._widget: ipywidgets.Widget | None = None
+        self._viewer: _Viewer | None = None
         self._token = uuid4().hex[:12]
 
     @property
@@ -62,14 +67,31 @@ class Timeline:
 
     def show(self, render: Render | None = None) -> ipywidgets.Widget:
         """The slider over ``render(snapshot)``; None draws the dashboard."""
-        return _Viewer(self.stops, _dashboard(self._token) if render is None else _by(render)).box
+        return self._view(render).box
+
+    def _view(self, render: Render | None = None) -> "_Viewer":
+        return _Viewer(self.stops, _dashboard(self._token) if render is None else _by(render))
 
     @property
     def widget(self) -> ipywidgets.Widget:
         """What a notebook shows: the same widget in all cells."""
-        if self._widget is None:
-            self._widget = self.show()
-        return self._widget
+        if self._viewer is None:
+            key = (self.name, self.stops[-1].chart.symbol)
+            former = self._open.get(key)
+            if former is not None:
+                former.close()
+            self._open[key] = self
+            self._viewer = self._view()
+        return self._viewer.box
+
+    def close(self) -> None:
+        """Close the widgets; shown again they are made anew."""
+        if self._viewer is not None:
+            self._viewer.close()
+            self._viewer = None
+        key = (self.name, self.stops[-1].chart.symbol)
+        if self._open.get(key) is self:
+            del self._open[key]
 
     def _ipython_display_(self) -> None:
         if not is_kernel():
@@ -176,7 +198,7 @@ class _Viewer:
         self.on = ipywidgets.Button(description="event ▶", tooltip="to the next fill or refusal")
         self.label = ipywidgets.HTML()
         self.view = ipywidgets.VBox()
-        ipywidgets.jslink((self.play, "value"), (self.slider, "value"))
+        self._link = ipywidgets.jslink((self.play, "value"), (self.slider, "value"))
         for button in (self.back, self.on):
             button.layout.width = "90px"
         bar = ipywidgets.HBox(
@@ -207,6 +229,11 @@ class _Viewer:
         self.label.value = f'<span style="font-variant-numeric:tabular-nums">{words}{what}</span>'
         self.back.disabled = self._next(place, -1) is None
         self.on.disabled = self._next(place, 1) is None
+
+    def close(self) -> None:
+        """Close every widget, and with them their callbacks."""
+        self._link.close()
+        close_all(self.box)
 
     def _next(self, place: int, step: int) -> int | None:
         places = range(place + step, len(self._stops) if step > 0 else -1, step)

@@ -121,9 +121,8 @@ class Candles:
 
     def _draw_fills(self, scene: Scene, bars: Sequence[Bar]) -> list[tuple[Side, bool]]:
         opens_ns = [bar.open_ns for bar in bars]
-        held = {view.strategy: view.quantity for view in scene.snapshot.positions if view.symbol == scene.chart.symbol}
         marked: dict[tuple[Side, bool], list[tuple[float, float]]] = {kind: [] for kind in _KINDS}
-        for fill, opens in opening_fills(scene.chart.fills, held):
+        for fill, opens in opening_fills(scene.chart.fills, scene.chart.held):
             place = bisect_right(opens_ns, fill.time_ns) - 1
             if place >= 0:
                 marked[fill.side, opens].append((float(place), fill.price))
@@ -187,7 +186,7 @@ def _order_tags(scene: Scene, order: Order) -> list[Tag]:
 def opening_fills(fills: Sequence[Fill], held: dict[str, float]) -> list[tuple[Fill, bool]]:
     """The fills, parts of an order as one, each with whether it began, enlarged or turned round its strategy's position.
 
-    ``held`` is what each strategy holds now: from there it is reckoned back.
+    ``held`` is what each strategy holds after the last: from there it is reckoned back.
     """
     after = dict(held)
     found = []

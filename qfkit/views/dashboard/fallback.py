@@ -41,10 +41,9 @@ def _series(snapshot: Snapshot, chart: ChartView) -> list[RunSeries]:
     if bars:
         series = run_series(bar_columns(bars)[chart.symbol], (), nothing, starting_equity=snapshot.starting_cash)
         opens_ns = np.array([bar.open_ns for bar in bars], dtype=np.int64)
-        held = {view.strategy: view.quantity for view in snapshot.positions if view.symbol == chart.symbol}
         marks = tuple(
             Mark(float(np.searchsorted(opens_ns, fill.time_ns, "right") - 1), fill.price, fill.side, opens)
-            for fill, opens in opening_fills(chart.fills, held)
+            for fill, opens in opening_fills(chart.fills, chart.held)
             if fill.time_ns >= opens_ns[0]
         )
         found.append(replace(series, marks=marks, fills=len(marks)))

@@ -30,15 +30,12 @@ def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], emp
         return f'<p class="q-empty">{empty}</p>'
     head = "".join(f'<th scope="col" class="{kind}">{name}</th>' for name, kind in columns)
     body = "".join(
-        f"<tr>{''.join(_cell(value, kind) for value, (_, kind) in zip(row, columns, strict=True))}</tr>" for row in rows
+        "<tr>"
+        + "".join(f'<td class="{kind}">{value}</td>' for value, (_, kind) in zip(row, columns, strict=True))
+        + "</tr>"
+        for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _cell(value: str, kind: str) -> str:
-    # What may be cut is plain text, and whole in its tooltip.
-    hint = f' title="{value}"' if "q-cut" in kind and value else ""
-    return f'<td class="{kind}"{hint}>{value}</td>'
 
 
 def position_rows(scene: Scene) -> list[list[str]]:

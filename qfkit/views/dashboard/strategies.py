@@ -94,9 +94,12 @@ class _Part:
 
         self.knobs = {one.name: _Knob(one, view.parameters.get(one.name), moved_to) for one in view.bounds}
         self._is_steered = change is not None
-        row = ipywidgets.HBox([knob.widget for knob in self.knobs.values()])
-        row.add_class("q-knobs")
-        self.box = ipywidgets.VBox([self._top, *([row] if self.knobs else []), self.note])
+        parts = [self._top, self.note]
+        if self.knobs:
+            row = ipywidgets.HBox([knob.widget for knob in self.knobs.values()])
+            row.add_class("q-knobs")
+            parts.insert(1, row)
+        self.box = ipywidgets.VBox(parts)
         self.box.add_class("q-strategy")
 
     def close(self) -> None:

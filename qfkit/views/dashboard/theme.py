@@ -33,7 +33,6 @@ def style(token: str = "") -> str:
 # Colours fall back from JupyterLab's to those of VS Code, then to plain light ones.
 _SHEET = f"""
 .{CLASS}{{
- --q-page:var(--jp-layout-color0,var(--vscode-editor-background,#fff));
  --q-card:var(--jp-layout-color1,var(--vscode-editorWidget-background,#fff));
  --q-soft:var(--jp-layout-color2,var(--vscode-input-background,#f0f1f3));
  --q-line:var(--jp-border-color2,var(--vscode-widget-border,#dfe1e5));
