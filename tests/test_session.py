@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import sqlite3
+import sys
 import threading
 import time
+import types
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -615,3 +617,21 @@ def test_a_stop_that_is_refused_on_the_session_s_own_thread_stops_nothing() -> N
     session.stop()
     # And no suspension is left over either.
     assert session.state == "stopped"
+
+
+def test_where_classes_may_be_reloaded_one_with_slots_trades_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "IPython.extensions.autoreload", types.ModuleType("autoreload"))
+
+    class Slotted(Always):
+        __slots__ = ("heard",)
+
+        def on_bar(self, bar: Bar) -> None:
+            self.heard = bar.close
+            super().on_bar(bar)
+
+    session = qf.paper(Slotted(), qf.ReplayFeed(wave(10), speed=None), name="slotted", cash=1e6)
+    # Whatever a reload writes into it.
+    monkeypatch.setattr(Slotted, "on_bar", lambda self, bar: None)
+    session.start().wait(10)
+    assert len(session.fills) == 9
+    assert session.verify()
