@@ -91,7 +91,7 @@ session.why(1)
 # `session.at(...)` replays the journal up to a time. Only the time of day is needed.
 
 # %% tags=["nbval-ignore-output"]
-moment = session.orders.index[0].strftime("%H:%M:%S")
+moment = session.fills.index[len(session.fills) // 2].strftime("%H:%M:%S")
 then = session.at(moment)
 print(f"at {moment}: {then.fills_count} fills so far, equity {then.equity:,.2f}")
 
