@@ -115,12 +115,15 @@ session.start()
 
 # %% tags=["nbval-ignore-output"]
 session.wait(2)
+async for snapshot in session.snapshots():  # live: until each coin has a price
+    if len(snapshot.symbols) == len(coins):
+        break
 session.set("trend", fast=5)  # from the next bar on
 session.block_entries("reversion")  # it may sell, and not buy
 session.wait(1)
 session.lift("reversion")
-price = session.bars.query("symbol == 'SOLUSDT'").close.iloc[-1]
-session.buy("SOLUSDT", notional=2_000, strategy="reversion", stop_loss=0.99 * price)  # an order of your own
+session.buy("SOLUSDT", notional=2_000, strategy="reversion")  # an order of your own,
+session.protect("SOLUSDT", stop_loss=0.01, strategy="reversion")  # sold again 1 % lower
 session.wait(1)
 session.orders.query("symbol == 'SOLUSDT'")[
     ["strategy", "side", "type", "quantity", "stop_price", "status", "reason"]

@@ -49,6 +49,11 @@ session = qf.paper(
     Trend(), feed, cash=100_000, timeframe="10s", risk=qf.RiskLimits(max_position_weight=0.25), name="why"
 ).start()
 session.wait(4)
+async for snapshot in session.snapshots():  # live: until the first prices have come
+    if len(snapshot.symbols) == 2:
+        break
+session.buy("BTCUSDT", notional=1_000)  # one by hand, so that there is an order to ask about on a quiet market too
+session.wait(1)
 print(f"{len(session.fills)} fills so far")
 
 # %% [markdown]
@@ -86,7 +91,7 @@ session.why(1)
 # `session.at(...)` replays the journal up to a time. Only the time of day is needed.
 
 # %% tags=["nbval-ignore-output"]
-moment = session.trades.index[0].strftime("%H:%M:%S")
+moment = session.orders.index[0].strftime("%H:%M:%S")
 then = session.at(moment)
 print(f"at {moment}: {then.fills_count} fills so far, equity {then.equity:,.2f}")
 

@@ -18,7 +18,7 @@ from qfkit.core.impact import Activity
 from qfkit.core.latency import mixed, uniform_pair
 from qfkit.core.orders import BUY, SELL
 from qfkit.errors import ParameterError, SessionError
-from qfkit.live.plan import _costs_meta, _costs_of
+from qfkit.live.plan import _costs_meta, costs_of
 
 FREE = {"commission": 0.0, "slippage_bps": 0.0, "latency_s": 0.0, "participation": None}
 
@@ -473,18 +473,18 @@ def test_all_assumptions_are_in_words():
     ],
 )
 def test_a_journal_keeps_them(costs):
-    assert _costs_of(json.loads(json.dumps(_costs_meta(costs)))) == costs
+    assert costs_of(json.loads(json.dumps(_costs_meta(costs)))) == costs
 
 
 def test_a_journal_of_before_there_was_an_impact_is_read():
     meta = _costs_meta(Costs())
     del meta["impact"]
-    assert _costs_of(meta) == Costs()
+    assert costs_of(meta) == Costs()
 
 
 def test_a_latency_that_is_a_function_is_asked_for_again():
     with pytest.raises(SessionError, match="latency_s was the function"):
-        _costs_of(json.loads(json.dumps(_costs_meta(Costs(latency_s=lambda order_id: 1.0)))))
+        costs_of(json.loads(json.dumps(_costs_meta(Costs(latency_s=lambda order_id: 1.0)))))
 
 
 def test_a_session_with_all_of_it_verifies_and_equals_its_backtest(capture_path, tmp_path):

@@ -671,3 +671,43 @@ def test_labels_of_times_that_are_near_each_other_leave_some_out():
     ]
     assert shares[0] < 0.05 and len(shares) > 1
     assert all(after - before >= 0.09 for before, after in itertools.pairwise(shares))
+
+
+def test_a_session_that_failed_says_why_at_its_head_and_no_symbol_looks_live() -> None:
+    session, feed = started(name="broke")
+    view = session.dashboard()
+    feed.give(bar(0, 100.0))
+    until(lambda: session.snapshot.events >= 1)
+    feed.end(OSError("the <line> is cut"))
+    until(lambda: "the &lt;line&gt; is cut" in view.board.text("title"))
+    assert session.state == "failed"
+    assert [one.state for one in session.snapshot.feed.symbols] == ["closed"]
+    assert "the <line> is cut" in repr(session) and "live" not in repr(session)
+    assert "the &lt;line&gt; is cut" in bundle("full", session.snapshot, session.chart_view(), "t")["text/html"]
+
+
+def test_controls_show_all_digits_and_a_range_of_many_sizes_is_typed() -> None:
+    class Fine(qf.Strategy):
+        part = qf.Param(0.55, low=0.05, high=0.95, step=0.25)
+        rate = qf.Param(1e-5, low=1e-7, high=0.1)
+        width = qf.Param(2.0, low=0.5, high=4.0)
+
+    session, _ = started(strategy=Fine())
+    controls = drawn(session.dashboard()).board.strategies.controls
+    assert controls["Fine", "part"].readout_format == ".2f"
+    assert isinstance(controls["Fine", "rate"], ipywidgets.BoundedFloatText) and controls["Fine", "rate"].value == 1e-5
+    assert controls["Fine", "width"].readout_format == ".2f"
+    controls["Fine", "rate"].value = 2.5e-6
+    until(lambda: commands(session, SetParameters))
+    assert commands(session, SetParameters)[-1].parameters == {"rate": 2.5e-6}
+
+
+def test_controls_rest_before_the_start_and_after_the_end() -> None:
+    session = qf.paper(Trend(), HandFeed(), name="rests")
+    board = session.dashboard().board
+    knobs = [board.strategies.controls["Trend", name] for name in ("fast", "slow", "careful")]
+    assert all(knob.disabled for knob in knobs)
+    session.start()
+    until(lambda: not any(knob.disabled for knob in knobs))
+    session.stop()
+    until(lambda: all(knob.disabled for knob in knobs))

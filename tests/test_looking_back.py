@@ -16,6 +16,8 @@ import qfkit as qf
 from qfkit.core.events import Bar
 from qfkit.errors import NaiveTimeError, ParameterError, SessionError
 from qfkit.inspection.times import moment_ns
+from qfkit.journal.schema import LogEntry
+from qfkit.live.looking_back import _Lines
 from tests.support import SECOND
 
 # 2024-01-01 00:00 UTC and some hours.
@@ -241,3 +243,27 @@ def test_a_replay_under_way_does_not_disturb_the_session(tmp_path) -> None:
     desk.give(bar(20, 101.0))
     assert desk.session.at(event=desk.session.snapshot.events).events == desk.session.snapshot.events
     desk.end()
+
+
+class Compared(int):
+    """A time that counts how often it is compared."""
+
+    times = 0
+
+    def __le__(self, other: int) -> bool:
+        Compared.times += 1
+        return int(self) <= other
+
+    def __gt__(self, other: int) -> bool:
+        return not self <= other
+
+
+def test_the_lines_until_a_time_are_found_without_going_through_the_whole_log() -> None:
+    lines = _Lines([LogEntry(Compared(index), "printed", str(index)) for index in range(10_000)], 50)
+    Compared.times = 0
+    assert lines.until(7_000) == tuple((index, str(index)) for index in range(6_951, 7_001))
+    assert lines.until(-1) == ()
+    assert Compared.times < 100
+    # What was said of a later moment is not there yet, and the rest is in the order in which it was said.
+    mixed = _Lines([LogEntry(time_ns, "warning", str(time_ns)) for time_ns in (1, 9, 3, 2)], 2)
+    assert [text for _, text in mixed.until(3)] == ["3", "2"]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from test_looking_back import same
 from test_manual import Desk
 from test_manual import tick as hand_tick
-from test_session import Always, wave
+from test_session import Always, HandFeed, Twice, until, wave
 
 import qfkit as qf
 from qfkit.core.strategy import Strategy
@@ -200,4 +201,41 @@ def test_a_journal_of_the_first_format_is_read_and_looked_back_at() -> None:
     assert str(read.why(3)) == told
     assert read.fills.rate.unique().tolist() == [1.0]
     assert read.stops.empty
+    assert read.verify()
+
+
+def test_a_session_that_was_resumed_is_read_anew() -> None:
+    feed = HandFeed()
+    session = qf.paper(Always(), feed, name="resumed", cash=1e6).start()
+    feed.give(*wave(10))
+    until(lambda: session.snapshot.events == 10)
+    session.suspend()
+    read = qf.read_session("resumed")
+    assert (read.state, len(read.bars)) == ("interrupted", 10)
+    feed = HandFeed()
+    feed.give(*wave(20)[10:])
+    again = qf.resume("resumed", feed=feed, strategies=Always).start()
+    until(lambda: len(again.bars) == 20)
+    assert len(read.bars) == 20
+    again.stop()
+    pd.testing.assert_frame_equal(read.fills, again.fills, check_exact=True)
+    assert read.state == "stopped"
+
+
+def test_classes_that_a_running_session_takes_in_are_replayed_too(tmp_path) -> None:
+    desk = Desk(tmp_path, Always, name="changing", cash=1e6)
+    session = desk.session
+    desk.give(*wave(10))
+    read = qf.read_session("changing")
+    assert same(read.at(event=5), session.at(event=5))
+    session.swap(Twice)
+    desk.give(*wave(20)[10:])
+    session.add(qf.MovingAverageCrossover(fast=2, slow=5), "second", cash=100.0)
+    desk.give(*wave(30)[20:])
+    last = session.snapshot.events
+    assert same(read.at(event=last), session.at(event=last))
+    assert read.why("last").order.reason == "twice"
+    assert len(read.timeline(most=5)) <= 5
+    assert same(read.at(event=5), session.at(event=5))
+    desk.end()
     assert read.verify()

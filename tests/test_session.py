@@ -137,6 +137,27 @@ def test_start_returns_at_once_and_the_snapshot_follows() -> None:
         session.start()
 
 
+def test_parameters_of_new_code_may_be_set_before_the_bar_that_brings_it() -> None:
+    class Old(qf.Strategy):
+        count = qf.Param(3, low=1, high=9)
+
+    class New(qf.Strategy):
+        room = qf.Param(0.5, low=0.0, high=3.0)
+
+    feed = HandFeed()
+    session = qf.paper(Old(), feed, timeframe="1m", name="early").start()
+    feed.give(bar(0, 100.0))
+    until(lambda: session.snapshot.events >= 1)
+    session.swap(New)
+    session.set(room=2.0)
+    with pytest.raises(ParameterError, match="New has no parameter 'count'"):
+        session.set(count=4)
+    feed.give(bar(1, 101.0))
+    until(lambda: session.snapshot.strategies[0].parameters == {"room": 2.0})
+    session.stop()
+    assert session.verify()
+
+
 def test_pause_resume_set_swap_and_flatten_act_and_replay() -> None:
     feed = HandFeed()
     session = qf.paper(Always(), feed, costs=qf.Costs.ideal(), name="commands").start()

@@ -3,11 +3,12 @@
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ import qfkit as qf
 from qfkit.cli import main
 from qfkit.core.events import Flatten, Stop
 from qfkit.errors import ParameterError, SessionError
+from qfkit.journal.lock import JournalLock
 from qfkit.journal.reader import JournalReader
 from qfkit.journal.requests import StopRequest, ask_to_stop, is_asked
 from qfkit.live.registry import running
+from qfkit.live.stopping import stop_journals
 
 # A session whose own main thread is held up for ever, as a notebook's kernel is by a cell.
 CHILD = """
@@ -257,3 +260,47 @@ def test_the_command_refuses_what_makes_no_sense(
 ) -> None:
     assert main(["stop", *arguments]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_one_that_cannot_be_asked_keeps_nobody_from_stopping_the_others() -> None:
+    old = qf.paper(Always(), HandFeed(), name="old").start()
+    old.suspend()
+    assert old.journal_path is not None
+    with closing(sqlite3.connect(old.journal_path)) as connection, connection:
+        connection.execute("DELETE FROM meta WHERE key = 'run'")
+    broken = old.journal_path.with_name("broken.qfkit.sqlite")
+    broken.write_bytes(b"no journal at all")
+    lock = JournalLock(old.journal_path)
+    try:
+        with child("other"):
+            answers = stop_journals([old.journal_path, broken, journal_of("other")], flatten=False, patience_s=10.0)
+            assert state_of("other") == "stopped"
+        with pytest.raises(SessionError, match="'old' was started by an earlier qfkit"):
+            qf.stop(old.journal_path)
+    finally:
+        lock.release()
+    assert [answer.outcome for answer in answers] == ["no answer", "no answer", "stopped"]
+    assert "'old' was started by an earlier qfkit" in answers[0].text
+    assert "not a qfkit journal" in answers[1].text
+
+
+def test_a_broken_file_in_the_folder_is_not_in_the_way_of_a_name(tmp_path: Path) -> None:
+    (tmp_path / "aaa.qfkit.sqlite").write_bytes(b"no journal at all")
+    session = qf.paper(Always(), HandFeed(), name="beside", journal=tmp_path).start()
+    (answer,) = qf.stop("beside", folder=tmp_path)
+    assert (answer.outcome, session.state) == ("stopped", "stopped")
+
+
+def test_a_path_from_the_user_s_own_folder_may_begin_with_a_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    session = qf.paper(Always(), HandFeed(), name="tilde", journal="~/mine").start()
+    assert session.journal_path is not None
+    told = f"~/mine/{session.journal_path.name}"
+    session.suspend()
+    assert qf.resume(told, feed=HandFeed()).journal_path == session.journal_path
+    assert qf.sessions("~/mine")["name"].tolist() == ["tilde"]
+    for answers in (qf.stop(told), qf.stop("tilde", folder="~/mine")):
+        assert [answer.path for answer in answers] == [str(session.journal_path)]

@@ -237,3 +237,13 @@ async def test_a_message_handler_that_returns_a_session_does_not_wait_for_it() -
         async with asyncio.timeout(20):
             await stream.start_streaming()
         assert len(heard) > 10 and session.state == "running"
+
+
+@pytest.mark.parametrize("wrong", ["5", float("nan"), -1])
+def test_a_wait_for_what_is_no_time_is_refused(wrong) -> None:
+    session = qf.paper(qf.MovingAverageCrossover(), qf.feeds.sample("AAPL", days_per_second=1), name="wrong").start()
+    try:
+        with pytest.raises(ParameterError, match="timeout_s="):
+            session.wait(wrong)
+    finally:
+        session.stop()

@@ -516,3 +516,18 @@ def test_every_order_and_signal_of_a_wild_run_has_a_story_that_adds_up(seed: int
         assert story.signal.decision == row.decision
         assert story.decision is not None
         assert str(story)
+
+
+def test_it_says_what_time_a_fill_bears_and_that_a_seller_got_the_price() -> None:
+    result = qf.backtest(qf.MovingAverageCrossover(), qf.sample("AAPL"))
+    sale = result.orders[result.orders.side == "sell"].order_id.iloc[0]
+    text = str(result.why(int(sale)))
+    assert "time of the bar" in text and "exchange time" not in text
+    assert "decided at" in text and ", got " in text and ", paid " not in text
+
+
+def test_what_is_no_number_of_an_order_is_refused() -> None:
+    result = qf.backtest(qf.MovingAverageCrossover(), qf.sample("AAPL"))
+    for wrong in (True, "first", 1.5, result.orders.iloc[0]):
+        with pytest.raises(ParameterError, match="give its number"):
+            result.why(wrong)

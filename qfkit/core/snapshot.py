@@ -241,6 +241,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     printed: tuple[tuple[int, str], ...] = ()
     """The newest lines that strategies printed, each with the session's time."""
     journal_path: str = ""
+    error: str = ""
+    """Why the session failed, in words; "" where it did not."""
     figures: FiguresView | None = None
     assessment: RiskAssessment | None = None
     interest: float = 0.0

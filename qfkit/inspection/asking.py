@@ -101,12 +101,14 @@ def _found(records: StoryRecords, order_id: object, signal: object, owner: str) 
 def _checked(given: object, known: dict[int, Any], what: str, where: str) -> int:
     if not known:
         raise OrderError(f"there is no {what} yet: {where} is empty" + _and_signals(what, where))
-    if given == LAST:
+    if isinstance(given, str) and given == LAST:
         return max(known)
     try:
         number = index(given)  # type: ignore[arg-type]
     except TypeError:
-        raise ParameterError(f'{what}={given!r}: give its number, as in {where}, or "last"') from None
+        number = None
+    if number is None or isinstance(given, bool):
+        raise ParameterError(f'{what}={given!r}: give its number, as in {where}, or "last"')
     if number not in known:
         nearest = min(known, key=lambda one: (abs(one - number), one))
         raise OrderError(

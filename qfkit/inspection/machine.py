@@ -83,7 +83,7 @@ class TimeMachine:
     def to_event(self, number: int, on_progress: OnProgress | None = None) -> Engine:
         """The engine after the first ``number`` events. Raises :class:`SessionError` where there are fewer."""
         total = self.source.count()
-        if not 0 <= number <= total:
+        if not (isinstance(number, int) and 0 <= number <= total):
             raise SessionError(f"event={number!r}: there are {total:,} events, so give 0 (the start) to {total}")
         if number < self.engine.events:
             self.rewind()

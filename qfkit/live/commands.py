@@ -159,17 +159,17 @@ class SessionCommands(ManualTrading):
         """
         desks = self._pipeline.engine.desks
         name = self._strategy(strategy)
-        addressed = list(desks.values()) if name is None else [desks[name]]
         if not parameters:
             raise ParameterError("nothing to set: give parameters by name, as in session.set(fast=8)")
-        kinds = [type(desk.strategy) for desk in addressed]
+        addressed = [self._as_it_will_be(one) for one in (desks if name is None else [name])]
+        kinds = [kind for kind, _ in addressed]
         for parameter, value in parameters.items():
             owners = [kind for kind in kinds if parameter in kind.parameters_of_class]
             for kind in owners or kinds[:1]:
                 kind.check_parameters({parameter: value})
-        for desk, kind in zip(addressed, kinds, strict=True):
+        for kind, present in addressed:
             mine = {key: value for key, value in parameters.items() if key in kind.parameters_of_class}
-            self._try_out(kind, {**desk.strategy.parameters, **mine})
+            self._try_out(kind, {**present, **mine})
         return self._command(
             lambda now_ns: SetParameters(received_ns=now_ns, strategy=strategy, parameters=dict(parameters))
         )
@@ -264,6 +264,21 @@ class SessionCommands(ManualTrading):
             )
 
         return self._command(make, lambda: {"classes": self._plan.classes.as_meta()}, is_tried=False)
+
+    def _as_it_will_be(self, name: str) -> tuple[type[Strategy], dict[str, Any]]:
+        """A strategy's class and parameters once the changes that wait for the next bar are made."""
+        engine = self._pipeline.engine
+        strategy = engine.desks[name].strategy
+        kind, parameters = type(strategy), strategy.parameters
+        for change in tuple(engine.pending):
+            if change.strategy not in (None, name):
+                continue
+            if isinstance(change, SwapStrategy):
+                kind, parameters = self._plan.classes.resolve(change.to), dict(change.parameters)
+            else:
+                known = kind.parameters_of_class
+                parameters |= {key: value for key, value in change.parameters.items() if key in known}
+        return kind, parameters
 
     def _try_out(self, kind: type[Strategy], parameters: Mapping[str, Any]) -> None:
         """Have ``setup`` refuse what does not go together here, and not on the next bar."""

@@ -1,7 +1,9 @@
 """Looking back at a session from its journal: why it ordered what it did, and how it stood at any moment."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING
@@ -53,6 +55,7 @@ class LookingBack:
 
     name: str
     _machine: TimeMachine | None = None
+    _machine_plan: SessionPlan | None = None
     _machine_lock: RLock
 
     @property
@@ -64,7 +67,7 @@ class LookingBack:
         raise NotImplementedError
 
     def _replay_plan(self) -> SessionPlan:
-        """What a replay is made of; raises :class:`QfkitError` where there can be none."""
+        """What a replay is made of, another object once it is of other classes; raises :class:`QfkitError` where it cannot be."""
         raise NotImplementedError
 
     def _open_positions(self) -> Iterable[PositionView]:
@@ -149,11 +152,13 @@ class LookingBack:
         """The session's one machine, for one caller at a time; None and why where its strategies are not at hand."""
         with self._machine_lock:
             lacks = ""
-            if self._machine is None:
-                try:
-                    self._machine = TimeMachine(journal_source(self._journal_file(), self._replay_plan()))
-                except QfkitError as error:
-                    lacks = str(error)
+            try:
+                plan = self._replay_plan()
+                if self._machine is None or self._machine_plan is not plan:
+                    self._machine = TimeMachine(journal_source(self._journal_file(), plan))
+                    self._machine_plan = plan
+            except QfkitError as error:
+                self._machine, lacks = None, str(error)
             yield self._machine, lacks
 
     def _moment_ns(self, path: Path, time: object) -> int:
@@ -199,9 +204,11 @@ class _Lines:
     """Lines of a log, and the newest of them at a time."""
 
     def __init__(self, entries: Iterable[LogEntry], most: int) -> None:
-        self._lines = [(entry.time_ns, entry.text) for entry in entries]
+        # With their places in the log: what is said of an alert may be of a time to come.
+        self._lines = sorted((entry.time_ns, place, entry.text) for place, entry in enumerate(entries))
         self._most = most
 
     def until(self, time_ns: int) -> tuple[tuple[int, str], ...]:
-        said = [line for line in self._lines if line[0] <= time_ns]
-        return tuple(said[-self._most :])
+        end = bisect_right(self._lines, time_ns, key=itemgetter(0))
+        said = sorted(self._lines[max(0, end - self._most) : end], key=itemgetter(1))
+        return tuple((line_ns, text) for line_ns, _, text in said)

@@ -57,6 +57,12 @@ def watches_only(engine: Engine) -> bool:
     return all(type(desk.strategy) is WatchOnly for desk in engine.desks.values())
 
 
+def _closed(view: FeedView) -> FeedView:
+    """A feed that has ended: none of its symbols is live any more, whatever it was when it broke off."""
+    symbols = tuple(msgspec.structs.replace(one, state="closed", age_s=None) for one in view.symbols)
+    return msgspec.structs.replace(view, state="closed", rate_per_s=0.0, symbols=symbols)
+
+
 class Pipeline:
     """One session's engine and journal; all calls come from one thread.
 
@@ -318,7 +324,8 @@ class Pipeline:
                 state=state,
                 messages=tuple(self.messages),
                 journal_path=path,
-                feed=self._counted(msgspec.structs.replace(self.feed_view, state="closed")),
+                error=error,
+                feed=self._counted(_closed(self.feed_view)),
             )
 
     def leave(self) -> None:

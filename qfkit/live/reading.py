@@ -1,7 +1,6 @@
 """Sessions read from their journals: finished, interrupted, or running in another process."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from html import escape
 from pathlib import Path
 from threading import RLock
@@ -42,7 +41,11 @@ def read_session(name_or_path: Path | str, *, strategies: object = None, **setti
 
 
 class RecordedSession(RecordFrames, LookingBack):
-    """A session read from its journal; made by :func:`read_session`. What is still running is read anew each time."""
+    """A session read from its journal; made by :func:`read_session`. Until it was stopped it is read anew each time.
+
+    Its name, settings and first strategies are those it was started with; a class that it took in later is had from
+    ``strategies`` or from where it was defined, when it is first needed.
+    """
 
     def __init__(
         self,
@@ -66,7 +69,8 @@ class RecordedSession(RecordFrames, LookingBack):
             "allocation": allocation,
         }
         self._machine_lock = RLock()
-        self._ended: Result | None = None
+        self._plan: tuple[object, SessionPlan] | None = None
+        self._stopped: Result | None = None
 
     # -- what it is --------------------------------------------------------------------------
 
@@ -94,12 +98,13 @@ class RecordedSession(RecordFrames, LookingBack):
     @property
     def result(self) -> Result:
         """All that it did (so far), as a backtest gives it."""
-        if self._ended is not None:
-            return self._ended
-        is_over = self.state in ("stopped", "failed", "interrupted")
+        if self._stopped is not None:
+            return self._stopped
+        # One that failed or was interrupted may be resumed.
+        is_final = self.state == "stopped"
         result = self._result()
-        if is_over:
-            self._ended = result
+        if is_final:
+            self._stopped = result
         return result
 
     @property
@@ -149,14 +154,13 @@ class RecordedSession(RecordFrames, LookingBack):
             source=source,
         )
 
-    @cached_property
-    def _plan(self) -> SessionPlan:
-        # A running session may have taken in classes since.
-        with JournalReader(self.journal_path) as reader:
-            return SessionPlan.from_meta(reader.meta, **self._given)[0]
-
     def _replay_plan(self) -> SessionPlan:
-        return self._plan
+        with JournalReader(self.journal_path) as reader:
+            meta = reader.meta
+        # A running session takes in classes with swap and add.
+        if self._plan is None or self._plan[0] != meta["classes"]:
+            self._plan = meta["classes"], SessionPlan.from_meta(meta, **self._given)[0]
+        return self._plan[1]
 
     def _open_positions(self) -> Sequence[PositionView]:
         return self.result.open_positions

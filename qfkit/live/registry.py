@@ -25,8 +25,10 @@ __all__ = [
     "SessionRecord",
     "file_name",
     "find_journal",
+    "given_journal",
     "home",
     "journals",
+    "never_journalled",
     "new_journal_path",
     "newest_journal",
     "running",
@@ -148,7 +150,7 @@ def journals(folder: Path) -> Iterator[Path]:
 def session_records(folder: Path | str | None = None) -> list[SessionRecord]:
     """The records of all journals, oldest start first; of one ``folder`` where given. Needs no pandas."""
     root = home() / "sessions"
-    folders = sorted(root.glob("*")) if folder is None else [Path(folder)]
+    folders = sorted(root.glob("*")) if folder is None else [Path(folder).expanduser()]
     records = [session_record(path) for one in folders for path in journals(one)]
     return sorted(records, key=lambda record: (record.started_ns or 0, record.path))
 
@@ -185,9 +187,23 @@ def _times(times_ns: Iterable[int | None]) -> "pandas.DatetimeIndex":
     return pandas.DatetimeIndex(stamps, dtype="datetime64[ns, UTC]")
 
 
-def _is_path(name_or_path: Path | str) -> bool:
-    given = Path(name_or_path)
-    return given.is_file() or given.suffix == ".sqlite" or len(given.parts) > 1
+def given_journal(name_or_path: Path | str) -> Path | None:
+    """The journal that a path means, None for a name. Raises :class:`SessionError` where there is no such file."""
+    given = Path(name_or_path).expanduser()
+    if given.is_file():
+        return given.absolute()
+    if given.suffix == ".sqlite" or len(given.parts) > 1:
+        raise SessionError(
+            f"there is no journal at {given.absolute()}; qf.sessions() and qfkit status list those there are"
+        )
+    return None
+
+
+def never_journalled(name: str, folder: Path, known: Iterable[str] | None = None) -> str:
+    """What to say of a name that there is no journal of; ``known`` None are the names of the user's data folder."""
+    if known is None:
+        known = [one.name for one in (home() / "sessions").glob("*")]
+    return f"no session {name!r} was ever journalled in {folder}.{did_you_mean(name, known)}"
 
 
 def _runs_of(name: str) -> list[SessionRecord]:
@@ -195,8 +211,7 @@ def _runs_of(name: str) -> list[SessionRecord]:
     root = home() / "sessions"
     paths = list(journals(root / file_name(name)))
     if not paths:
-        known = [folder.name for folder in root.glob("*")] if root.is_dir() else []
-        raise SessionError(f"no session {name!r} was ever journalled in {root}.{did_you_mean(name, known)}")
+        raise SessionError(never_journalled(name, root))
     return [session_record(path) for path in paths]
 
 
@@ -205,11 +220,9 @@ def newest_journal(name_or_path: Path | str) -> Path:
 
     Raises :class:`SessionError` where there is none.
     """
-    if _is_path(name_or_path):
-        path = Path(name_or_path).expanduser().absolute()
-        if not path.is_file():
-            raise SessionError(f"there is no journal at {path}; qf.sessions() lists those there are")
-        return path
+    given = given_journal(name_or_path)
+    if given is not None:
+        return given
     here = running.get(str(name_or_path))
     if here is not None and here.journal_path is not None:
         return here.journal_path
@@ -223,8 +236,9 @@ def find_journal(name_or_path: Path | str) -> Path:
 
     Raises :class:`SessionError` where there is none, or where that run ended as it should.
     """
-    if _is_path(name_or_path):
-        return Path(name_or_path).absolute()
+    given = given_journal(name_or_path)
+    if given is not None:
+        return given
     name = str(name_or_path)
     records = _runs_of(name)
     idle = [record for record in records if record.state not in ("running", "paused")]

@@ -15,12 +15,12 @@ import msgspec
 from qfkit.core.events import Flatten
 from qfkit.core.snapshot import PositionView
 from qfkit.core.survey import take_positions
-from qfkit.errors import JournalError, ParameterError, SessionError, did_you_mean
+from qfkit.errors import JournalError, ParameterError, QfkitError, SessionError
 from qfkit.journal.lock import is_locked
 from qfkit.journal.reader import JournalReader
 from qfkit.journal.requests import StopRequest, ask_to_stop, is_asked, take_request, withdraw_request
 from qfkit.live.pipeline import Pipeline
-from qfkit.live.registry import file_name, home, journals, running
+from qfkit.live.registry import file_name, given_journal, home, journals, never_journalled, running
 
 if TYPE_CHECKING:
     from qfkit.live.session import Session
@@ -122,8 +122,8 @@ def stop(
     the journals of a name lie that are not in the user's data folder. Returns an answer a session; of a name that
     runs several times all are stopped, and one that does not run is told, not raised.
 
-    Raises :class:`SessionError` for a name that never ran, and where a session did not answer within
-    ``patience_s``, with what to do.
+    Raises :class:`SessionError` for a name that never ran, and where a session could not be asked or did not
+    answer within ``patience_s``, with what to do.
     """
     answers = stop_journals(of_names_or_paths([name_or_path], folder), flatten=flatten, patience_s=patience_s)
     silent = [answer.text for answer in answers if answer.outcome == "no answer"]
@@ -135,7 +135,7 @@ def stop(
 def running_journals(folder: Path | str | None = None) -> list[Path]:
     """The journals of all sessions that run, of the user's data folder or of a ``folder``."""
     root = home() / "sessions"
-    folders = sorted(root.glob("*")) if folder is None else [Path(folder)]
+    folders = sorted(root.glob("*")) if folder is None else [Path(folder).expanduser()]
     return [path for one in folders for path in journals(one) if is_locked(path)]
 
 
@@ -151,29 +151,32 @@ def _path_of(session: "Session") -> Path:
 
 
 def _of_name_or_path(name_or_path: Path | str, folder: Path | str | None) -> list[Path]:
-    given = Path(name_or_path)
-    if given.is_file() or given.suffix == ".sqlite" or len(given.parts) > 1:
-        if not given.is_file():
-            raise SessionError(f"there is no journal at {given}; qf.sessions() and qfkit status list those there are")
-        return [given.absolute()]
+    given = given_journal(name_or_path)
+    if given is not None:
+        return [given]
     name = str(name_or_path)
     here = running.get(name)
-    root = home() / "sessions" / file_name(name) if folder is None else Path(folder)
-    found = [path for path in journals(root) if folder is None or _meta(path).get("name") == name]
+    root = home() / "sessions" / file_name(name) if folder is None else Path(folder).expanduser()
+    found = [path for path in journals(root) if folder is None or _is_of(path, name)]
     live = [path for path in found if is_locked(path)]
     if here is not None and _path_of(here) not in live:
         live.append(_path_of(here))
     if live or found:
         return live or found[-1:]
-    known = [one.name for one in (home() / "sessions").glob("*")] if folder is None else []
-    raise SessionError(
-        f"no session {name!r} was ever journalled in {root}.{did_you_mean(name, known)} "
-        "One whose journal lies elsewhere is stopped by its path, or with folder="
-    )
+    elsewhere = " One whose journal lies elsewhere is stopped by its path, or with folder="
+    raise SessionError(never_journalled(name, root, None if folder is None else ()) + elsewhere)
+
+
+def _is_of(path: Path, name: str) -> bool:
+    try:
+        return bool(_meta(path).get("name") == name)
+    except JournalError:
+        # Whatever else lies in the folder is not the one that is looked for.
+        return False
 
 
 def stop_journals(paths: Sequence[Path], *, flatten: bool, patience_s: float) -> list[StopAnswer]:
-    """Stop the sessions that write these journals; one that does not answer is told, not raised."""
+    """Stop the sessions that write these journals; one that cannot be asked or does not answer is told, not raised."""
     if not 0.0 < patience_s < float("inf"):
         raise ParameterError(f"patience_s={patience_s!r}: it must be above zero and finite, such as 10")
     asked = [_Asked(path, flatten=flatten, patience_s=patience_s) for path in paths]
@@ -188,7 +191,18 @@ def stop_journals(paths: Sequence[Path], *, flatten: bool, patience_s: float) ->
     ]
 
 
+def _no_answer(name: str, path: Path, text: str) -> StopAnswer:
+    return StopAnswer(name, "no answer", text, str(path))
+
+
 def _stop_here(session: "Session", *, flatten: bool, patience_s: float) -> StopAnswer:
+    try:
+        return _stop_directly(session, flatten=flatten, patience_s=patience_s)
+    except QfkitError as error:
+        return _no_answer(session.name, _path_of(session), f"{session.name!r} could not be stopped: {error}")
+
+
+def _stop_directly(session: "Session", *, flatten: bool, patience_s: float) -> StopAnswer:
     if flatten and session.state in ("running", "paused"):
         session.flatten()
         end_s = time.monotonic() + patience_s
@@ -212,8 +226,16 @@ class _Asked:
         self._run = ""
         self._until_s = time.monotonic() + patience_s + (_END_S if flatten else 0.0)
         self._is_asked = False
+        self._trouble = ""
 
     def ask(self) -> None:
+        """Leave the request; why that cannot be is kept for the answer."""
+        try:
+            self._ask()
+        except QfkitError as error:
+            self._trouble = str(error)
+
+    def _ask(self) -> None:
         self._meta = _meta(self.path)
         if not is_locked(self.path):
             return
@@ -231,6 +253,14 @@ class _Asked:
 
     def answer(self) -> StopAnswer:
         """Wait for the end and tell how it went."""
+        if not self._trouble:
+            try:
+                return self._awaited()
+            except QfkitError as error:
+                self._trouble = str(error)
+        return _no_answer(self._name, self.path, self._trouble)
+
+    def _awaited(self) -> StopAnswer:
         if not self._is_asked:
             state = self._meta.get("state", "")
             how = state if state in ("stopped", "failed") else "interrupted"
@@ -260,7 +290,7 @@ class _Asked:
             )
         else:
             text = f"{self._name!r} is stopping and was not done within {self._patience_s:g} s; {last_resort}"
-        return StopAnswer(self._name, "no answer", text, str(self.path))
+        return _no_answer(self._name, self.path, text)
 
     def _ended(self) -> StopAnswer:
         meta = _meta(self.path)

@@ -46,6 +46,8 @@ class Waiting:
                 "session.wait(...) was called on qfkit's own thread (in a strategy or a handler), which the session "
                 "itself needs: wait for it elsewhere"
             )
+        if timeout_s is not None and not (isinstance(timeout_s, int | float) and timeout_s >= 0.0):
+            raise ParameterError(f"timeout_s={timeout_s!r}: seconds, zero or more, or None for no end")
         end_s = None if timeout_s is None else time.monotonic() + timeout_s
         first_share = self.feed.progress or 0.0
 
@@ -82,7 +84,7 @@ class Waiting:
 
         Who is slow misses some and never falls behind. Raises the session's error after the last if it failed.
         """
-        if not every_s > 0.0:
+        if not (isinstance(every_s, int | float) and every_s > 0.0):
             raise ParameterError(f"every_s={every_s!r}: it must be above zero, such as 0.5")
         future = self._started()
         while not future.done():

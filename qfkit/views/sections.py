@@ -262,7 +262,8 @@ class Sections:
 
     def messages(self) -> Section:
         rows = [
-            [Text(time_of_day(time_ns)), self.word(text, "red")] for time_ns, text in reversed(self.snapshot.messages)
+            [Text(time_of_day(time_ns, dates=self.dates)), self.word(text, "red")]
+            for time_ns, text in reversed(self.snapshot.messages)
         ]
         columns = (Column("time", keep=1, right=False), Column("message", right=False, flexible=True))
         return Section("MESSAGES", columns, rows, least=1, most=4, weight=1, title_style="bold red", more="earlier")

@@ -3,7 +3,7 @@
 from math import isnan
 
 from qfkit.core.events import Bar, Depth, Quote, Tick
-from qfkit.core.orders import Check, Fill, OrderType
+from qfkit.core.orders import SELL, Check, Fill, OrderType
 from qfkit.core.wording import span
 from qfkit.inspection.costs import FillCost
 from qfkit.inspection.senders import cause_of
@@ -239,7 +239,9 @@ def _fills(story: OrderStory) -> Part | None:
         for fill in fills
     )
     lines = ("crossed with an order of another strategy of the account",) if any(f.is_crossed for f in fills) else ()
-    head = ("", "quantity", "price", "market", "fee", *(("rate",) if _has_rates(story) else ()))
+    # A fill bears the time of what it was filled on: on bars their open or close, else the exchange's own.
+    when = "time of the bar" if any(type(change.event) is Bar for change in story.history) else "exchange time"
+    head = (when, "quantity", "price", "market", "fee", *(("rate",) if _has_rates(story) else ()))
     return Part("Fills", lines, head, _shortened(rows))
 
 
@@ -262,8 +264,9 @@ def _costs(story: OrderStory) -> Part | None:
     if notional > 0.0:
         rows.append(("in basis points", *(f"{value / notional * 1e4:+.1f}" for value in sums)))
     paid = sum(cost.price * cost.quantity for cost in costs) / sum(cost.quantity for cost in costs)
+    verb = "got" if story.fill_records[0].side is SELL else "paid"
     line = (
-        f"decided at {_price(story, costs[0].decision_price)}, paid {_price(story, paid)}: delay, spread, size and fee make up the "
+        f"decided at {_price(story, costs[0].decision_price)}, {verb} {_price(story, paid)}: delay, spread, size and fee make up the "
         "difference; above zero is a cost, in the account's money"
     )
     lines: tuple[str, ...] = (line,)

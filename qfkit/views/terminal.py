@@ -60,8 +60,10 @@ def plain_line(snapshot: Snapshot, encoding: str = "utf-8") -> str:
     """The whole session in one line, for an output that is no terminal."""
     feed = snapshot.feed
     parts = [utc(snapshot.time_ns), clean(snapshot.state, encoding)]
+    if snapshot.error:
+        parts.append(clean(snapshot.error, encoding))
     if feed is not None:
-        parts.append(f"feed {feed.state} {feed.rate_per_s:,.0f}/s")
+        parts.append(f"feed {feed.state}" + ("" if feed.state == "closed" else f" {feed.rate_per_s:,.0f}/s"))
     decimals = symbol_decimals(snapshot)
     parts += [
         f"{clean(view.symbol, encoding)} {price(view.price, decimals[view.symbol])} {signed_percent(view.change)}"

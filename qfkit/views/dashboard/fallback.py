@@ -86,7 +86,7 @@ def group_bundle(snapshots: Sequence[Snapshot], token: str) -> dict[str, Any]:
         for one in snapshots
     ]
     html = f'<div class="qfkit-still qfkit-still-{token}">{_table("Sessions", titles, rows)}</div>'
-    return {"text/plain": "\n".join(plain_line(one) for one in snapshots), "text/html": html}
+    return {"text/plain": "\n".join(f"{one.name}: {plain_line(one)}" for one in snapshots), "text/html": html}
 
 
 def _html(kind: str, snapshot: Snapshot, chart: ChartView, token: str, png: bytes) -> str:
@@ -112,6 +112,8 @@ def _html(kind: str, snapshot: Snapshot, chart: ChartView, token: str, png: byte
         for view in snapshot.strategies
         if view.fault
     )
+    if snapshot.error:
+        faults = f'<p style="margin:4px 0;color:#cf432f">{said(snapshot.error)}</p>{faults}'
     # Of a moment that was replayed nobody knows how the feed was.
     state = [said(snapshot.state), utc(snapshot.time_ns), said(feed_words(snapshot.feed))]
     head = f'<p style="margin:4px 0"><b>{said(snapshot.name)}</b>, {", ".join(filter(None, state))}</p>{faults}'

@@ -27,10 +27,12 @@ def light(state: str) -> str:
 def title(scene: Scene) -> str:
     """Name, state, where the data come from, and the session's time."""
     snapshot = scene.snapshot
+    error = f'<div class="q-stopped q-bad">{said(snapshot.error)}</div>' if snapshot.error else ""
     return (
         f'<div class="q-head"><b>{said(snapshot.name or "session")}</b>{light(snapshot.state or "stopped")}'
         f"{_source(snapshot.feed)}"
         f'<span style="margin-left:auto" class="q-quiet">{utc(snapshot.time_ns)}</span></div>'
+        f"{error}"
     )
 
 

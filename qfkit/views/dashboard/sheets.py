@@ -49,8 +49,16 @@ def position_rows(scene: Scene) -> list[list[str]]:
             money(view.market_value),
             signed_money(view.unrealised),
         ]
-        for view in scene.snapshot.positions
+        for view in _largest(scene)
     ]
+
+
+def _largest(scene: Scene) -> Sequence[PositionView]:
+    """All positions as they stand, or where they are too many the largest, so that none that matters is left out."""
+    views = scene.snapshot.positions
+    if len(views) <= _MOST_POSITIONS:
+        return views
+    return sorted(views, key=lambda view: -abs(view.market_value * view.rate))[:_MOST_POSITIONS]
 
 
 def _holder(view: PositionView, scene: Scene) -> str:
@@ -72,9 +80,9 @@ def positions(scene: Scene) -> str:
     ]
     rows = [
         [_holder(view, scene), *row[1:5], moved(view.unrealised, row[5])]
-        for row, view in zip(position_rows(scene)[:_MOST_POSITIONS], views, strict=False)
+        for row, view in zip(position_rows(scene), _largest(scene), strict=True)
     ]
-    more = f"{_MOST_POSITIONS} of {len(views):,}" if len(views) > _MOST_POSITIONS else ""
+    more = f"the {_MOST_POSITIONS} largest of {len(views):,}" if len(views) > _MOST_POSITIONS else ""
     return sheet("Positions", table(columns, rows, "Flat: what is held will be listed here."), more)
 
 
@@ -199,7 +207,7 @@ def log(scene: Scene, most: int = _MOST_LINES) -> str:
     lines += [(time_ns, text, "q-bad") for time_ns, text in scene.own]
     # Lines of one moment stay in the order in which they came.
     newest = sorted(lines, key=lambda line: line[0])[-most:][::-1]
-    body = log_lines(newest)
+    body = log_lines(newest, dates=scene.dates)
     if not body:
         return sheet(
             "Log", '<p class="q-empty">Nothing so far: errors, alerts and what strategies print come here.</p>'
@@ -208,10 +216,10 @@ def log(scene: Scene, most: int = _MOST_LINES) -> str:
     return sheet("Log", body, more)
 
 
-def log_lines(lines: Sequence[tuple[int, str, str]]) -> str:
-    """Time, text and class of each line, as HTML; "" where there is none."""
+def log_lines(lines: Sequence[tuple[int, str, str]], *, dates: bool = False) -> str:
+    """Time (or date), text and class of each line, as HTML; "" where there is none."""
     body = "".join(
-        f'<div><time>{time_of_day(time_ns)}</time><span class="{kind}">{said(text)}</span></div>'
+        f'<div><time>{time_of_day(time_ns, dates=dates)}</time><span class="{kind}">{said(text)}</span></div>'
         for time_ns, text, kind in lines
     )
     return f'<div class="q-log" role="log">{body}</div>' if body else ""

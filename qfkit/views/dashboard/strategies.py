@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Callable
+from decimal import Decimal
 from math import floor, isfinite, log10
 from typing import Any
 
@@ -18,6 +19,10 @@ from qfkit.views.text import signed_money
 __all__ = ["Strategies"]
 
 Set = Callable[[str, str, Any], None]
+
+# A range from a number to so many times it is typed, not slid.
+_WIDE = 1_000.0
+_MOST_DECIMALS = 8
 
 
 class Strategies:
@@ -88,8 +93,7 @@ class _Part:
                     self.note.value = f'<p class="q-quiet">{said(parameter)} = {said(value)} from the next bar on</p>'
 
         self.knobs = {one.name: _Knob(one, view.parameters.get(one.name), moved_to) for one in view.bounds}
-        for knob in self.knobs.values():
-            knob.widget.disabled = change is None
+        self._is_steered = change is not None
         parts = [self._top, self.note]
         if self.knobs:
             row = ipywidgets.HBox([knob.widget for knob in self.knobs.values()])
@@ -102,8 +106,12 @@ class _Part:
         close_all(self.box)
 
     def draw(self, view: StrategyView, scene: Scene) -> None:
+        # Before the start and after the end there is nobody to take a move.
+        is_off = not (self._is_steered and scene.snapshot.state in ("running", "paused"))
         for name, knob in self.knobs.items():
             knob.show(view.parameters.get(name))
+            if knob.widget.disabled != is_off:
+                knob.widget.disabled = is_off
         # A refusal stays until the next move.
         if self._is_told and not any(knob.sent for knob in self.knobs.values()):
             self._is_told = False
@@ -194,8 +202,11 @@ def _widget(view: ParameterView, value: Any) -> ipywidgets.Widget:
         return ipywidgets.IntText(value=value, **shared)
     if view.kind == "float":
         if span is not None:
+            if not view.step and span[0] > 0.0 and span[1] >= _WIDE * span[0]:
+                # Equal steps would be too coarse at its low end.
+                return ipywidgets.BoundedFloatText(value=value, min=span[0], max=span[1], step=None, **shared)
             step = view.step or _step(span[1] - span[0])
-            digits = max(0, -floor(log10(step) + 1e-9))
+            digits = max(map(_decimals, (step, span[0], value)))
             return ipywidgets.FloatSlider(
                 value=value, min=span[0], max=span[1], step=step, readout_format=f".{digits}f", **shared
             )
@@ -203,6 +214,11 @@ def _widget(view: ParameterView, value: Any) -> ipywidgets.Widget:
     if view.kind == "str":
         return ipywidgets.Text(value=value, **shared)
     return ipywidgets.HTML(value=said(value), **plain)
+
+
+def _decimals(value: float) -> int:
+    """How many a number is written with, as far as a person reads them."""
+    return min(max(0, -int(Decimal(repr(float(value))).normalize().as_tuple().exponent)), _MOST_DECIMALS)
 
 
 def _span(view: ParameterView) -> tuple[float, float] | None:
