@@ -175,6 +175,9 @@ def test_a_watch_list_shows_prices_and_no_book() -> None:
     board = drawn(session.dashboard()).board
     assert "Prices" in board.text("positions")
     assert "portfolio" not in board.text("figures")
+    assert board.strategies is None and board.equity is None
+    shown = [button.description for button in board.controls.buttons if button.layout.display != "none"]
+    assert shown == ["Stop"]
 
 
 def test_data_that_are_not_live_are_labelled() -> None:
@@ -583,7 +586,7 @@ def test_several_sessions_have_a_row_each_and_open_into_their_own() -> None:
     first, _ = traded()
     second, _ = traded(name="second")
     group = qf.dashboard(first, second)
-    assert qf.dashboard(first, second) is group
+    assert qf.dashboard(first, second) is group is qf.dashboard([first, second, first])
     assert ["watched" in group.rows[0].line.value, "second" in group.rows[1].line.value] == [True, True]
     group.rows[1].controls.stop.click()
     until(lambda: second.state == "stopped")
@@ -600,7 +603,7 @@ def test_several_sessions_have_a_row_each_and_open_into_their_own() -> None:
 def test_only_sessions_are_shown_together() -> None:
     with pytest.raises(qf.errors.ParameterError, match="takes sessions"):
         qf.dashboard()
-    with pytest.raises(qf.errors.ParameterError, match="'mine' is none"):
+    with pytest.raises(qf.errors.ParameterError, match="a str is none"):
         qf.dashboard("mine")
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from test_manual import Desk
 from test_manual import tick as hand_tick
-from test_session import START_NS, bar, wave
+from test_session import START_NS, bar, until, wave
 
 import qfkit as qf
 from qfkit.core.events import Bar
@@ -267,3 +267,31 @@ def test_the_lines_until_a_time_are_found_without_going_through_the_whole_log() 
     # What was said of a later moment is not there yet, and the rest is in the order in which it was said.
     mixed = _Lines([LogEntry(time_ns, "warning", str(time_ns)) for time_ns in (1, 9, 3, 2)], 2)
     assert [text for _, text in mixed.until(3)] == ["3", "2"]
+
+
+def test_bad_data_and_rules_that_fail_are_told_of_the_moment_in_recorded_data(tmp_path) -> None:
+    def fails(snapshot: qf.Snapshot) -> bool:
+        raise KeyError("asked too early")
+
+    def fails_later(snapshot: qf.Snapshot) -> bool:
+        if snapshot.events >= 3:
+            raise KeyError("asked too late")
+        return False
+
+    desk = Desk(tmp_path, Busy, alerts=[fails, fails_later], notify=[])
+    until(lambda: len(desk.session.snapshot.messages) == 1)
+    desk.give(bar(0, 100.0))
+    desk.feed.give(bar(1, float("nan")), bar(1, 102.0))
+    until(lambda: len(desk.session.snapshot.messages) == 2)
+    desk.give(bar(2, 105.0))
+    until(lambda: len(desk.session.snapshot.messages) == 3)
+    desk.give(bar(3, 101.0))
+    told = [text for _, text in desk.session.snapshot.messages]
+    assert ["asked too early" in told[0], "kept aside" in told[1], "asked too late" in told[2]] == [True] * 3
+    for events, count in ((1, 1), (2, 2), (4, 3)):
+        assert [text for _, text in desk.session.at(event=events).messages] == told[:count]
+    assert same(desk.session.at(event=4), seen(desk.session.snapshot))
+    assert [stop.snapshot.messages for stop in desk.session.timeline(most=4).stops][
+        -1
+    ] == desk.session.snapshot.messages
+    desk.end()

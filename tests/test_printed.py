@@ -14,7 +14,7 @@ from test_session import SECOND, START_NS, HandFeed, bar, until
 import qfkit as qf
 from qfkit.core.events import Bar
 from qfkit.journal.reader import JournalReader
-from qfkit.live.printed import silent
+from qfkit.live.printed import _here, _Routed, _take_display, silent
 
 
 class Says(qf.Strategy):
@@ -185,6 +185,35 @@ def test_silent_is_for_one_thread_and_nests(capsys: pytest.CaptureFixture[str]) 
     print("this")
     assert capsys.readouterr().out == "elsewhere\nthis\n"
     assert sys.stdout is before
+
+
+def test_a_stream_that_a_cell_takes_back_meanwhile_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, captured = sys.stdout, io.StringIO()
+    really_init = _Routed.__init__
+    with silent(), contextlib.ExitStack() as cell:
+        cell.enter_context(contextlib.redirect_stdout(captured))
+
+        def while_the_cell_ends(self: _Routed, stream: object) -> None:
+            really_init(self, stream)
+            cell.close()
+
+        monkeypatch.setattr(_Routed, "__init__", while_the_cell_ends)
+        # As the runner does it at each event.
+        with silent():
+            pass
+    monkeypatch.undo()
+    assert sys.stdout is before
+
+
+def test_an_output_that_is_cleared_is_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(_here, "sink", lines.append)
+    shown = {"msg_type": "display_data", "content": {"data": {"text/plain": "a table"}}}
+    assert _take_display({"msg_type": "clear_output", "content": {"wait": False}}) is None
+    assert _take_display(shown) is None
+    assert lines == ["a table\n"]
+    monkeypatch.undo()
+    assert _take_display(shown) is shown
 
 
 async def _print_elsewhere() -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import sqlite3
+import sys
 import threading
 import time
+import types
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 
 import qfkit as qf
 from qfkit.core.events import Bar, Heartbeat, MarketEvent, Tick
+from qfkit.core.snapshot import FeedView
 from qfkit.errors import JournalFormatError, JournalWriteError, ParameterError, SessionError, StrategyError
 from qfkit.feeds.base import Feed
 from qfkit.journal.reader import JournalReader
@@ -577,3 +580,79 @@ def test_run_refuses_what_would_wait_for_itself() -> None:
         qf.run(outer())
     with pytest.raises(SessionError, match="call it"):
         qf.run(inner)  # type: ignore[arg-type]
+
+
+class SilentFeed(HandFeed):
+    """A feed that at times cannot say how it is."""
+
+    is_mute = False
+
+    def view(self) -> FeedView:
+        if self.is_mute:
+            raise RuntimeError("no word from the ledger")
+        return super().view()
+
+
+def test_a_feed_that_cannot_say_how_it_is_ends_the_session_and_is_told() -> None:
+    feed = SilentFeed()
+    session = qf.paper(Always(), feed, name="mute").start()
+    feed.give(bar(0, 100.0))
+    until(lambda: session.snapshot.events == 1)
+    feed.is_mute = True
+    until(lambda: session.state == "failed")
+    assert isinstance(session.error, SessionError)
+    assert isinstance(session.error.__cause__, RuntimeError)
+    assert "no word from the ledger" in str(session.error)
+    until(lambda: "mute" not in running)
+    # Its journal is closed as it should, with the reason.
+    assert qf.read_session("mute").record.note == str(session.error)
+    assert any("at the end is missing" in text for text in session.log["text"])
+    assert session.verify()
+
+
+class Quits(qf.Strategy):
+    """Tries to end its own session."""
+
+    session: qf.Session
+    ways: tuple[str, ...] = ("stop", "suspend")
+    refused: tuple[str, ...] = ()
+
+    def on_bar(self, bar: Bar) -> None:
+        for way in self.ways:
+            try:
+                getattr(Quits.session, way)()
+            except SessionError as error:
+                Quits.refused += (str(error),)
+
+
+def test_a_stop_that_is_refused_on_the_session_s_own_thread_stops_nothing() -> None:
+    feed = HandFeed()
+    Quits.session = session = qf.paper(Quits(), feed, name="own").start()
+    feed.give(bar(0, 100.0))
+    until(lambda: session.snapshot.events == 1)
+    feed.give(bar(1, 100.0))
+    until(lambda: session.snapshot.events == 2)
+    assert len(Quits.refused) == 4
+    assert all("from its own thread" in text for text in Quits.refused)
+    assert session.state == "running"
+    session.stop()
+    # And no suspension is left over either.
+    assert session.state == "stopped"
+
+
+def test_where_classes_may_be_reloaded_one_with_slots_trades_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "IPython.extensions.autoreload", types.ModuleType("autoreload"))
+
+    class Slotted(Always):
+        __slots__ = ("heard",)
+
+        def on_bar(self, bar: Bar) -> None:
+            self.heard = bar.close
+            super().on_bar(bar)
+
+    session = qf.paper(Slotted(), qf.ReplayFeed(wave(10), speed=None), name="slotted", cash=1e6)
+    # Whatever a reload writes into it.
+    monkeypatch.setattr(Slotted, "on_bar", lambda self, bar: None)
+    session.start().wait(10)
+    assert len(session.fills) == 9
+    assert session.verify()

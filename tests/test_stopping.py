@@ -17,10 +17,10 @@ from test_session import Always, HandFeed, bar, until
 import qfkit as qf
 from qfkit.cli import main
 from qfkit.core.events import Flatten, Stop
-from qfkit.errors import ParameterError, SessionError
+from qfkit.errors import JournalError, ParameterError, SessionError
 from qfkit.journal.lock import JournalLock
 from qfkit.journal.reader import JournalReader
-from qfkit.journal.requests import StopRequest, ask_to_stop, is_asked
+from qfkit.journal.requests import StopRequest, ask_to_stop, is_asked, take_request
 from qfkit.live.registry import running
 from qfkit.live.stopping import stop_journals
 
@@ -304,3 +304,29 @@ def test_a_path_from_the_user_s_own_folder_may_begin_with_a_tilde(
     assert qf.sessions("~/mine")["name"].tolist() == ["tilde"]
     for answers in (qf.stop(told), qf.stop("tilde", folder="~/mine")):
         assert [answer.path for answer in answers] == [str(session.journal_path)]
+
+
+def test_a_request_that_comes_while_another_is_taken_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = tmp_path / "a.qfkit.sqlite"
+    first, second = StopRequest("run", 1), StopRequest("run", 2, flatten=True)
+    ask_to_stop(journal, first)
+    really_open = Path.open
+
+    def opened(path: Path, *arguments: object, **more: object) -> object:
+        file = really_open(path, *arguments, **more)
+        monkeypatch.undo()
+        ask_to_stop(journal, second)
+        return file
+
+    monkeypatch.setattr(Path, "open", opened)
+    assert take_request(journal, "run") == first
+    assert take_request(journal, "run") == second
+    assert take_request(journal, "run") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_looked_at_is_an_error_of_the_journal(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match="cannot be read"):
+        take_request(tmp_path / ("long" * 100), "run")

@@ -2,7 +2,6 @@
 
 import pickle
 import random
-from math import isnan
 
 import pandas as pd
 import pytest
@@ -409,23 +408,31 @@ def test_the_page_escapes_what_others_wrote_and_needs_no_style_sheet() -> None:
         assert word in page
 
 
-def test_a_strategy_that_has_changed_since_is_said_not_to_come_to_it(tmp_path) -> None:
-    desk = Desk(tmp_path, Nothing)
-    desk.give(hand_tick(0, 100))
-    desk.session.buy("A", quantity=1)
-    desk.give(hand_tick(1, 100))
-    desk.end()
-    records = desk.session.result.records
-    other = qf.backtest(Nothing(), [hand_tick(0, 100), hand_tick(1, 100)])
+class Averages(qf.Strategy):
+    """Buys once its average of two is there."""
+
+    def setup(self) -> None:
+        self.average = self.indicator(qf.SMA, 2)
+
+    def on_bar(self, bar: Bar) -> None:
+        if self.average[bar.symbol].ready and not self.orders and not self.position(bar.symbol):
+            self.buy(bar.symbol, quantity=1.0, reason="on average")
+
+
+def test_a_strategy_that_has_changed_since_is_said_not_to_come_to_it() -> None:
+    events = bars([(100, 100, 100, 100), (104, 104, 104, 104), (105, 105, 105, 105)])
+    records = qf.backtest(Averages(), events, costs=qf.Costs.ideal()).records
+    other = qf.backtest(Nothing(), events)
     from qfkit.inspection.asking import tell
 
     story = tell(records, other._machine, 1)
     assert "did not come to it" in story.lacks
     assert story.decision is None
-    # What the records hold is told all the same; without the quotes the spread is part of the delay.
-    assert story.fills.price.tolist() == [100.0]
+    # What the records hold is told all the same: the fill, and the average at the decision but not before it.
+    assert story.fills.price.tolist() == [105.0]
     assert "did not come to it" in str(story)
-    assert isnan(story.indicators.before.sum()) or story.indicators.empty
+    assert story.indicators.value.to_dict() == {"average": 102.0}
+    assert story.indicators.before.isna().tolist() == [True]
 
 
 def test_bars_closed_by_the_clock_are_what_the_strategy_heard(tmp_path) -> None:

@@ -57,12 +57,15 @@ def take_request(journal_path: Path, run: str) -> StopRequest | None:
     Raises :class:`JournalError` for one that cannot be read or taken away.
     """
     path = _beside(journal_path)
-    if not path.exists():
-        return None
+    taken = path.with_name(f"{path.name}.{os.getpid()}.taken")
     try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES)
-        path.unlink()
+        # First out of the way, so that one that comes meanwhile is not taken away unread.
+        path.replace(taken)
+        try:
+            with taken.open("rb") as file:
+                content = file.read(_MOST_BYTES)
+        finally:
+            taken.unlink()
         request = msgspec.json.decode(content, type=StopRequest)
     except FileNotFoundError:
         return None

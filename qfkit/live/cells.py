@@ -10,6 +10,8 @@ import sysconfig
 import threading
 import traceback
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +83,24 @@ class _CellTeller(logging.Handler):
         text = getattr(record, "for_cells", "") or _told(record, error)
         (self._errors if record.levelno >= logging.ERROR else self._warnings).add(_Note(text, error))
 
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """The lock that an emit of another thread holds."""
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
+
     def forget(self, error: BaseException) -> None:
-        with self.lock or threading.RLock():
+        with self._held():
             kept = [note for note in self._errors.notes if note.error is not error]
             self._errors.notes.clear()
             self._errors.notes.extend(kept)
 
     def tell(self, *_: object) -> None:
         """In a cell: say what waits, once."""
-        with self.lock or threading.RLock():
+        with self._held():
             lines = [*self._errors.take("errors"), *self._warnings.take("warnings")]
         if lines:
             sys.stderr.write("\n".join(lines) + "\n")

@@ -7,7 +7,7 @@ runs a class of its own, with functions of its own; new code comes in by ``sessi
 
 import sys
 from functools import update_wrapper
-from types import FunctionType
+from types import FunctionType, MemberDescriptorType
 from typing import Any
 
 from qfkit.core.strategy import Strategy
@@ -16,7 +16,8 @@ __all__ = ["kept_source", "kept_version"]
 
 _AUTORELOAD = "IPython.extensions.autoreload"
 _SOURCE = "_kept_source"
-_NOT_COPIED = frozenset({"__dict__", "__weakref__", "parameters_of_class"})
+# Slots are had from the original, which the kept version inherits from.
+_NOT_COPIED = frozenset({"__dict__", "__slots__", "__weakref__", "parameters_of_class"})
 
 
 def kept_version(kind: type[Strategy], source: str) -> type[Strategy]:
@@ -31,7 +32,11 @@ def kept_version(kind: type[Strategy], source: str) -> type[Strategy]:
     # From the base to the class: each stands between its own original and what that inherits from.
     for base in reversed(kind.__mro__):
         if issubclass(base, Strategy) and not base.__module__.startswith("qfkit."):
-            own = {name: _copied(value) for name, value in vars(base).items() if name not in _NOT_COPIED}
+            own = {
+                name: _copied(value)
+                for name, value in vars(base).items()
+                if name not in _NOT_COPIED and not isinstance(value, MemberDescriptorType)
+            }
             kept = type(base.__name__, (base,) if kept is None else (base, kept), own)
     Strategy.registry.clear()
     Strategy.registry.update(registered)

@@ -142,7 +142,7 @@ class Pipeline:
         for call in engine.records.margin_calls:
             self.say(call.time_ns, "warning", call.text, call.strategy)
         if bad_events:
-            self.say(self._wall_ns(), "warning", f"bad data kept aside: {bad_events[-1].error}")
+            self.say(self._said_ns(), "warning", f"bad data kept aside: {bad_events[-1].error}")
         self._held += events
         self._held_feed_events += feed_events
         self._held_bad += bad_events
@@ -206,7 +206,7 @@ class Pipeline:
         self._is_shown = False
 
     def _say_alerts(self) -> None:
-        now_ns = self._wall_ns()
+        now_ns = self._said_ns()
         for alert in self.alerts.fired:
             self.say(alert.time_ns, "alert", alert.text, alert.strategy)
         for text in (*self.alerts.faults, *self.alerts.take_deliveries()):
@@ -339,6 +339,10 @@ class Pipeline:
             self.state = "interrupted"
             self.snapshot = msgspec.structs.replace(self.snapshot, state=self.state)
             writer.abandon()
+
+    def _said_ns(self) -> int:
+        """The engine's time, by which messages are found again when looking back; before its first event the feed's."""
+        return self.engine.clock_ns or self.now_ns()
 
     @staticmethod
     def _wall_ns() -> int:

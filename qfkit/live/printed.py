@@ -86,10 +86,14 @@ class _Routed:
 
 def _route() -> None:
     """Wrap the streams as they are now: a cell may have exchanged them, to capture what it prints itself."""
-    if type(sys.stdout) is not _Routed and sys.stdout is not None:
-        sys.stdout = _Routed(sys.stdout)
-    if type(sys.stderr) is not _Routed and sys.stderr is not None:
-        sys.stderr = _Routed(sys.stderr)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if type(stream) is _Routed or stream is None:
+            continue
+        wrapped = _Routed(stream)
+        # A cell may have exchanged it meanwhile: what is not there any more must not come back.
+        if getattr(sys, name) is stream:
+            setattr(sys, name, wrapped)
     if not _here.is_hooked:
         _here.is_hooked = True
         # What a kernel displays goes another way; its hooks are of one thread each.
@@ -99,11 +103,12 @@ def _route() -> None:
 
 
 def _take_display(message: dict[str, Any]) -> dict[str, Any] | None:
-    """Of what a hook displays its text is kept, as if it were printed."""
+    """Of what a hook displays its text is kept, as if it were printed. An output to clear it has none."""
     if _here.sink is None:
         return message
-    text = message["content"].get("data", {}).get("text/plain", "")
-    _here.sink(f"{text}\n")
+    data = message["content"].get("data")
+    if data is not None:
+        _here.sink(f"{data.get('text/plain', '')}\n")
     return None
 
 

@@ -6,15 +6,12 @@ from collections.abc import Callable
 from html import escape
 from math import ceil
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from uuid import uuid4
 
 import msgspec
 
 from qfkit.live.cells import is_kernel
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Advance", "WaitProgress"]
 

@@ -185,8 +185,7 @@ class Session(SessionCommands, SessionFigures, LookingBack, Waiting, Alerting, S
                 await pipeline.last_alerts("", "", _LAST_ALERTS_S)
                 pipeline.leave()
             else:
-                # The last word of the ledger; the tender looks now and then only.
-                pipeline.show(self.feed.view())
+                self._show_last()
                 await pipeline.last_alerts(state, error, _LAST_ALERTS_S)
                 pipeline.end(state, error)
             if error:
@@ -237,16 +236,31 @@ class Session(SessionCommands, SessionFigures, LookingBack, Waiting, Alerting, S
         while True:
             try:
                 self._pipeline.flush()
-                is_asked = not self._is_stopping and requests.look(self._now_ns())
+                if not self._is_stopping and requests.look(self._now_ns()):
+                    self._is_stopping = True
+                    spawn(self.feed.stop())
+                self._pipeline.show(self.feed.view())
             except QfkitError as error:
                 self._tending_error = error
-                await self.feed.stop()
-                return
-            if is_asked:
+            except Exception as raised:  # noqa: BLE001 - a feed of the user's own may raise anything: the session ends, and says so
+                self._tending_error = SessionError(
+                    f"the session {self.name!r} cannot go on: {type(raised).__name__}: {raised}"
+                )
+                self._tending_error.__cause__ = raised
+            if self._tending_error is not None:
                 self._is_stopping = True
                 spawn(self.feed.stop())
-            self._pipeline.show(self.feed.view())
+                return
             await asyncio.sleep(_TEND_S)
+
+    def _show_last(self) -> None:
+        """Show the last word of the feed's ledger, for the tender looks now and then only."""
+        try:
+            self._pipeline.show(self.feed.view())
+        except Exception as raised:  # noqa: BLE001 - a feed of the user's own may raise anything: the journal is closed all the same
+            text = f"what the feed says of itself at the end is missing: {type(raised).__name__}: {raised}"
+            _logger.warning("%s: %s", self.name, text)
+            self._pipeline.say(self._pipeline.engine.clock_ns, "warning", text)
 
     def warn(self, text: str) -> None:
         """Put a warning in the log, the journal and on the dashboard; before the start, or on the runner."""
@@ -264,21 +278,21 @@ class Session(SessionCommands, SessionFigures, LookingBack, Waiting, Alerting, S
             return self._command(lambda now_ns: Stop(now_ns, self._strategy(strategy)))
         if self._future is None:
             raise SessionError(f"the session {self.name!r} was not started")
-        self._end()
+        self._end(is_leaving=False)
         return self
 
     def suspend(self) -> "Session":
         """End the process's part without an end of the session, so that ``qf.resume`` can go on with it."""
-        self._is_leaving = True
-        self._end()
+        self._end(is_leaving=True)
         return self
 
-    def _end(self) -> None:
-        self._is_stopping = True
+    def _end(self, *, is_leaving: bool) -> None:
         if self._future is None or self._future.done():
             return
         if runner.is_this_thread:
             raise SessionError("a session cannot be stopped from its own thread: wait for it elsewhere")
+        self._is_leaving = self._is_leaving or is_leaving
+        self._is_stopping = True
         runner.submit(self.feed.stop())
         concurrent.futures.wait((self._future,), timeout=_STOP_S)
         if not self._future.done():

@@ -91,13 +91,14 @@ class Board:
     # -- what it is made of ------------------------------------------------------------------
 
     def _full(self) -> list[ipywidgets.Widget]:
+        if self._session is not None and self._session.snapshot.is_watch_list:
+            return self._watched()
         self.strategies = Strategies(self._changer(), self.lock)
         self._drawers.append(lambda scene: self.strategies.draw(scene) if self.strategies else None)
         # The log on the left, so that both columns are about as long.
         left = ipywidgets.VBox(
             [self._price_card(360), self._equity_card(150, 84), self.strategies.box, self._sheet("log", sheets.log)]
         )
-        left.add_class("q-left")
         right = ipywidgets.VBox(
             [
                 self._sheet("positions", _held),
@@ -106,10 +107,13 @@ class Board:
                 self._sheet("health", risk.health, _AGE_S),
             ]
         )
-        right.add_class("q-right")
-        columns = ipywidgets.Box([left, right])
-        columns.add_class("q-cols")
-        return [self._head(), columns]
+        return [self._head(), _columns(left, right)]
+
+    def _watched(self) -> list[ipywidgets.Widget]:
+        """A watch list: prices, alerts and how the data come; it has no book."""
+        left = ipywidgets.VBox([self._price_card(360), self._sheet("log", sheets.log)])
+        right = ipywidgets.VBox([self._sheet("positions", _held), self._sheet("health", risk.health, _AGE_S)])
+        return [self._head(), _columns(left, right)]
 
     def _compact(self) -> list[ipywidgets.Widget]:
         return [
@@ -280,3 +284,12 @@ def still(snapshot: Snapshot, chart: ChartView | None = None, board: Board | Non
     board = Board("full") if board is None else board
     board.show(snapshot, ChartView() if chart is None else chart)
     return board
+
+
+def _columns(left: ipywidgets.VBox, right: ipywidgets.VBox) -> ipywidgets.Box:
+    """Side by side, where the width allows it."""
+    left.add_class("q-left")
+    right.add_class("q-right")
+    columns = ipywidgets.Box([left, right])
+    columns.add_class("q-cols")
+    return columns

@@ -64,7 +64,8 @@ class Controls:
         if is_small:
             for button in self.buttons:
                 button.description = ""
-        self.box = ipywidgets.HBox([*self.buttons, self.ask])
+        # The question before Stop: who flattens by keyboard comes to it next.
+        self.box = ipywidgets.HBox([*self.buttons[:-1], self.ask, self.stop])
         self.box.add_class("q-row")
         self.box.add_class("q-controls")
         self.start.on_click(lambda _: self._do("start", session.start))
@@ -104,10 +105,12 @@ class Controls:
     def draw(self, state: str) -> None:
         """Enable what can be done in this state."""
         running, paused = state == "running", state == "paused"
+        # A watch list has no orders to stop and nothing to close.
+        trades = not self._session.snapshot.is_watch_list
         _set(self.start, disabled=state != "created", is_shown=state == "created")
-        _set(self.pause, disabled=not running, is_shown=not paused)
-        _set(self.resume, disabled=not paused, is_shown=paused)
-        _set(self.flatten, disabled=not (running or paused))
+        _set(self.pause, disabled=not running, is_shown=trades and not paused)
+        _set(self.resume, disabled=not paused, is_shown=trades and paused)
+        _set(self.flatten, disabled=not (running or paused), is_shown=trades)
         _set(self.stop, disabled=self._is_stopping or not (running or paused))
         if state in OVER and self.ask.layout.display is None:
             self._show_question(False)

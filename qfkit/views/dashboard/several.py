@@ -1,8 +1,8 @@
 """Several sessions together: a row each, that opens into the session's own dashboard."""
 
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import ipywidgets
 
@@ -25,16 +25,22 @@ __all__ = ["Group", "dashboard"]
 _SPARK_POINTS = 120
 
 
-def dashboard(*sessions: Steered) -> "Group":
+def dashboard(*sessions: Steered | Sequence[Steered]) -> "Group":
     """Several sessions in one dashboard, a row each with its state, equity and buttons; ``open`` shows the whole of it.
 
     ``qf.dashboard(first, second)``; shown again for the same sessions it is the same, for others of the same names
     it takes the former's place. Raises :class:`ParameterError` for what is no session.
     """
-    wrong = [one for one in sessions if not hasattr(one, "chart_view")]
-    if wrong or not sessions:
-        given = f"{wrong[0]!r} is none" if wrong else "there are none"
-        raise ParameterError(f"qf.dashboard takes sessions, as in qf.dashboard(first, second): {given}")
+    given = sessions[0] if len(sessions) == 1 and isinstance(sessions[0], list | tuple) else sessions
+    wrong = [one for one in given if not hasattr(one, "chart_view")]
+    if wrong or not given:
+        what = f"a {type(wrong[0]).__name__} is none" if wrong else "there are none"
+        hint = "; what was read shows itself by .timeline()" if wrong and hasattr(wrong[0], "timeline") else ""
+        raise ParameterError(f"qf.dashboard takes sessions, as in qf.dashboard(first, second): {what}{hint}")
+    return _group(tuple(dict.fromkeys(cast("Sequence[Steered]", given))))
+
+
+def _group(sessions: tuple[Steered, ...]) -> "Group":
     names = [one.name for one in sessions]
     for view in list(LiveView.open_views):
         if isinstance(view, Group) and [one.name for one in view.sessions] == names:
