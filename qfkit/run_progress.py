@@ -5,6 +5,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from qfkit.ipython import is_kernel
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -54,7 +56,7 @@ class RunProgress:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        console = Console(stderr=not _in_notebook())
+        console = Console(stderr=not is_kernel())
         bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -69,10 +71,5 @@ class RunProgress:
         return bar
 
 
-def _in_notebook() -> bool:
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return shell is not None and "IPKernelApp" in getattr(shell, "config", {})
-
-
 def _someone_watches() -> bool:
-    return _in_notebook() or sys.stderr.isatty()
+    return is_kernel() or sys.stderr.isatty()

@@ -19,9 +19,9 @@ from uuid import uuid4
 from qfkit.core.wording import utc_time
 from qfkit.errors import ParameterError
 from qfkit.feeds.connection import is_loopback, retry_after_s
+from qfkit.ipython import is_kernel
 from qfkit.journal.schema import Alert
 from qfkit.live.alert_secrets import heard, hide, host_of, quiet, scheme_of, struck_out
-from qfkit.live.cells import is_kernel
 
 __all__ = ["Apprise", "Callback", "LogFile", "Notebook", "Sink", "Terminal", "Undelivered", "Webhook", "as_sinks"]
 

@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-__all__ = ["code_lines", "is_kernel", "shell", "tell_in_cells", "was_told"]
+from qfkit.ipython import is_kernel, shell
+
+__all__ = ["code_lines", "is_kernel", "tell_in_cells", "was_told"]
 
 _logger = logging.getLogger("qfkit")
 
@@ -26,17 +27,6 @@ _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "
 _MOST_LINES = 3
 _MOST_ERRORS = 5
 _MOST_WARNINGS = 5
-
-
-def shell() -> Any:
-    """IPython's shell, None outside of it. Only a process that has imported IPython can have one."""
-    # While another thread imports it, it is there without its parts.
-    return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-
-
-def is_kernel() -> bool:
-    """Whether this process is a notebook's kernel."""
-    return getattr(shell(), "kernel", None) is not None
 
 
 class _Note(msgspec.Struct, frozen=True):

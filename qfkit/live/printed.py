@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from qfkit.core.engine import Engine
 from qfkit.core.strategy import Strategy
+from qfkit.ipython import shell
 from qfkit.journal.schema import LogEntry
-from qfkit.live.cells import shell
 from qfkit.tables import records_frame
 
 if TYPE_CHECKING:

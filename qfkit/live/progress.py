@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import msgspec
 
-from qfkit.live.cells import is_kernel
+from qfkit.ipython import is_kernel
 
 __all__ = ["Advance", "WaitProgress"]
 

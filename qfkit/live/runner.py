@@ -18,7 +18,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from qfkit.errors import SessionError
-from qfkit.live.cells import shell, tell_in_cells
+from qfkit.ipython import shell
+from qfkit.live.cells import tell_in_cells
 
 __all__ = ["Runner", "allow_nested_loops", "at_exit", "attend_kernel", "run", "runner", "spawn"]
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from qfkit.core.chart_feed import ChartView
 from qfkit.errors import ParameterError, did_you_mean
-from qfkit.live.cells import is_kernel
+from qfkit.ipython import is_kernel
 from qfkit.live.pipeline import Pipeline
 
 if TYPE_CHECKING:
