@@ -435,8 +435,9 @@ def test_a_point_costs_the_same_at_a_million_as_at_ten_thousand() -> None:
     early, small = feed(10_000, 20_000), memory()
     feed(20_000, 1_000_000)
     late = feed(1_000_000, 1_010_000)
-    # The quickest of ten thousand points each; 1.5 is the noise of a machine that does other things too.
-    assert late < 1.5 * early
+    # The quickest of ten thousand points each; a cost that grew with the points would be a hundred times as much, and
+    # 3 is the noise of a machine that does other things too.
+    assert late < 3.0 * early
     assert memory() < small + 1_000
     before = time.process_time()
     card.metrics(card.account, has_tail=False)
