@@ -17,13 +17,14 @@ from qfkit.core.holdings import Holdings, PastPrices
 from qfkit.core.limit_stops import RiskStop
 from qfkit.core.margin import Financing, MarginCall
 from qfkit.core.metrics import Metrics, measure
-from qfkit.core.orders import Fill, Order, Signal, Trade, Transfer
+from qfkit.core.orders import Transfer
 from qfkit.core.records import Fault
 from qfkit.core.risk_report import RiskReport
 from qfkit.core.scorecard import ACCOUNT
 from qfkit.core.trade_statistics import trade_statistics
 from qfkit.core.windows import window_figures, window_of
 from qfkit.errors import ParameterError, did_you_mean
+from qfkit.inspection.asking import StoryRecords
 from qfkit.metrics_frames import (
     Figures,
     check_by,
@@ -48,18 +49,10 @@ if TYPE_CHECKING:
 __all__ = ["RecordLists", "ResultFigures"]
 
 
-class RecordLists(Protocol):
+class RecordLists(StoryRecords, Protocol):
     """The lists that a result is made of: :class:`qfkit.core.records.Records`, or an object that
     makes each list only when it is asked for."""
 
-    @property
-    def orders(self) -> Sequence[Order]: ...
-    @property
-    def fills(self) -> Sequence[Fill]: ...
-    @property
-    def signals(self) -> Sequence[Signal]: ...
-    @property
-    def trades(self) -> Sequence[Trade]: ...
     @property
     def bars(self) -> Sequence[Bar]: ...
     @property

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 
-from qfkit.ipython import is_kernel, shell
+from qfkit.ipython import shell
 
-__all__ = ["code_lines", "is_kernel", "tell_in_cells", "was_told"]
+__all__ = ["code_lines", "tell_in_cells", "was_told"]
 
 _logger = logging.getLogger("qfkit")
 

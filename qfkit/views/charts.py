@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qfkit.core.orders import Side
+from qfkit.views.figures import FIGURE_LOOK
 from qfkit.views.picture import BLUE, GREY, ORANGE, TEAL, VERMILION, data_uri, describe, legend, run_svg
 from qfkit.views.series import Floats, RunSeries, around, round_ticks
 
@@ -188,13 +189,7 @@ def _figure(
         marks=marks,
         axes=[across, up],
         fig_margin=dict(_MARGIN),
-        background_style={"fill": "transparent"},
-        min_aspect_ratio=0.01,
-        max_aspect_ratio=100.0,
-        padding_x=0.0,
-        padding_y=0.0,
-        animation_duration=0,
-        display_toolbar=False,
+        **FIGURE_LOOK,
     )
 
 

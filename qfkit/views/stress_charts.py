@@ -7,6 +7,7 @@ import ipywidgets
 import numpy as np
 
 from qfkit.views.charts import _GRID, _STYLE, _TEXT, Plot, _caption, _key
+from qfkit.views.figures import FIGURE_LOOK
 from qfkit.views.picture import GREY
 from qfkit.views.series import round_ticks
 from qfkit.views.stress_picture import Scenarios, colours_of, describe_stress, segments_of, stress_svg, total_of
@@ -99,13 +100,7 @@ def _figure(scenarios: Scenarios, colours: Mapping[str, str]) -> bqplot.Figure:
             "right": 24,
         },
         layout=ipywidgets.Layout(width="100%", height=f"{_ROW_PIXELS * (last + 1) + 34}px", min_width="0"),
-        background_style={"fill": "transparent"},
-        min_aspect_ratio=0.01,
-        max_aspect_ratio=100.0,
-        padding_x=0.0,
-        padding_y=0.0,
-        animation_duration=0,
-        display_toolbar=False,
+        **FIGURE_LOOK,
     )
 
 

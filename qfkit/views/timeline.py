@@ -10,7 +10,7 @@ import ipywidgets
 from qfkit.core.snapshot import Snapshot
 from qfkit.inspection.times import short_stamp
 from qfkit.inspection.tour import Stop
-from qfkit.live.cells import is_kernel
+from qfkit.ipython import is_kernel
 from qfkit.tables import time_index
 from qfkit.views.dashboard import Board, still
 from qfkit.views.dashboard.fallback import picture

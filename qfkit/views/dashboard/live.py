@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 from uuid import uuid4
 
-from qfkit.live.cells import is_kernel
+from qfkit.ipython import is_kernel
 from qfkit.live.runner import run, runner
 from qfkit.views.dashboard.board import Board, Kind
 from qfkit.views.dashboard.controls import OVER, Steered

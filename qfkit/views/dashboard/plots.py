@@ -12,6 +12,7 @@ import ipywidgets
 import numpy as np
 from numpy.typing import NDArray
 
+from qfkit.views.figures import FIGURE_LOOK
 from qfkit.views.series import round_ticks
 
 __all__ = ["Floats32", "Plot", "Tag", "send", "short"]
@@ -76,13 +77,7 @@ class Plot:
             marks=list(marks),
             axes=[],
             fig_margin={"top": TOP, "bottom": BOTTOM, "left": LEFT, "right": RIGHT},
-            background_style={"fill": "transparent"},
-            min_aspect_ratio=0.01,
-            max_aspect_ratio=100.0,
-            padding_x=0.0,
-            padding_y=0.0,
-            animation_duration=0,
-            display_toolbar=False,
+            **FIGURE_LOOK,
             layout=ipywidgets.Layout(width="100%", height=f"{height_px}px", min_width="0"),
         )
         self.box = ipywidgets.Box(
