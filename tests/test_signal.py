@@ -12,7 +12,7 @@ from qfkit.core.engine import Engine
 from qfkit.errors import ParameterError, StrategyError
 from qfkit.frames import bars_of, columns_from_frame
 from qfkit.live.sources import source_text
-from qfkit.research import backtest as backtest_module
+from qfkit.research import prepared
 from qfkit.research.fast_signal import FastRecords
 from qfkit.research.signal import SignalStrategy, changes
 from qfkit.samples import SAMPLE_SYMBOLS, sample
@@ -101,7 +101,7 @@ def engine_only(monkeypatch):
 
     def run(*args, **kwargs):
         with monkeypatch.context() as patch:
-            patch.setattr(backtest_module, "fast_run", lambda *_: None)
+            patch.setattr(prepared, "fast_run", lambda *_: None)
             result = qf.backtest(*args, **kwargs)
         assert not is_fast(result)
         return result
