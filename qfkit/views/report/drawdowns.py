@@ -38,7 +38,9 @@ class Drawdown(msgspec.Struct, frozen=True):
         return (self.lowest_ns - self.peak_ns) / _DAY_NS
 
 
-def worst_drawdowns(times_ns: NDArray[np.int64], equity: Floats, starting_equity: float, most: int = 5) -> list[Drawdown]:
+def worst_drawdowns(
+    times_ns: NDArray[np.int64], equity: Floats, starting_equity: float, most: int = 5
+) -> list[Drawdown]:
     """The deepest falls, deepest first. The starting equity counts as a peak, at the first point."""
     if not len(equity):
         return []

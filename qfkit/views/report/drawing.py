@@ -44,7 +44,9 @@ class Layer(msgspec.Struct, frozen=True):
     svg: str
 
 
-def linear(low: float, high: float, about: int = 5, unit: str = "", *, factor: float = 1.0, tight: bool = False) -> Scale:
+def linear(
+    low: float, high: float, about: int = 5, unit: str = "", *, factor: float = 1.0, tight: bool = False
+) -> Scale:
     """A scale that takes in these values, named ``factor`` times: 100 for fractions that are shown as percent."""
     start, end = (low, high) if tight and high > low else around(low, high)
     ticks = [(value / factor, name) for value, name in round_ticks(start * factor, end * factor, about, unit)]
@@ -145,10 +147,9 @@ def dots(x: Floats, y: Floats, scale: Scale, style: str, *, square: bool = False
         return Layer("")
     places = zip((x * _SIZE).tolist(), scale.place(y).tolist(), strict=True)
     few = " few" if len(x) <= 40 else ""
-    return Layer(
-        f'<path class="{"boxes" if square else "dots"}{few} {style}" d="'
-        f'{"".join(f"M{across:.1f} {down:.0f}h0" for across, down in places)}"/>'
-    )
+    shape = "boxes" if square else "dots"
+    path = "".join(f"M{across:.1f} {down:.0f}h0" for across, down in places)
+    return Layer(f'<path class="{shape}{few} {style}" d="{path}"/>')
 
 
 def _points(x: Floats, down: Floats) -> str:

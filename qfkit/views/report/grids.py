@@ -29,7 +29,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Cell]], *, words: int = 1
         for place, cell in enumerate(row):
             text, style = cell if isinstance(cell, tuple) else (cell, "")
             cells.append(f"<td{_class(is_word[place], text, style)}>{safe(text)}</td>")
-        body.append(f"<tr{' class="all"' if number == marked else ''}>{''.join(cells)}</tr>")
+        row_class = ' class="all"' if number == marked else ""
+        body.append(f"<tr{row_class}>{''.join(cells)}</tr>")
     kind = ' class="whole"' if len(rows) <= 30 else ""
     return (
         f'<div class="scroll"><table{kind}><thead><tr>{titles}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'

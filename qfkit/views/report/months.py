@@ -41,9 +41,7 @@ def months_html(months: dict[str, float], years: dict[str, float]) -> str:
     for year in sorted(years, reverse=True):
         cells = "".join(_cell(months.get(f"{year}-{month:02d}"), strongest) for month in range(1, 13))
         rows.append(f"<tr><td>{safe(year)}</td>{cells}{_cell(years[year], 0.0)}</tr>")
-    return (
-        f'<div class="scroll"><table class="months"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    )
+    return f'<div class="scroll"><table class="months"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
 def _cell(value: float | None, strongest: float) -> str:
@@ -69,7 +67,11 @@ def bars_html(returns: dict[str, float], title: str, beside: dict[str, float] | 
     others = np.array([(beside or {}).get(name, np.nan) for name in names])
     known = others[np.isfinite(others)]
     scale = linear(
-        min(0.0, float(values.min()), *known.tolist()), max(0.0, float(values.max()), *known.tolist()), 4, " %", factor=100.0
+        min(0.0, float(values.min()), *known.tolist()),
+        max(0.0, float(values.max()), *known.tolist()),
+        4,
+        " %",
+        factor=100.0,
     )
     width = 1.0 / len(names)
     left = np.arange(len(names)) * width + width * 0.18
@@ -83,7 +85,9 @@ def bars_html(returns: dict[str, float], title: str, beside: dict[str, float] | 
         layers.append(bars(right[has], right[has] + width * 0.22, others[has], scale, "soft"))
         keys = key("the run", "gain", "box") + key("benchmark", "soft", "box")
     ticks = _names(names, width)
-    words = f"{title}: " + ", ".join(f"{name} {percent(value)}" for name, value in zip(names, values.tolist(), strict=True))
+    words = f"{title}: " + ", ".join(
+        f"{name} {percent(value)}" for name, value in zip(names, values.tolist(), strict=True)
+    )
     return chart(layers, scale, x_ticks=ticks, height=150, words=words, title=title, keys=keys, grid_x=False)
 
 

@@ -89,7 +89,9 @@ def costs_html(result: Result, outlay: Outlay) -> str:
     head = ("", "in money", "of the profit before costs", "basis points of what was traded")
     lines = [
         f"Profit before costs {money(gross)}, after them {money(outlay.profit)}; {money(outlay.traded)} was traded.",
-        f"From the decisions to the fills prices moved by {money(abs(outlay.delay))} "
-        f"{'against' if outlay.delay > 0.0 else 'in favour of'} the orders; that is in the profit, and no part of the costs above.",
+        (
+            f"From the decisions to the fills prices moved by {money(abs(outlay.delay))} "
+            f"{'against' if outlay.delay > 0.0 else 'in favour of'} the orders; that is in the profit, and no part of the costs above."
+        ),
     ]
     return table(head, rows, marked=len(rows) - 1) + "".join(f'<p class="note">{safe(line)}</p>' for line in lines)

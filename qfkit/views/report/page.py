@@ -86,9 +86,9 @@ def page_html(
         for name, section in zip(names, sections, strict=True)
     )
     told = "".join(f"<li>{safe(line)}</li>" for line in in_short)
-    marks = "".join(
-        f'<span class="badge{" warn" if is_warning else ""}">{safe(text)}</span>' for text, is_warning in badges
-    )
+    lines = "".join(f'<p class="about">{safe(line)}</p>' for line in about)
+    short = f'<div class="short"><ul>{told}</ul></div>' if told else ""
+    marks = "".join(f'<span class="{_badge(is_warning)}">{safe(text)}</span>' for text, is_warning in badges)
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
@@ -96,9 +96,11 @@ def page_html(
         '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">'
         f'<link rel="icon" href="data:,"><title>{safe(title)}</title><style>{STYLE}</style></head>'
         f'<body><div class="sheet"><header><p class="kind">{safe(kind)}</p><h1>{safe(title)}</h1>'
-        f"{''.join(f'<p class="about">{safe(line)}</p>' for line in about)}{marks}</header>"
-        f"<nav>{links}</nav>"
-        f"{f'<div class="short"><ul>{told}</ul></div>' if told else ''}"
+        f"{lines}{marks}</header><nav>{links}</nav>{short}"
         f"<main>{chapters}</main><footer>{safe(footer)}</footer></div></body></html>\n"
     )
     return page.encode("utf-8", "replace").decode()
+
+
+def _badge(is_warning: bool) -> str:
+    return "badge warn" if is_warning else "badge"
