@@ -80,9 +80,13 @@ def drawdowns_html(falls: Sequence[Drawdown], *, is_long: bool) -> str:
             moment_text(fall.peak_ns, is_long=is_long),
             moment_text(fall.lowest_ns, is_long=is_long),
             "not yet" if fall.back_ns is None else moment_text(fall.back_ns, is_long=is_long),
-            span(fall.days_down),
-            span(fall.days) + ("" if fall.back_ns is not None else " so far"),
+            _days(fall.days_down),
+            _days(fall.days) + ("" if fall.back_ns is not None else " so far"),
         )
         for number, fall in enumerate(falls, 1)
     ]
     return table(("", "depth", "peak (UTC)", "lowest", "reached again", "falling for", "under water for"), rows)
+
+
+def _days(days: float) -> str:
+    return f"{days:,.0f} d" if days >= 10.0 else span(days)

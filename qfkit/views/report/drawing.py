@@ -148,7 +148,9 @@ def dots(x: Floats, y: Floats, scale: Scale, style: str, *, square: bool = False
     places = zip((x * _SIZE).tolist(), scale.place(y).tolist(), strict=True)
     few = " few" if len(x) <= 40 else ""
     shape = "boxes" if square else "dots"
-    path = "".join(f"M{across:.1f} {down:.0f}h0" for across, down in places)
+    # Some readers of PDF leave a square without any length out.
+    length = "h.1" if square else "h0"
+    path = "".join(f"M{across:.1f} {down:.0f}{length}" for across, down in places)
     return Layer(f'<path class="{shape}{few} {style}" d="{path}"/>')
 
 

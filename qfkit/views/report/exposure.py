@@ -10,6 +10,7 @@ from qfkit.core.wording import share
 from qfkit.result import Result
 from qfkit.views.report.drawing import Layer, area, chart, key, level, line, linear
 from qfkit.views.report.grids import pairs
+from qfkit.views.report.page import safe
 from qfkit.views.series import Floats, thin, time_ticks
 
 __all__ = ["Exposures", "exposure_html", "exposures"]
@@ -67,8 +68,6 @@ def exposure_html(result: Result) -> str:
     """The chart and its figures."""
     found = exposures(result)
     if found.lacking:
-        from qfkit.views.report.page import safe
-
         return f'<p class="note">{safe(found.lacking)}</p>'
     times_ns = result._equity.times_ns
     known = np.isfinite(found.gross)

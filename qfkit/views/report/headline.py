@@ -30,6 +30,7 @@ _TILES = (
     ("profit_factor", "profit factor", money),
     ("trades", "trades", count),
 )
+_NAMES = {"cagr": "CAGR", "sharpe": "Sharpe", "sortino": "Sortino"}
 _COLOURED = ("total_return", "cagr")
 
 
@@ -110,7 +111,8 @@ def metrics_html(metrics: Metrics) -> str:
 def versus_html(comparison: Comparison) -> str:
     """The run beside its benchmark."""
     beside, relative = [], []
-    for label, one, other in comparison._rows():
+    for given, one, other in comparison._rows():
+        label = _NAMES.get(given, given)
         cells: tuple[Cell, ...] = (label, _signed(one), _signed(other))
         if other:
             beside.append(cells)
@@ -118,8 +120,8 @@ def versus_html(comparison: Comparison) -> str:
             relative.append((label, _signed(one)))
     half = table(("", "the run", "benchmark"), beside)
     return (
-        f'<p class="note">{safe(comparison._heading)}. {safe(comparison.run.assumption)}.</p>'
-        f'<div class="columns"><div>{half}</div><div>{pairs(relative)}</div></div>'
+        f'<p class="note">The account {safe(comparison._heading)}; {safe(comparison.run.assumption)}.</p>'
+        f'<div class="columns two"><div>{half}</div><div>{pairs(relative)}</div></div>'
     )
 
 

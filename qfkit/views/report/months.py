@@ -47,15 +47,15 @@ def months_html(months: dict[str, float], years: dict[str, float]) -> str:
 def _cell(value: float | None, strongest: float) -> str:
     if value is None or value != value:
         return "<td></td>"
-    text = percent(value).removesuffix(" %")
     # Two digits after the point of a large number say nothing, and have no room.
-    text = f"{value * 100.0:+,.1f}" if abs(value) >= 0.1 else text
-    if not strongest:
-        style = "gain" if value > 0.0 else "loss" if value < 0.0 else ""
-        return f'<td class="{style}">{text}</td>'
-    depth = min(abs(value) / strongest, 1.0) * 0.5 if strongest else 0.0
+    text = f"{value * 100.0:+,.{2 if abs(value) < 1.0 else 0}f}"
+    if not any(digit in text for digit in "123456789"):
+        return '<td class="soft">0.00</td>'
     kind = "gain" if value > 0.0 else "loss"
-    return f'<td style="background:rgba(var(--{kind}-fill),{depth:.2f})">{text}</td>' if value else f"<td>{text}</td>"
+    if not strongest:
+        return f'<td class="{kind}">{text}</td>'
+    depth = min(abs(value) / strongest, 1.0) * 0.5
+    return f'<td style="background:rgba(var(--{kind}-fill),{depth:.2f})">{text}</td>'
 
 
 def bars_html(returns: dict[str, float], title: str, beside: dict[str, float] | None = None) -> str:
@@ -74,8 +74,8 @@ def bars_html(returns: dict[str, float], title: str, beside: dict[str, float] | 
         factor=100.0,
     )
     width = 1.0 / len(names)
-    left = np.arange(len(names)) * width + width * 0.18
-    right = left + width * (0.64 if not len(known) else 0.4)
+    left: Floats = np.arange(len(names)) * width + width * 0.18
+    right: Floats = left + width * (0.64 if not len(known) else 0.4)
     layers: list[Layer] = [level(0.0, scale)]
     for style, which in (("gain", values >= 0.0), ("loss", values < 0.0)):
         layers.append(bars(left[which], right[which], values[which], scale, style))

@@ -90,7 +90,7 @@ def distribution_html(equity: Floats, metrics: Metrics, period: str) -> str:
         keys=key("gains", "gain", "box") + key("losses", "loss", "box") + key("normal distribution", "soft"),
         grid_x=False,
     )
-    return picture + f'<div class="columns">{pairs(figures)}{pairs(rest)}</div>'
+    return picture + f'<div class="columns two">{pairs(figures)}{pairs(rest)}</div>'
 
 
 def _fine(fraction: float, *, signed: bool = False) -> str:

@@ -10,6 +10,18 @@ from qfkit.views.text import quantity
 __all__ = ["risk_html", "stops_html"]
 
 _MOST = 30
+# What is measured on positions is nothing where there are none.
+_OF_THE_ACCOUNT = (
+    "equity",
+    "beta of the account",
+    "drawdown",
+    "under water for",
+    "max drawdown",
+    "longest under water",
+    "turnover a year",
+    "volatility, a year",
+    "EWMA",
+)
 
 
 def risk_html(result: Result) -> str:
@@ -25,7 +37,11 @@ def risk_html(result: Result) -> str:
             parts.append(
                 '<p class="note">No position is open in the end; the figures are those of the account\'s course.</p>'
             )
-        rows: list[tuple[str, Cell]] = [(label, value) for label, value in report.lines() if value not in ("n/a", "-")]
+        rows: list[tuple[str, Cell]] = [
+            (label, value)
+            for label, value in report.lines()
+            if value not in ("n/a", "-") and (report.positions or label in _OF_THE_ACCOUNT)
+        ]
         third = -(-len(rows) // 3)
         columns = [rows[start : start + third] for start in range(0, len(rows), third)]
         parts.append(f'<div class="columns">{"".join(pairs(one) for one in columns)}</div>')

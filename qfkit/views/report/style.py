@@ -51,7 +51,8 @@ td.n,th.n{white-space:nowrap}
 td.long{min-width:180px;overflow-wrap:anywhere}
 tr.all td{font-weight:600}
 table.pairs td:first-child{color:var(--soft)}
-.columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(300px,100%),1fr));gap:4px 36px;align-items:start}
+.columns{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(290px,100%),1fr));gap:0 36px;align-items:start}
+.columns.two{grid-template-columns:repeat(auto-fit,minmax(min(290px,100%),1fr))}
 .columns>*{min-width:0}
 .months{table-layout:fixed;min-width:620px;border-spacing:2px;border-collapse:separate}
 .months th{border:0;text-align:center;padding:2px 0}
@@ -97,6 +98,7 @@ background:currentColor}
 .share{display:inline-block;width:92px;height:8px;background:var(--wash);border-radius:2px;vertical-align:0;
 overflow:hidden;text-align:left}
 .share u{display:block;height:8px;background:var(--run);opacity:.75;text-decoration:none}
+.plain{margin:0;padding-left:18px}
 code{font:12.5px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 footer{margin-top:44px;padding-top:12px;border-top:1px solid var(--rule);font-size:12px;color:var(--soft)}
 @media screen and (max-width:640px){
@@ -120,6 +122,7 @@ table,.months td{font-size:9.5px}th{font-size:9px}td{padding-top:2px;padding-bot
 .ys,.xs{font-size:9px}
 .scroll{overflow:visible}.months{min-width:0}
 a{color:inherit;text-decoration:none}
+.columns{grid-template-columns:repeat(3,minmax(0,1fr));gap:0 22px}.columns.two{grid-template-columns:repeat(2,minmax(0,1fr))}
 }
 """
 )

@@ -7,7 +7,7 @@ from qfkit.core.trade_statistics import TradeStatistics, trade_statistics
 from qfkit.core.wording import count, money, percent, share, span, utc_time
 from qfkit.result import Result
 from qfkit.views.report.curves import price_chart
-from qfkit.views.report.grids import Cell, gain, table
+from qfkit.views.report.grids import Cell, gain, pairs, table
 from qfkit.views.text import price, price_decimals, quantity, signed_money
 
 __all__ = ["trades_html"]
@@ -57,9 +57,11 @@ def _statistics(trades: Sequence[Trade]) -> str:
         ("went against by, on average", [percent(one.average_adverse_return) for one in sides.values()]),
         ("went in favour by, on average", [percent(one.average_favourable_return) for one in sides.values()]),
     ]
-    # The side first in a row of words reads better than one wide column of figures.
-    whole = table(("", *sides), [(label, *cells) for label, cells in rows])
-    return f"<h3>Statistics</h3>{whole}"
+    if len(sides) > 1:
+        return f"<h3>Statistics</h3>{table(('', *sides), [(label, *cells) for label, cells in rows])}"
+    half = -(-len(rows) // 2)
+    columns = [[(label, cells[0]) for label, cells in part] for part in (rows[:half], rows[half:])]
+    return f'<h3>Statistics</h3><div class="columns two">{"".join(pairs(one) for one in columns)}</div>'
 
 
 def _streaks(one: TradeStatistics) -> str:
@@ -96,7 +98,8 @@ def _moment(time_ns: int, *, is_daily: bool) -> str:
 
 
 def _by_symbol(result: Result) -> str:
-    frame = result.metrics_by("symbol").xs("account", level="strategy")
+    frame = result.metrics_by("symbol").reset_index()
+    frame = frame[frame["strategy"] == "account"].set_index("symbol")
     if len(frame) < 2:
         return ""
     frame = frame.sort_values("pnl", ascending=False)

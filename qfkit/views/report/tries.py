@@ -91,11 +91,11 @@ def sentence(tries: Tries) -> str:
     if not isfinite(tries.deflated):
         return f"It is the best of {tries.count:,} tries; it is too short to deflate its Sharpe ratio."
     verdict = (
-        "that luck alone explains it is hard to believe"
+        "luck alone hardly explains it"
         if tries.deflated >= 0.95
         else "it may well be luck"
         if tries.deflated >= 0.5
-        else "luck explains it"
+        else "luck alone explains as much"
     )
     return (
         f"It is the best of {tries.count:,} tries. That its Sharpe ratio is more than the luckiest of so many worthless ones "
@@ -123,4 +123,4 @@ def tries_html(tries: Tries) -> str:
         if tries.spread
         else ""
     )
-    return f"<p>{safe(sentence(tries))}</p>{pairs(rows)}{told}"
+    return f'<p>{safe(sentence(tries))}</p><div class="columns two">{pairs(rows)}</div>{told}'
