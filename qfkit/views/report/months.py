@@ -74,7 +74,7 @@ def bars_html(returns: dict[str, float], title: str, beside: dict[str, float] | 
         factor=100.0,
     )
     width = 1.0 / len(names)
-    left: Floats = np.arange(len(names)) * width + width * 0.18
+    left: Floats = np.arange(len(names), dtype=np.float64) * width + width * 0.18
     right: Floats = left + width * (0.64 if not len(known) else 0.4)
     layers: list[Layer] = [level(0.0, scale)]
     for style, which in (("gain", values >= 0.0), ("loss", values < 0.0)):
