@@ -51,7 +51,7 @@ _MOST_TICKS = 9
 
 
 class HeatCells(msgspec.Struct, frozen=True):
-    """The metric over two axes. ``values`` has a row a value of ``y`` and a column a value of ``x``; NaN was not tried or
+    """The metric over two axes. ``grid`` has a row a value of ``y`` and a column a value of ``x``; NaN was not tried or
     failed. ``counts`` is how many combinations a cell is of. Colours reach from ``low`` to ``high``: some cells may lie
     beyond where ``is_clipped``. ``best`` is a row and a column.
     """
@@ -60,7 +60,7 @@ class HeatCells(msgspec.Struct, frozen=True):
     y: str
     x_labels: tuple[str, ...]
     y_labels: tuple[str, ...]
-    values: Floats
+    grid: Floats
     counts: NDArray[np.int64]
     low: float
     high: float

@@ -117,11 +117,11 @@ def spread(table: "pandas.DataFrame", metric: str, *, luck: float | None = None,
 
 
 def _heat_figure(cells: HeatCells, told: ipywidgets.HTML) -> bqplot.Figure:
-    rows, columns = cells.values.shape
+    rows, columns = cells.grid.shape
     # NaN would be drawn black: what is missing has a colour of its own, one step below the scale's.
     steps = len(COLOURS) - 1
     places = np.array(
-        [[cells.place(value) * steps if value == value else -1.0 for value in row] for row in cells.values.tolist()]
+        [[cells.place(value) * steps if value == value else -1.0 for value in row] for row in cells.grid.tolist()]
     )
     row_edges, column_edges = np.arange(rows + 1.0), np.arange(columns + 1.0)
     # A table of one row or column would be taken for a line.
@@ -175,7 +175,7 @@ def _heat_figure(cells: HeatCells, told: ipywidgets.HTML) -> bqplot.Figure:
 
 
 def _cell_text(cells: HeatCells, row: int, column: int) -> str:
-    value, count = float(cells.values[row, column]), int(cells.counts[row, column])
+    value, count = float(cells.grid[row, column]), int(cells.counts[row, column])
     at = f"{cells.x} {cells.x_labels[column]}" + (f", {cells.y} {cells.y_labels[row]}" if cells.y else "")
     if value != value:
         return f"{at}: not tried, or failed"

@@ -43,12 +43,12 @@ def describe_heat(cells: HeatCells) -> str:
     row, column = cells.best
     at = f"{cells.x} {cells.x_labels[column]}" + (f", {cells.y} {cells.y_labels[row]}" if cells.y else "")
     spread = cells.high - cells.low
-    return f"{cells.caption}: from {figure_text(float(np.nanmin(cells.values)), spread)}, best {figure_text(float(cells.values[row, column]), spread)} at {at}"
+    return f"{cells.caption}: from {figure_text(float(np.nanmin(cells.grid)), spread)}, best {figure_text(float(cells.grid[row, column]), spread)} at {at}"
 
 
 def heat_svg(cells: HeatCells) -> str:
     """A cell a pair of values, hatched where there is none; the best is framed."""
-    rows, columns = cells.values.shape
+    rows, columns = cells.grid.shape
     left = min(max((len(name) for name in cells.y_labels), default=0) * _LETTER + 14.0, 220.0) + (
         18.0 if cells.y else 0.0
     )
@@ -64,7 +64,7 @@ def heat_svg(cells: HeatCells) -> str:
     for row in range(rows):
         top = bottom - cell_height * (row + 1)
         for column in range(columns):
-            value = float(cells.values[row, column])
+            value = float(cells.grid[row, column])
             x = left + cell_width * column
             box = f'x="{x:.1f}" y="{top:.1f}" width="{cell_width - gap:.1f}" height="{cell_height - gap:.1f}"'
             if value != value:
