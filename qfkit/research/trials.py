@@ -138,6 +138,13 @@ class Job:
         numbers = np.array([number for number, _, _ in items], dtype=np.int64)
         return TrialBlock(numbers, figures, metric, sums, squares, skewness, kurtosis, seconds, errors)
 
+    def failed(self, item: Item, error: str) -> TrialBlock:
+        """The row of a trial that could not be made at all."""
+        unknown, blocks = np.full(1, nan), np.full((1, BLOCKS), nan)
+        figures = np.full((1, len(FIGURES)), nan)
+        number = np.array([item[0]], dtype=np.int64)
+        return TrialBlock(number, figures, unknown, blocks, blocks, unknown, unknown, unknown, {item[0]: error})
+
     def _periods_per_year(self, result: Result, window: int) -> float:
         """Read off the times once: all trials of a window have the same."""
         times_ns = result._equity.times_ns
