@@ -106,11 +106,11 @@ def test_many_samples_of_a_long_run_take_no_more_memory_than_few():
     equity = 100.0 * np.append(1.0, np.cumprod(1.0 + returns))
     metrics = measure(days(20_001), equity, starting_equity=100.0)
     tracemalloc.start()
-    intervals_of(metrics, equity, (), level=0.9, samples=600, seed=0)
+    intervals_of(metrics, equity, (), level=0.9, samples=300, seed=0)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # All samples at once would take 96 MB for each of some ten arrays.
-    assert most < 90e6
+    # All samples at once would take 48 MB for each of some ten arrays.
+    assert most < 45e6
 
 
 # -- intervals -------------------------------------------------------------------------------

@@ -138,7 +138,8 @@ def path_figures(returns: Floats, periods_per_year: float, first: float = 1.0) -
     last = int((returns.shape[1] - 1) * _TAIL)
     worst = np.partition(returns, last, axis=1)[:, : last + 1]
     figures: dict[str, Floats] = {
-        "end_equity": growth[:, -1],
+        # A copy: a view would keep the whole of the growth.
+        "end_equity": growth[:, -1].copy(),
         "total_return": growth[:, -1] - 1.0,
         "volatility": deviation * root,
         "sharpe": _over(mean, deviation, rounding) * root,
