@@ -18,6 +18,7 @@ from qfkit.inspection.machine import OnProgress, Source, TimeMachine
 from qfkit.inspection.story import OrderStory
 from qfkit.position_frames import positions_frame, positions_of_fills
 from qfkit.result_figures import RecordLists, ResultFigures
+from qfkit.result_resampling import ResultResampling
 from qfkit.tables import (
     BarColumns,
     EquityColumns,
@@ -53,7 +54,7 @@ ORDERS_ON_TICKS = "market orders fill at the next tick after the latency, or acr
 _UNDER_A_PICTURE = "max-width:100%;height:auto;margin:8px 0"
 
 
-class Result(ResultFigures):
+class Result(ResultFigures, ResultResampling):
     """A run's frames, figures and pictures. Each is made when it is first asked for, and kept.
 
     - ``strategy_names`` in the order of the equity rows; ``parameters`` by strategy name;
