@@ -340,8 +340,9 @@ def _drawdown(times_ns: Times, equity: Floats, starting_equity: float) -> tuple[
     peaks = np.maximum.accumulate(np.maximum(equity, starting_equity))
     depth = 1.0 - equity / peaks
     deepest = int(np.argmax(depth))
-    turns = np.diff(equity < peaks, prepend=False, append=False)
-    edges = np.flatnonzero(turns)
+    padded = np.zeros(len(equity) + 2, dtype=bool)
+    np.less(equity, peaks, out=padded[1:-1])
+    edges = np.flatnonzero(padded[1:] != padded[:-1])
     if not len(edges):
         return 0.0, 0.0, 0.0
     # The stretches below a peak: each from the point that it is measured from to the first that is back, or the end.
@@ -357,6 +358,10 @@ def tail_losses(returns: Floats) -> tuple[float, float]:
     """Historical value at risk and expected shortfall at 95 %, as losses."""
     if len(returns) < 2:
         return nan, nan
-    last = int((len(returns) - 1) * _TAIL)
-    worst = np.partition(returns, last)[: last + 1]
-    return 0.0 - float(np.quantile(returns, _TAIL)), 0.0 - float(np.mean(worst))
+    place = (len(returns) - 1) * _TAIL
+    last = int(place)
+    # numpy's quantile would put them in order once more.
+    ordered = np.partition(returns, (last, last + 1))
+    low, high, part = float(ordered[last]), float(ordered[last + 1]), place - last
+    quantile = low + (high - low) * part if part < 0.5 else high - (high - low) * (1.0 - part)
+    return 0.0 - quantile, 0.0 - float(np.mean(ordered[: last + 1]))

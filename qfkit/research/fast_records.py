@@ -67,6 +67,18 @@ def size_of(engine: Engine) -> Callable[[float, float], float] | None:
     return lambda equity, price: fraction * equity / price
 
 
+class _Filled(msgspec.Struct, frozen=True):
+    """Which steps filled, and how; ``held`` is the position after each."""
+
+    chosen: NDArray[np.bool_]
+    buys: NDArray[np.bool_]
+    quantity: Floats
+    price: Floats
+    fee: Floats
+    time_ns: Rows
+    held: Floats
+
+
 class FastRecords:
     """The records of one strategy's run over one symbol, from its decisions."""
 
@@ -84,6 +96,7 @@ class FastRecords:
         self.financing: list[Financing] = []
         self.stops: list[RiskStop] = []
 
+    @cached_property
     def equity_columns(self) -> EquityColumns:
         """Equity at each close; between two fills cash and position stand still."""
         columns, steps = self._columns, self._steps
@@ -95,31 +108,37 @@ class FastRecords:
         equity += np.repeat(np.concatenate(([self._cash], steps.cash)), spans)
         return EquityColumns(columns.close_ns, equity.reshape(-1, 1))
 
+    @cached_property
+    def _filled(self) -> "_Filled":
+        columns, steps, terms = self._columns, self._steps, self._terms
+        chosen = (steps.sent > 0.0) & (steps.rows < len(columns) - 1)
+        at, buys, quantity = steps.rows[chosen] + 1, steps.buys[chosen], steps.sent[chosen]
+        price = columns.open[at] * np.where(buys, terms.buy_factor, terms.sell_factor)
+        fee = np.maximum(terms.minimum, quantity * (terms.rate * price + terms.per_share))
+        return _Filled(chosen, buys, quantity, price, fee, columns.open_ns[at], steps.held[chosen])
+
     def fill_columns(self) -> FillColumns:
         """The fills without a record each."""
-        columns, steps, terms = self._columns, self._steps, self._terms
-        filled = self._filled
-        at, buys, quantity = steps.rows[filled] + 1, steps.buys[filled], steps.sent[filled]
-        price = columns.open[at] * np.where(buys, terms.buy_factor, terms.sell_factor)
-        weights, places = np.unique(steps.weights[filled], return_inverse=True)
+        columns, steps, found = self._columns, self._steps, self._filled
+        weights, places = np.unique(steps.weights[found.chosen], return_inverse=True)
         reasons = np.array([why(weight) for weight in weights.tolist()], dtype=object)
         return FillColumns(
             symbol=columns.symbol,
             strategy=self._name,
-            side=np.where(buys, "buy", "sell").astype(object),
-            quantity=quantity,
-            price=price,
-            fee=np.maximum(terms.minimum, quantity * (terms.rate * price + terms.per_share)),
-            order_id=np.cumsum(steps.sent > 0.0, dtype=np.int64)[filled],
-            time_ns=columns.open_ns[at],
+            side=np.where(found.buys, "buy", "sell").astype(object),
+            quantity=found.quantity,
+            price=found.price,
+            fee=found.fee,
+            order_id=np.cumsum(steps.sent > 0.0, dtype=np.int64)[found.chosen],
+            time_ns=found.time_ns,
             reason=reasons[places] if len(reasons) else np.empty(0, dtype=object),
         )
 
     @cached_property
     def deals(self) -> Deals:
         """What its figures need of fills and trades, without a record of any."""
-        columns, fills = self._columns, self.fill_columns()
-        after = self._steps.held[self._filled]
+        columns, fills = self._columns, self._filled
+        after = fills.held
         before = np.concatenate(([0.0], after[:-1]))[: len(after)]
         pnl, entries, exits = round_trips(before, after, fills.quantity, fills.price, fills.fee)
         start_ns, end_ns = int(columns.close_ns[0]), int(columns.close_ns[-1])
@@ -139,16 +158,12 @@ class FastRecords:
         )
 
     @property
-    def _filled(self) -> NDArray[np.bool_]:
-        return (self._steps.sent > 0.0) & (self._steps.rows < len(self._columns) - 1)
-
-    @property
     def bars(self) -> list[Bar]:
         return bars_of(self._columns)
 
     @property
     def equity(self) -> list[tuple[float, ...]]:
-        columns = self.equity_columns()
+        columns = self.equity_columns
         return list(zip(columns.times_ns.tolist(), columns.account.tolist(), strict=True))
 
     @cached_property

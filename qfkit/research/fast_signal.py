@@ -8,7 +8,6 @@ case could come up it declines, and the engine runs. Records are made when they 
 from math import isfinite
 
 import numpy as np
-from msgspec.structs import replace
 
 from qfkit.core.costs import Commission, Costs
 from qfkit.core.engine import Engine
@@ -55,9 +54,21 @@ def fast_run(engine: Engine, columns: BarColumns, targets: Floats) -> "FastRecor
     if len(steps.cash) and not isfinite(float(steps.cash[-1])):
         return None
     records = FastRecords(engine, columns, steps, terms, cash)
-    if (records.equity_columns().account <= 0.0).any():
+    if (records.equity_columns.account <= 0.0).any():
         return None
     return records
+
+
+_PLAIN = RiskLimits(price_collar=None)
+
+
+def _is_plain(risk: RiskLimits) -> bool:
+    """Whether there is no limit beyond the gross exposure; the price collar is for prices of the user's own."""
+    return all(
+        getattr(risk, name) == getattr(_PLAIN, name)
+        for name in RiskLimits.__struct_fields__
+        if name not in ("max_gross_exposure", "price_collar")
+    )
 
 
 def _terms(costs: Costs, risk: RiskLimits) -> Terms | None:
@@ -66,7 +77,7 @@ def _terms(costs: Costs, risk: RiskLimits) -> Terms | None:
         return None
     if costs.impact is not None:
         return None
-    if replace(risk, max_gross_exposure=None, price_collar=None) != RiskLimits(price_collar=None):
+    if not _is_plain(risk):
         return None
     commission = costs.commission_of()
     if commission is None:

@@ -63,7 +63,7 @@ def intervals_of(result: Result) -> Intervals:
         found = ask()
     except QfkitError as error:
         return Intervals(None, "", f"no intervals: {error}")
-    return Intervals(found.table, str(getattr(found, "assumption", "")))
+    return Intervals(found.table, "; ".join(found.assumptions))
 
 
 def headline_html(metrics: Metrics, intervals: Intervals) -> str:

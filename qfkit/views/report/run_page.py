@@ -1,6 +1,5 @@
 """A run's report: its chapters in their order, and what it came to in a few sentences."""
 
-import platform
 from math import isfinite
 
 from qfkit.comparison import Comparison
@@ -10,6 +9,7 @@ from qfkit.result import Result
 from qfkit.views.report.curves import drawdown_chart, equity_chart
 from qfkit.views.report.drawdowns import drawdowns_html, worst_drawdowns
 from qfkit.views.report.exposure import exposure_html
+from qfkit.views.report.footer import footer
 from qfkit.views.report.grids import table
 from qfkit.views.report.headline import Intervals, headline_html, intervals_of, metrics_html, versus_html
 from qfkit.views.report.months import bars_html, months_html, returns_by
@@ -21,7 +21,7 @@ from qfkit.views.report.risk import risk_html
 from qfkit.views.report.trading import trades_html
 from qfkit.views.report.tries import Tries, sentence, tries_html, tries_of
 
-__all__ = ["footer", "lines_html", "run_report", "run_sections", "subject"]
+__all__ = ["badges", "comparison_of", "in_short", "lines_html", "run_report", "run_sections", "subject"]
 
 _DAY_NS = 86_400_000_000_000
 # From so many days on a table of months says something, and a moment is told well enough by its date.
@@ -34,7 +34,7 @@ def run_report(
     result: Result, *, title: str | None = None, benchmark: object = "buy and hold", tries: object = None
 ) -> Report:
     """A backtest's report; see :meth:`qfkit.Result.report`."""
-    comparison = _comparison(result, benchmark)
+    comparison = comparison_of(result, benchmark)
     known = tries_of(tries, result._equity.account, result.metrics)
     intervals = intervals_of(result)
     spent = outlay_of(result)
@@ -166,14 +166,15 @@ def _length(days: float) -> str:
     return f"{days / 365.25:,.1f} years" if days >= 730.0 else span(days)
 
 
-def _comparison(result: Result, benchmark: object) -> Comparison | None:
+def comparison_of(result: Result, benchmark: object) -> Comparison | None:
+    """The benchmark that was asked for; None where buy and hold, which nobody asked for, cannot be."""
     if benchmark is None or isinstance(benchmark, Comparison):
         return benchmark
     if isinstance(benchmark, str) and benchmark == "buy and hold":
         try:
             return result.compare()
         except (ParameterError, DataError):
-            # Nobody asked for it: a run without bars, or of three points, has no benchmark.
+            # A run without bars, or of three points.
             return None
     return result.compare(benchmark)
 
@@ -208,14 +209,3 @@ def _settings(result: Result) -> str:
         for key, value in (result.parameters.get(name) or {"(no parameters)": ""}).items()
     ]
     return table(("strategy", "parameter", "value"), rows, words=2)
-
-
-def footer() -> str:
-    """What made the page."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        own = version("qfkit")
-    except PackageNotFoundError:
-        own = "(not installed)"
-    return f"Made with qfkit {own} on Python {platform.python_version()}, numpy {version('numpy')}, pandas {version('pandas')}."

@@ -95,6 +95,7 @@ background:currentColor}
 .area .dots.few,.area .boxes.few{stroke-width:8}
 .area .run.dots,.area .run.boxes{stroke:var(--run)}.area .beside.dots,.area .beside.boxes{stroke:var(--beside)}
 .picture{display:block;width:100%;max-width:960px;height:auto;margin:10px 0 0}
+.wide{overflow-x:auto}
 .share{display:inline-block;width:92px;height:8px;background:var(--wash);border-radius:2px;vertical-align:0;
 overflow:hidden;text-align:left}
 .share u{display:block;height:8px;background:var(--run);opacity:.75;text-decoration:none}
@@ -104,7 +105,7 @@ footer{margin-top:44px;padding-top:12px;border-top:1px solid var(--rule);font-si
 @media screen and (max-width:640px){
 .sheet{padding:22px 16px 36px}h1{font-size:20px}
 .tiles{grid-template-columns:repeat(auto-fill,minmax(130px,1fr))}.tile b{font-size:18px}
-.pane{grid-template-columns:minmax(0,1fr) 62px}.xs i:nth-child(even){display:none}
+.pane{grid-template-columns:minmax(0,1fr) 62px}.xs i:nth-child(even){display:none}.wide .picture{min-width:640px}
 }
 @media print{
 @page{margin:14mm 13mm}

@@ -71,9 +71,9 @@ def _of_sweep(record: Any, metrics: Metrics) -> Tries:
         return Tries(
             int(record.tries),
             metrics.sharpe,
-            float(getattr(record, "expected_maximum", nan)),
+            float(record.expected_sharpe),
             float(record.deflated_sharpe),
-            float(getattr(record, "overfitting_probability", nan)),
+            float(record.overfitting_probability),
             "the tries' Sharpe ratios spread as they did in the sweep",
         )
     except (AttributeError, TypeError, ValueError) as error:
