@@ -83,14 +83,13 @@ class DriftWatch:
         least = expectation.bound("total_return", totals.periods, self._stop_level)
         most = expectation.bound("max_drawdown", totals.periods, 1.0 - self._stop_level)
         done = "the session is paused" if self.stop == "pause" else "the session is closed and held flat"
-        why = (
-            f"the backtest's own resampling over {totals.periods:,} periods with probability {1.0 - self._stop_level:g}"
-        )
+        stretches = f"the backtest's resampled stretches of {totals.periods:,} periods"
+        all_but = f"which {(1.0 - self._stop_level) * 100.0:g} % of {stretches} are"
         if totals.total_return < least:
-            text = f"return {percent(totals.total_return)} is below {percent(least)}, the least of {why}: {done}"
+            text = f"return {percent(totals.total_return)} is below {percent(least)}, {all_but} above: {done}"
             found = Verdict(text, totals.total_return, least)
         elif totals.max_drawdown > most:
-            text = f"drawdown {share(totals.max_drawdown)} is beyond {share(most)}, the most of {why}: {done}"
+            text = f"drawdown {share(totals.max_drawdown)} is beyond {share(most)}, {all_but} below: {done}"
             found = Verdict(text, totals.max_drawdown, most)
         else:
             return None

@@ -46,6 +46,7 @@ _QUANTILES = np.linspace(0.0, 1.0, 401)
 _EDGE, _OUTSIDE = 0.05, 0.01
 # Values as near to each other as this are the same but for rounding: a commission that never changes is one value.
 _SAME = 1e-9
+_MOST_NAMED = 3
 _NORMAL_95 = 1.6448536269514722
 _DAY_NS = 86_400_000_000_000
 
@@ -184,18 +185,16 @@ class Expectation:
             rows = tuple(DriftRow(name, value, nan, nan, nan) for name, value in values.items())
             return DriftView(*self._cannot_tell(periods), rows, periods, level, stop)
         found = []
-        rarest, name_of_it = 1.0, ""
         for name, value in values.items():
             quantiles = self.quantiles(name, periods)
             low, high = (float(np.interp(one, _QUANTILES, quantiles)) for one in _ends(level))
             place = nan if isnan(value) or isnan(low) else _percentile(value, quantiles)
             found.append(DriftRow(name, value, low, high, place))
-            if (rare := 2.0 * min(place, 1.0 - place)) < rarest:
-                rarest, name_of_it = rare, name
         low_at, high_at, weight = self._between(periods)
         edge, outside = (float(one[low_at] * (1.0 - weight) + one[high_at] * weight) for one in self._rare)
+        rarest = min(_rarity_of(row) for row in found)
         verdict = "outside" if rarest <= outside else "at the edge" if rarest <= edge else "inside"
-        return DriftView(verdict, self._told(verdict, name_of_it, found), tuple(found), periods, level, stop)
+        return DriftView(verdict, self._told(verdict, found), tuple(found), periods, level, stop)
 
     def _cannot_tell(self, periods: int) -> tuple[str, str]:
         if periods < self.shortest:
@@ -204,15 +203,18 @@ class Expectation:
         more = f"{periods:,} periods are more than the {self.longest:,} reckoned from a backtest of {self.periods:,}"
         return "too long to tell", f"{more}: make a longer backtest and call session.expect(result) again."
 
-    def _told(self, verdict: str, name: str, rows: Sequence[DriftRow]) -> str:
+    def _told(self, verdict: str, rows: Sequence[DriftRow]) -> str:
         if verdict == "inside":
             return f"all figures are such as the backtest's own resampling has. {self._patience}"
-        label, style = FIGURES[name]
-        row = next(one for one in rows if one.name == name)
+        named: list[str] = []
+        for row in sorted(rows, key=_rarity_of)[:_MOST_NAMED]:
+            if not named or _rarity_of(row) <= _EDGE:
+                label, style = FIGURES[row.name]
+                named.append(f"{label} {style(row.value)} where {style(row.low)} to {style(row.high)} is usual")
         rare = _EDGE if verdict == "at the edge" else _OUTSIDE
         return (
-            f"{label} {style(row.value)} where {style(row.low)} to {style(row.high)} is usual; of the backtest's own "
-            f"resampling fewer than {rare * 100.0:g} in 100 stretches have any figure as far out. {self._patience}"
+            f"{'; '.join(named)}. Of the backtest's own resampling fewer than {rare * 100.0:g} in 100 stretches have any "
+            f"figure as far out. {self._patience}"
         )
 
     @property
@@ -256,6 +258,11 @@ def _rarity(sample: Floats, ordered: Floats) -> Floats:
     lower, not_above = np.searchsorted(ordered, sample - near), np.searchsorted(ordered, sample + near, side="right")
     places = (lower + not_above) / (2.0 * len(ordered))
     return np.where(np.isnan(sample), nan, 2.0 * np.minimum(places, 1.0 - places))
+
+
+def _rarity_of(row: DriftRow) -> float:
+    """The same of a live figure; 1 where nothing can be said."""
+    return 1.0 if isnan(row.percentile) else 2.0 * min(row.percentile, 1.0 - row.percentile)
 
 
 def _percentile(value: float, quantiles: Floats) -> float:
