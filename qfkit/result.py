@@ -1,6 +1,6 @@
 """What a run came to: what a backtest, a session and a replay all give."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from html import escape
 from itertools import zip_longest
@@ -65,8 +65,8 @@ class Result(ResultFigures, ResultResampling):
     - ``periods_per_year`` None infers it from the times (see ``metrics.assumption``);
     - ``strategy_cash``: the starting money of each strategy; None is equal parts;
     - ``holdings`` are the positions in the end, ``positions`` those of each strategy; None reads them off the fills;
-    - ``equity_arrays``, ``bar_arrays`` and ``fill_arrays`` are the same as the records' lists, for whoever has
-      arrays already: the lists are not touched then;
+    - ``equity_arrays``, ``bar_arrays`` and what ``fill_arrays`` gives are the same as the records' lists, for whoever
+      has arrays already: the lists are not touched then;
     - ``source`` is where the run can be had again from, for :meth:`why`; None tells from the records alone.
 
     The records are read late: they must not change any more.
@@ -91,7 +91,7 @@ class Result(ResultFigures, ResultResampling):
         positions: Sequence[PositionView] | None = None,
         equity_arrays: EquityColumns | None = None,
         bar_arrays: Mapping[str, BarColumns] | None = None,
-        fill_arrays: FillColumns | None = None,
+        fill_arrays: Callable[[], FillColumns] | None = None,
         source: Source | None = None,
     ) -> None:
         self.records = records
@@ -127,7 +127,7 @@ class Result(ResultFigures, ResultResampling):
     @cached_property
     def fills(self) -> "pandas.DataFrame":
         """Every (partial) fill, indexed by the market's time."""
-        return fills_frame(self.records.fills if self._fill_arrays is None else self._fill_arrays)
+        return fills_frame(self.records.fills if self._fill_arrays is None else self._fill_arrays())
 
     @cached_property
     def orders(self) -> "pandas.DataFrame":

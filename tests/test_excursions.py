@@ -14,7 +14,7 @@ from qfkit.core.costs import Costs
 from qfkit.core.events import CorporateAction
 from qfkit.core.orders import Trade
 from qfkit.journal.reader import JournalReader
-from qfkit.research import backtest as backtest_module
+from qfkit.research import prepared
 from qfkit.research.fast_signal import FastRecords
 
 
@@ -187,7 +187,7 @@ def test_the_short_way_of_a_signal_function_has_the_same(monkeypatch, costs) -> 
     frame = qf.sample("AAPL")
     fast = qf.backtest(trend, frame, costs=costs)
     assert isinstance(fast.records, FastRecords)
-    monkeypatch.setattr(backtest_module, "fast_run", lambda *_: None)
+    monkeypatch.setattr(prepared, "fast_run", lambda *_: None)
     slow = qf.backtest(trend, frame, costs=costs)
     assert not isinstance(slow.records, FastRecords)
     assert len(fast.records.trades) > 50
