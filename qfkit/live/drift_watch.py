@@ -70,7 +70,7 @@ class DriftWatch:
             return ""
         verb = "pauses" if self.stop == "pause" else "flattens"
         spent = "; it has acted" if self._is_spent else ""
-        return f"{verb} where return or drawdown are as far out as {self._stop_level * 100.0:g} % of the samples{spent}"
+        return f"{verb} at the outer {self._stop_level * 100.0:g} % of return or drawdown{spent}"
 
     def look(self) -> Verdict | None:
         """Why the session is to be stopped now; None where it is not. Told once."""

@@ -34,7 +34,7 @@ FIGURES = {
     "max_drawdown": ("max drawdown", share),
     "trades_per_day": ("trades a day", lambda value: money(value) if isnan(value) else f"{value:,.3g}"),
     "win_rate": ("win rate", share),
-    "cost": ("cost of what was traded", lambda value: share(value) if isnan(value) else f"{value * 1e4:,.2f} bp"),
+    "cost": ("mean cost", lambda value: share(value) if isnan(value) else f"{value * 1e4:,.2f} bp"),
 }
 _NAMES = tuple(FIGURES)
 _LENGTHS = 32
@@ -205,7 +205,7 @@ class Expectation:
 
     def _told(self, verdict: str, rows: Sequence[DriftRow]) -> str:
         if verdict == "inside":
-            return f"all figures are such as the backtest's own resampling has. {self._patience}"
+            return f"All figures are such as the backtest's own resampling has. {self._patience}"
         named: list[str] = []
         for row in sorted(rows, key=_rarity_of)[:_MOST_NAMED]:
             if not named or _rarity_of(row) <= _EDGE:

@@ -150,7 +150,7 @@ _SHEET = f"""
 .{CLASS} .q-used u{{display:block;height:100%;background:var(--q-buy)}}
 .{CLASS} .q-used.q-near u{{background:var(--q-warn)}}
 .{CLASS} .q-used.q-over u{{background:repeating-linear-gradient(45deg,var(--q-down) 0 4px,transparent 4px 6px)}}
-.{CLASS} .q-place{{display:inline-block;position:relative;width:96px;height:7px;border-radius:4px;background:var(--q-soft);
+.{CLASS} .q-place{{display:inline-block;position:relative;width:64px;height:7px;border-radius:4px;background:var(--q-soft);
  border:1px solid var(--q-line);vertical-align:middle}}
 .{CLASS} .q-place s{{position:absolute;top:0;bottom:0;background:color-mix(in srgb,var(--q-buy) 35%,transparent)}}
 .{CLASS} .q-place u{{position:absolute;top:-3px;bottom:-3px;width:4px;margin-left:-2px;border-radius:2px;background:var(--q-buy)}}
