@@ -85,8 +85,12 @@ if TYPE_CHECKING:
     from qfkit.live.session import Session
     from qfkit.live.stopping import stop
     from qfkit.research.backtest import backtest
+    from qfkit.research.lookahead import check_lookahead
+    from qfkit.research.lookahead_report import LookaheadReport
     from qfkit.research.signal import signal
     from qfkit.research.stress import StressTest, stress
+    from qfkit.research.warmup_check import check_warmup
+    from qfkit.research.warmup_report import WarmupReport
     from qfkit.result import Result
     from qfkit.samples import sample
     from qfkit.strategies import (
@@ -137,6 +141,7 @@ __all__ = [
     "Instrument",
     "LiftStops",
     "LogNormalLatency",
+    "LookaheadReport",
     "ManualOrder",
     "Margin",
     "ModifyOrder",
@@ -183,12 +188,15 @@ __all__ = [
     "TimeInForce",
     "Trade",
     "UniformLatency",
+    "WarmupReport",
     "YahooFeed",
     "YahooFinanceWebSocket",
     "ZScore",
     "alerts",
     "allow_nested_loops",
     "backtest",
+    "check_lookahead",
+    "check_warmup",
     "dashboard",
     "errors",
     "feeds",
@@ -283,8 +291,12 @@ _NAMES = {
     "qfkit.live.session": ("Session",),
     "qfkit.live.stopping": ("stop",),
     "qfkit.research.backtest": ("backtest",),
+    "qfkit.research.lookahead": ("check_lookahead",),
+    "qfkit.research.lookahead_report": ("LookaheadReport",),
     "qfkit.research.signal": ("signal",),
     "qfkit.research.stress": ("StressTest", "stress"),
+    "qfkit.research.warmup_check": ("check_warmup",),
+    "qfkit.research.warmup_report": ("WarmupReport",),
     "qfkit.result": ("Result",),
     "qfkit.samples": ("sample",),
     "qfkit.strategies": (

@@ -50,7 +50,7 @@ class History:
     def cuts(self) -> list[Cut]:
         """Every moment that can be cut at: after the last of the events of one time."""
         times_ns = np.fromiter((event.received_ns for event in self.events), np.int64, len(self.events))
-        last = np.flatnonzero(np.append(np.diff(times_ns) != 0, True))  # noqa: FBT003 - numpy's own argument
+        last = np.flatnonzero(np.append(np.diff(times_ns) != 0, True))
         length_ns = self.bar_ns
         return [Cut(int(at) + 1, int(times_ns[at]), int(times_ns[at]) - length_ns) for at in last]
 
@@ -113,6 +113,8 @@ class Variant:
             return self.columns.get(given.symbol, given)
         if isinstance(given, Mapping):
             return {name: self._frame_of(one, str(name)) for name, one in given.items()}
+        if isinstance(given, Sequence):
+            return [event for event in given if event.received_ns <= self.cut.until_ns]
         return self._frame_of(given, None)
 
     def _frame_of(self, frame: Any, symbol: str | None) -> Any:

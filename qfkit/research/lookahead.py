@@ -8,7 +8,6 @@ import numpy as np
 from qfkit.errors import DataError, ParameterError, StrategyError
 from qfkit.research.futures import CUT, OTHERWISE, Cut, Variant, read_history
 from qfkit.research.lookahead_report import Finding, Kind, LookaheadReport
-from qfkit.research.observing import Observation, Track, first_difference, shown
 from qfkit.research.outside import Outside, look_outside
 from qfkit.research.reached import Reached
 from qfkit.research.subjects import (
@@ -20,6 +19,7 @@ from qfkit.research.subjects import (
     spread,
     subjects_of,
 )
+from qfkit.research.tracks import Observation, Track, first_difference, shown
 from qfkit.run_progress import RunProgress
 
 __all__ = ["check_lookahead"]
@@ -134,7 +134,6 @@ class _Check:
         self._reached = reached
         self._seed = seed
         self._tolerance = tolerance
-        self._too_short = 0
 
     def begin(self) -> None:
         """Run over all of the data, twice: what is not the same then says nothing about the future."""
@@ -241,16 +240,14 @@ class _Check:
             if finding is not None:
                 found.append(finding)
         raised = seen.raised
-        if raised is not None:
-            if any(step <= cut.step for step in self._decided):
-                found.append(
-                    Finding(
-                        cut.until_ns, self.subject.name, self.subject.symbol, "error", raised.text.partition(":")[0],
-                        "ran", raised.text, cut.until_ns, how, 1,
-                    )
-                )  # fmt: skip
-            else:
-                self._too_short = max(self._too_short, cut.step)
+        # One that decided nothing yet may just need a certain length.
+        if raised is not None and any(step <= cut.step for step in self._decided):
+            found.append(
+                Finding(
+                    cut.until_ns, self.subject.name, self.subject.symbol, "error", type(raised.error.__cause__ or raised.error).__name__,
+                    "ran", raised.text, cut.until_ns, how, 1,
+                )
+            )  # fmt: skip
         if found:
             source = self._source(seen, cut, how, found)
             if source is not None:
@@ -262,9 +259,10 @@ class _Check:
         if difference is None:
             return None
         step, time_ns, ahead, with_future, without = difference
-        bars = self.whole.bar_steps.get(one.symbol)
-        if one.kind != "variable" and bars is not None:
-            ahead = int(np.count_nonzero((bars > step) & (bars <= cut.step))) + 1
+        if one.kind != "variable":
+            bars = self.whole.bar_steps
+            own = [bars[one.symbol]] if one.symbol in bars else bars.values()
+            ahead = max((int(np.count_nonzero((steps > step) & (steps <= cut.step))) for steps in own), default=0) + 1
         kind: Kind = one.kind  # type: ignore[assignment]
         return Finding(
             time_ns,

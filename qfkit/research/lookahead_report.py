@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from qfkit.core.wording import utc_time
 from qfkit.errors import StrategyError
 
 if TYPE_CHECKING:
@@ -96,13 +95,23 @@ class LookaheadReport:
 
         columns = ("strategy", "symbol", "kind", "name", "with_future", "without", "cut", "how", "bars_ahead")
         rows = [
-            (one.strategy, one.symbol, one.kind, one.name, one.with_future, one.without, one.cut_ns, one.how, one.bars_ahead)
+            (
+                one.strategy,
+                one.symbol,
+                one.kind,
+                one.name,
+                one.with_future,
+                one.without,
+                one.cut_ns,
+                one.how,
+                one.bars_ahead,
+            )
             for one in self.findings
         ]
         index = pandas.DatetimeIndex([one.time_ns for one in self.findings], name="time", dtype="datetime64[ns]")
         frame = pandas.DataFrame(rows, columns=list(columns), index=index.tz_localize("UTC"))
         frame["cut"] = pandas.to_datetime(frame["cut"].astype("int64"), utc=True)
-        kinds = {name: "str" for name in ("strategy", "symbol", "kind", "name", "how")}
+        kinds = dict.fromkeys(("strategy", "symbol", "kind", "name", "how"), "str")
         return frame.astype({**kinds, "with_future": object, "without": object, "bars_ahead": "int64"})
 
     def raise_if_leaking(self) -> None:
@@ -119,8 +128,3 @@ class LookaheadReport:
         from qfkit.views.check_text import lookahead_html
 
         return lookahead_html(self)
-
-
-def bar_time(time_ns: int) -> str:
-    """The moment a bar closed, for people."""
-    return f"{utc_time(time_ns)} UTC"

@@ -18,152 +18,18 @@ from qfkit.core.indicators import Indicator, Line
 from qfkit.core.lanes import IndicatorSet
 from qfkit.core.orders import Signal
 from qfkit.core.strategy import Strategy
+from qfkit.errors import StrategyError
 from qfkit.research.signal import SignalBars, SignalStrategy
+from qfkit.research.tracks import Decision, Observation, Raised, Track
 from qfkit.tables import BarColumns
 
-__all__ = ["Observation", "Raised", "Track", "first_difference", "observe_rule", "observe_run", "shown"]
+__all__ = ["observe_rule", "observe_run"]
 
 _MOST_KEYS = 64
 _PLAIN = (bool, int, float, str, type(None), np.generic)
 
 
-class Track(msgspec.Struct, frozen=True):
-    """One thing through a run: a decision, an indicator, an attribute of the strategy or a variable of its function.
-
-    ``values`` has one entry for each of ``steps``: the number of events (or of a symbol's bars) after which it was
-    known. A variable's ``steps`` are the labels of its rows instead, or there is one for the whole of it.
-    """
-
-    kind: str
-    symbol: str
-    name: str
-    steps: NDArray[np.int64]
-    times_ns: NDArray[np.int64]
-    values: Sequence[Any] | NDArray[Any]
-
-
-class Raised(msgspec.Struct, frozen=True):
-    """An exception that ended a run: when, and its text."""
-
-    time_ns: int | None
-    text: str
-    error: BaseException
-
-
-class Observation(msgspec.Struct, frozen=True):
-    """A run as it was seen. ``bar_steps`` are the steps at which each symbol's bars closed."""
-
-    tracks: dict[tuple[str, str, str], Track]
-    variables: dict[tuple[str, str, str], Track]
-    bar_steps: dict[str, NDArray[np.int64]]
-    raised: Raised | None = None
-
-
-# -- comparing -------------------------------------------------------------------------------
-
-
-def first_difference(
-    one: Track, other: Track, until: int, tolerance: float
-) -> tuple[int, int, int, object, object] | None:
-    """Where two tracks first differ at steps not after ``until``: step, time, rows from there, and both values.
-
-    Numbers are the same within ``tolerance`` times the largest of the two and of what is usual in the track.
-    """
-    counts = [int(np.searchsorted(track.steps, until, side="right")) for track in (one, other)]
-    if one.kind == "decision" and isinstance(one.values, list):
-        return _first_decision(one, other, counts, tolerance)
-    count = min(counts)
-    if not np.array_equal(one.steps[:count], other.steps[:count]):
-        one, other = _in_both(one, other, until)
-        count = len(one.steps)
-    places = _unequal(one.values[:count], other.values[:count], tolerance)
-    if not len(places):
-        return None
-    at = int(places[0])
-    return int(one.steps[at]), int(one.times_ns[at]), count - at, one.values[at], other.values[at]
-
-
-def _in_both(one: Track, other: Track, until: int) -> tuple[Track, Track]:
-    """Both at the steps that both have."""
-    steps, *places = np.intersect1d(one.steps, other.steps, return_indices=True)
-    known = steps <= until
-    both = [
-        msgspec.structs.replace(
-            track,
-            steps=steps[known],
-            times_ns=track.times_ns[at[known]],
-            values=[track.values[row] for row in at[known].tolist()],
-        )
-        for track, at in zip((one, other), places, strict=True)
-    ]
-    return both[0], both[1]
-
-
-def _first_decision(
-    one: Track, other: Track, counts: Sequence[int], tolerance: float
-) -> tuple[int, int, int, object, object] | None:
-    kept = [track.values[:count] for track, count in zip((one, other), counts, strict=True)]
-    for at in range(max(counts)):
-        pair = [values[at] if at < len(values) else None for values in kept]
-        steps = [int(track.steps[at]) if at < len(values) else None for track, values in zip((one, other), kept, strict=True)]  # fmt: skip
-        if steps[0] == steps[1] and pair[0] is not None and _is_same(pair[0], pair[1], tolerance):
-            continue
-        first = min(step for step in steps if step is not None)
-        track = one if steps[0] == first else other
-        told = [
-            str(value) if step == first and value is not None else "nothing"
-            for value, step in zip(pair, steps, strict=True)
-        ]
-        return first, int(track.times_ns[at]), 1, told[0], told[1]
-    return None
-
-
-def _is_same(one: Any, other: Any, tolerance: float) -> bool:
-    if one.text != other.text or len(one.numbers) != len(other.numbers):
-        return False
-    return not len(_unequal(one.numbers, other.numbers, tolerance))
-
-
-def _unequal(one: Any, other: Any, tolerance: float) -> NDArray[np.int64]:
-    try:
-        first, second = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
-    except (TypeError, ValueError):
-        unequal = [str(a) != str(b) for a, b in zip(one, other, strict=True)]
-        return np.flatnonzero(np.array(unequal, dtype=bool))
-    if first.ndim != 1:
-        return np.empty(0, dtype=np.int64)
-    sizes = np.abs(first)
-    usual = sizes[np.isfinite(sizes) & (sizes > 0.0)]
-    scale = float(np.median(usual)) if len(usual) else 0.0
-    with np.errstate(invalid="ignore"):
-        bound = tolerance * np.maximum(np.maximum(sizes, np.abs(second)), scale)
-        near = (np.abs(first - second) <= bound) | (first == second) | (np.isnan(first) & np.isnan(second))
-    return np.flatnonzero(~near)
-
-
-def shown(value: object) -> str:
-    """A value for people: seven digits of a number, "nothing" where there is none."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool | np.bool_):
-        return str(bool(value))
-    if isinstance(value, int | float | np.number):
-        return f"{float(value):.7g}"
-    return str(value)
-
-
 # -- strategies in the engine ----------------------------------------------------------------
-
-
-class Decision(msgspec.Struct, frozen=True):
-    """What a strategy wished: in words, with the numbers of it apart."""
-
-    text: str
-    numbers: tuple[float, ...]
-    words: str
-
-    def __str__(self) -> str:
-        return self.words
 
 
 def observe_run(strategy: Strategy, name: str, events: Sequence[Event], settings: Mapping[str, Any]) -> Observation:
@@ -181,8 +47,10 @@ def observe_run(strategy: Strategy, name: str, events: Sequence[Event], settings
             signals += [(engine.events, signal) for signal in records.signals[seen_signals:]]
             seen_signals = len(records.signals)
         if len(records.bars) > seen_bars:
-            for bar in records.bars[seen_bars:]:
-                bars.append((engine.events, engine.clock_ns, bar.symbol, _values_of(desk.named_sets, bar.symbol)))
+            bars += [
+                (engine.events, engine.clock_ns, bar.symbol, _values_of(desk.named_sets, bar.symbol))
+                for bar in records.bars[seen_bars:]
+            ]
             rows.append((engine.events, engine.clock_ns, _attributes_of(strategy)))
             seen_bars = len(records.bars)
         if records.faults:
@@ -192,12 +60,15 @@ def observe_run(strategy: Strategy, name: str, events: Sequence[Event], settings
         fault = records.faults[0]
         raised = Raised(fault.time_ns, f"{fault.error}, on {fault.event}", engine.exceptions[name])
     tracks = [*_decision_tracks(signals), *_indicator_tracks(bars), *_attribute_tracks(rows)]
-    bar_steps = {
-        symbol: np.array([step for step, _, own, _ in bars if own == symbol], dtype=np.int64)
-        for symbol in {own for _, _, own, _ in bars}
-    }
+    closed: dict[str, list[tuple[int, int]]] = {}
+    for step, time_ns, symbol, _ in bars:
+        closed.setdefault(symbol, []).append((step, time_ns))
+    steps, times = (
+        {symbol: np.array([pair[place] for pair in own], dtype=np.int64) for symbol, own in closed.items()}
+        for place in (0, 1)
+    )
     variables = _arrays_of({f"self.{key}": value for key, value in vars(strategy).items()}, None)
-    return Observation(_by_key(tracks), variables, bar_steps, raised)
+    return Observation(_by_key(tracks), variables, steps, times, raised)
 
 
 def _values_of(sets: Sequence[tuple[str, IndicatorSet[Any]]], symbol: str) -> dict[str, float]:
@@ -255,7 +126,9 @@ def _decision(signal: Signal) -> Decision:
     because = f" ({signal.reason})" if signal.reason else ""
     words = f"{signal.action}: {side} {abs(signal.wanted):.6g}{because}"
     text = f"{signal.action} {side} {signal.decision} {signal.reason}"
-    return Decision(text, (signal.wanted, *prices), words)
+    return Decision(
+        text, (signal.wanted, *prices), words, f"{signal.action} {side}", signal.decision != "nothing to do"
+    )
 
 
 def _indicator_tracks(bars: Sequence[tuple[int, int, str, dict[str, float]]]) -> Iterator[Track]:
@@ -298,7 +171,10 @@ def observe_rule(strategy: SignalStrategy, name: str, columns: BarColumns) -> Ob
         with _overheard(heard), _variables_seen(type(strategy).rule, local):
             targets = SignalBars(columns).targets(strategy, name)
     except Exception as error:  # noqa: BLE001 - whatever a user's code raises is told as a finding
-        return Observation({}, {}, {symbol: steps}, Raised(None, f"{type(error).__name__}: {error}", error))
+        told = Raised(
+            None, str(error) if isinstance(error, StrategyError) else f"{type(error).__name__}: {error}", error
+        )
+        return Observation({}, {}, {symbol: steps}, {}, told)
     tracks = [Track("decision", symbol, "target", steps, columns.close_ns, targets)]
     named: dict[str, int] = {}
     for title, values in heard:
@@ -311,7 +187,7 @@ def observe_rule(strategy: SignalStrategy, name: str, columns: BarColumns) -> Ob
         (kind, symbol, own): msgspec.structs.replace(track, symbol=symbol)
         for (kind, _, own), track in _arrays_of(local, columns.open_ns).items()
     }
-    return Observation(_by_key(tracks), variables, {symbol: steps})
+    return Observation(_by_key(tracks), variables, {symbol: steps}, {symbol: columns.close_ns})
 
 
 def _aligned(values: Any, open_ns: NDArray[np.int64]) -> NDArray[np.float64] | None:
@@ -374,7 +250,7 @@ def _variables_seen(function: Callable[..., Any], into: dict[str, Any]) -> Itera
     def look(frame: Any, event: str, argument: Any) -> None:
         if event == "return" and frame.f_code is code:
             local = frame.f_locals
-            into.update({name: local[name] for name in code.co_varnames[code.co_argcount :] if name in local})  # type: ignore[union-attr]
+            into.update({name: local[name] for name in code.co_varnames[code.co_argcount :] if name in local})
 
     if code is None or before is not None:
         yield
@@ -386,9 +262,7 @@ def _variables_seen(function: Callable[..., Any], into: dict[str, Any]) -> Itera
         sys.setprofile(before)
 
 
-def _arrays_of(
-    named: Mapping[str, Any], open_ns: NDArray[np.int64] | None
-) -> dict[tuple[str, str, str], Track]:
+def _arrays_of(named: Mapping[str, Any], open_ns: NDArray[np.int64] | None) -> dict[tuple[str, str, str], Track]:
     """Series, arrays and numbers as tracks by the labels of their rows; what has none is left out."""
     tracks: dict[tuple[str, str, str], Track] = {}
 

@@ -4,11 +4,11 @@ It is looked for by the names in the code of the strategy and of the functions o
 in the places that these can see. A frame found there can be put in another's place for the time of a run.
 """
 
-import builtins
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dis import get_instructions
 from functools import partial
 from inspect import ismodule
 from pathlib import Path
@@ -65,7 +65,7 @@ class Outside:
         self._caches: list[Callable[[], None]] = []
         self._containers: list[tuple[Any, Any]] = []
         self._restores: list[Callable[[], None]] = []
-        self._seen: set[tuple[int, int]] = set()
+        self._seen: set[int] = set()
 
     def reset(self) -> None:
         """Put class attributes, globals and caches back to what they were when they were first looked at."""
@@ -100,7 +100,7 @@ class Outside:
         for base in kind.__mro__:
             if not _is_own(base):
                 continue
-            if self._has_seen(base, depth):
+            if self._has_seen(base):
                 continue
             self._keep_class(base)
             for name, value in list(vars(base).items()):
@@ -112,25 +112,26 @@ class Outside:
                     if isinstance(function, FunctionType):
                         title = base.__name__ if name == "rule" else f"{base.__name__}.{name}"
                         self.of_function(function, title, depth)
-                    elif not isinstance(value, Param) and not isinstance(one, type(None)):
+                    elif not isinstance(value, Param) and one is not None:
                         put = partial(setattr, base, name)
                         self._of_value(value, f"the attribute `{name}` of {base.__name__}", base.__name__, put, depth)
 
     def of_function(self, function: FunctionType, owner: str, depth: int = 0) -> None:
-        if depth > _DEPTH or self._has_seen(function, depth):
+        if depth > _DEPTH or self._has_seen(function):
             return
-        names = self._names(function.__code__)
         space = function.__globals__
-        for name in names:
+        used = _Names()
+        self._read_names(function.__code__, space, used)
+        names = tuple(used.any)
+        for name in used.of_globals:
             if name in space:
-                value = space[name]
                 self._keep_global(space, name)
-                self._of_value(value, f"the global `{name}`", owner, partial(space.__setitem__, name), depth, names)
-            elif not hasattr(builtins, name):
-                # It may be made while the strategy runs: gone again before the next run.
-                self._restores.append(partial(_drop, space, name, name in space))
-            if name in _READERS:
-                self.readers.append((owner, name))
+                put = partial(space.__setitem__, name)
+                self._of_value(space[name], f"the global `{name}`", owner, put, depth, names)
+            elif name in used.stored:
+                # Made while the strategy runs: gone again before the next run.
+                self._restores.append(partial(space.pop, name, None))
+        self.readers += [(owner, name) for name in used.readers]
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             with suppress(ValueError):  # a cell that is not filled yet
                 put = partial(setattr, cell, "cell_contents")
@@ -149,8 +150,9 @@ class Outside:
 
             name = function.__code__.co_varnames[first + place]
             self._of_value(value, f"the default of `{name}`", owner, put, depth)
-        for name, value in (function.__kwdefaults__ or {}).items():
-            setter = partial(function.__kwdefaults__.__setitem__, name)
+        named = function.__kwdefaults__ or {}
+        for name, value in named.items():
+            setter = partial(named.__setitem__, name)
             self._of_value(value, f"the default of `{name}`", owner, setter, depth)
 
     def _of_value(
@@ -192,11 +194,9 @@ class Outside:
             if _is_own(type(value)) and hasattr(value, "__dict__") and not isinstance(value, Strategy):
                 self._of_object(value, name, owner, depth)
 
-    def _of_container(
-        self, value: Any, name: str, owner: str, put: Callable[[Any], None] | None, depth: int
-    ) -> None:
+    def _of_container(self, value: Any, name: str, owner: str, put: Callable[[Any], None] | None, depth: int) -> None:
         self.slots.append(Slot(owner, name, value, put))
-        if self._has_seen(value, depth):
+        if self._has_seen(value):
             return
         if isinstance(value, dict | list | set):
             self._containers.append((value, value.copy()))
@@ -208,7 +208,7 @@ class Outside:
             self._of_value(one, f"{name[:-1]}[{key!r}]`" if name.endswith("`") else name, owner, setter, depth + 1)
 
     def _of_object(self, value: Any, name: str, owner: str, depth: int) -> None:
-        if self._has_seen(value, depth):
+        if self._has_seen(value):
             return
         self.of_class(type(value), depth + 1)
         for key, one in list(vars(value).items()):
@@ -216,11 +216,10 @@ class Outside:
 
     # -- keeping -----------------------------------------------------------------------------
 
-    def _has_seen(self, value: Any, depth: int) -> bool:
-        key = (id(value), 0)
-        if key in self._seen:
+    def _has_seen(self, value: Any) -> bool:
+        if id(value) in self._seen:
             return True
-        self._seen.add(key)
+        self._seen.add(id(value))
         return False
 
     def _keep_class(self, kind: type) -> None:
@@ -244,14 +243,36 @@ class Outside:
 
         self._restores.append(restore)
 
-    def _names(self, code: CodeType) -> tuple[str, ...]:
-        """The names that a function and those defined in it use, in order."""
+    def _read_names(self, code: CodeType, space: dict[str, Any], used: "_Names") -> None:
+        """The names in a function's code, and in those defined in it."""
         self.codes.append(code)
-        names = list(code.co_names)
+        used.any.update(dict.fromkeys(code.co_names))
+        owner: Any = None
+        for step in get_instructions(code):
+            name = step.argval
+            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL"):
+                used.of_globals[name] = None
+                if step.opname == "STORE_GLOBAL":
+                    used.stored.add(name)
+                elif name in _READERS and not isinstance(space.get(name), FunctionType | type):
+                    used.readers[name] = None
+            elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and name in _READERS and ismodule(owner):
+                # As pandas.read_csv; bar.open is none.
+                used.readers[name] = None
+            owner = space.get(name) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME") else None
         for constant in code.co_consts:
             if isinstance(constant, CodeType):
-                names += self._names(constant)
-        return tuple(dict.fromkeys(names))
+                self._read_names(constant, space, used)
+
+
+class _Names:
+    """The names in code: all, those looked up as globals, those of them written to, and calls that may fetch data."""
+
+    def __init__(self) -> None:
+        self.any: dict[str, None] = {}
+        self.of_globals: dict[str, None] = {}
+        self.stored: set[str] = set()
+        self.readers: dict[str, None] = {}
 
 
 def look_outside(kinds: Mapping[str, type], builder: Callable[..., Any] | None) -> Outside:
@@ -275,13 +296,9 @@ def is_mentioned(name: str, codes: list[CodeType]) -> bool:
 
 def _holds(constants: tuple[Any, ...], name: str) -> bool:
     return any(
-        (isinstance(one, str) and one == name) or (isinstance(one, tuple | frozenset) and name in one) for one in constants
+        (isinstance(one, str) and one == name) or (isinstance(one, tuple | frozenset) and name in one)
+        for one in constants
     )
-
-
-def _drop(space: dict[str, Any], name: str, was_there: bool) -> None:  # noqa: FBT001
-    if not was_there:
-        space.pop(name, None)
 
 
 _LIBRARIES = tuple(str(Path(path)) for path in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
@@ -291,7 +308,7 @@ def _is_own(value: Any) -> bool:
     """Whether a class or function is the user's: of no library, and not of this package."""
     module = getattr(value, "__module__", None) or ""
     root = module.partition(".")[0]
-    if root in ("qfkit", "builtins") or root in sys.stdlib_module_names and root != "__main__":
+    if root in ("qfkit", "builtins") or (root in sys.stdlib_module_names and root != "__main__"):
         return False
     return _is_own_module(sys.modules.get(module))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,9 @@ class Reached:
             if change is not None:
                 self._changes[id(slot)] = change
                 if slot.put is None and not self._is_trusted(slot):
-                    self._note(f"{slot.owner} holds {slot.name} inside a tuple or set, where it cannot be cut: {_MAKE_IT}")
+                    self._note(
+                        f"{slot.owner} holds {slot.name} inside a tuple or set, where it cannot be cut: {_MAKE_IT}"
+                    )
         for owner, name in dict.fromkeys(outside.readers):
             if name not in self._trusted:
                 self._note(
@@ -66,6 +69,8 @@ class Reached:
         if value is self._history.given:
             # What it holds one by one has slots of its own.
             if isinstance(value, Mapping):
+                return None
+            if isinstance(value, str | PathLike):
                 return None
             self._look_at_columns(value, slot.name)
             return lambda variant: variant.of_own(value)
@@ -141,7 +146,9 @@ class Reached:
         if not guesses or callable(getattr(value, "to_numpy", None)):
             return
         if callable(getattr(value, "get_params", None)):
-            learned = [name for name in getattr(value, "__dict__", {}) if name.endswith("_") and not name.startswith("_")]
+            learned = [
+                name for name in getattr(value, "__dict__", {}) if name.endswith("_") and not name.startswith("_")
+            ]
             if not learned:
                 return
         self._note(

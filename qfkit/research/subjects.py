@@ -13,8 +13,9 @@ from qfkit.core.engine import Engine
 from qfkit.core.strategy import Strategy, as_strategy, named_strategies
 from qfkit.errors import ParameterError, StrategyError, did_you_mean
 from qfkit.research.futures import WHOLE, Cut, History, Variant
-from qfkit.research.observing import Observation, Raised, observe_rule, observe_run
+from qfkit.research.observing import observe_rule, observe_run
 from qfkit.research.signal import SignalStrategy
+from qfkit.research.tracks import Observation, Raised
 from qfkit.tables import bar_columns
 
 __all__ = ["Maker", "RuleSubject", "RunSubject", "engine_settings", "quiet", "spread", "subjects_of"]
@@ -73,7 +74,7 @@ class RunSubject:
     def observe(self, variant: Variant) -> Observation:
         strategy, raised = _made(self._maker, self.name, variant)
         if strategy is None:
-            return Observation({}, {}, {}, raised)
+            return Observation({}, {}, {}, raised=raised)
         return observe_run(strategy, self.name, self.history.events[: variant.cut.step], self._settings)
 
 
@@ -101,14 +102,14 @@ class RuleSubject:
     def observe(self, variant: Variant) -> Observation:
         strategy, raised = _made(self._maker, self.name, variant)
         if strategy is None:
-            return Observation({}, {}, {}, raised)
+            return Observation({}, {}, {}, raised=raised)
         assert isinstance(strategy, SignalStrategy)
         return observe_rule(strategy, self.name, variant.columns[self.symbol])
 
 
 def _made(maker: Maker, name: str, variant: Variant) -> tuple[Strategy | None, Raised | None]:
     try:
-        return maker.make(variant.data)[name], None
+        return maker.make(None if maker.builder is None else variant.data)[name], None
     except Exception as error:  # noqa: BLE001 - whatever a user's code raises is told as a finding
         return None, Raised(None, f"{type(error).__name__}: {error}", error)
 

@@ -8,8 +8,9 @@ from qfkit.views.parts import Part, parts_html, parts_text
 
 if TYPE_CHECKING:
     from qfkit.research.lookahead_report import Finding, LookaheadReport
+    from qfkit.research.warmup_report import WarmupReport
 
-__all__ = ["lookahead_html", "lookahead_text"]
+__all__ = ["lookahead_html", "lookahead_text", "warmup_html", "warmup_text"]
 
 _SHOWN = 12
 
@@ -51,7 +52,9 @@ def sentence(finding: "Finding") -> str:
     at = f"at the bar that closed {utc_time(finding.time_ns)} UTC"
     changed = "were cut off" if finding.how == "cut" else f"were {finding.how}"
     if finding.kind == "error":
-        return f"{finding.where}: it raised {finding.without} when the bars after {utc_time(finding.cut_ns)} UTC {changed}"
+        return (
+            f"{finding.where}: it raised {finding.without} when the bars after {utc_time(finding.cut_ns)} UTC {changed}"
+        )
     bars = "bar" if finding.bars_ahead == 1 else "bars"
     return (
         f"{finding.where}: {at}, {kinds[finding.kind]} used at least {finding.bars_ahead:,} {bars} after it: "
@@ -87,3 +90,54 @@ def _table(findings: "Sequence[Finding]") -> Part:
 
 def _value(value: float | str) -> str:
     return f"{value:.7g}" if isinstance(value, float) else value
+
+
+def warmup_text(report: "WarmupReport") -> str:
+    return parts_text(*_warmup(report))
+
+
+def warmup_html(report: "WarmupReport") -> str:
+    return parts_html(*_warmup(report))
+
+
+def _warmup(report: "WarmupReport") -> tuple[str, list[Part]]:
+    names = ", ".join(report.strategies)
+    needed = report.needed
+    seen = f"{report.starts} later starts, {span_text(*report.span)}"
+    if needed is None:
+        head = f"{names}: where the data begin shows to their end ({seen})"
+    else:
+        head = f"{names}: {needed:,} bars of the past are needed ({seen})"
+    lines = []
+    bound = 1_000 if report.warmup is None else report.warmup
+    if needed is not None and needed <= bound:
+        lines.append(
+            f"a session needs warmup={needed:,} or more"
+            if report.warmup is None
+            else f"the {bound:,} that a session has are enough"
+        )
+    elif needed is not None:
+        lines.append(f"a session has {bound:,}: until then it decides otherwise than the backtest did")
+    else:
+        lines.append("no warm-up makes a session decide as the backtest did: what never agrees is named below")
+    lines += [
+        f"{one.strategy}, {one.symbol}: called with the last 1,000 bars, as a session does it, the target was "
+        f"another at {one.other} of {one.looked_at} bars looked at"
+        for one in report.windows
+        if one.other
+    ]
+    rows = tuple(
+        (
+            f"{row.kind} {row.name}" if row.kind != "decision" else row.name,
+            ", ".join(filter(None, (row.strategy, row.symbol))),
+            f"{row.bars:,}" if row.bars is not None else f"not within {row.looked_at:,}",
+        )
+        for row in report.rows
+    )
+    table = Part(
+        "Bars from a later start until it agrees",
+        (f"numbers agree within {report.tolerance:g} of their size",),
+        ("", "of", "bars"),
+        rows,
+    )
+    return head, [Part("For a session", tuple(lines)), table]
