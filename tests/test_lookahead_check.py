@@ -402,7 +402,6 @@ class FetchesItself(Follows):
     ("strategy", "told"),
     [
         (ReadsWhatWasMade, "the global `smooth_of_all`, a Series of 500 rows"),
-        (ReadsANumber, "the mean of close"),
         (AsksAModel, "a LinearRegression made before this check"),
         (FetchesItself, "calls sample()"),
     ],
@@ -413,6 +412,13 @@ def test_what_was_made_before_cannot_be_seen_and_is_told_by_name(strategy, told)
     assert any(told in one and strategy.__name__ in one for one in report.unseen)
     assert "could not be looked into" in repr(report)
     report.raise_if_leaking()
+
+
+def test_a_number_that_is_the_mean_of_all_is_computed_anew_and_found():
+    report = check(ReadsANumber)
+    assert report.verdict == "looks ahead" and "the global `mean_of_all`" in report.unseen[0]
+    assert "it is the mean of close" in report.unseen[0]
+    assert mean_of_all == BARS.close.mean()
 
 
 def test_made_inside_the_function_that_builds_the_strategy_the_same_are_found():
@@ -487,6 +493,34 @@ class AllIndicators(qf.Strategy):
             self.last_week = bar.close
         elif self.ema[bar.symbol].crossed_above(self.wma[bar.symbol]) and bar.close > self.week[bar.symbol].value:
             self.buy(bar.symbol, weight=0.3, stop_loss=bar.close * 0.95, take_profit=bar.close * 1.1)
+
+
+class Trend(qf.Strategy):
+    fast, slow = qf.Param(10, low=2, high=60), qf.Param(30, low=5, high=240)
+
+    def setup(self):
+        self.fast_average = self.indicator(qf.SMA, self.fast)
+        self.slow_average = self.indicator(qf.SMA, self.slow)
+
+    def on_bar(self, bar):
+        fast, slow = self.fast_average[bar.symbol], self.slow_average[bar.symbol]
+        if fast.crossed_above(slow):
+            self.order_target(bar.symbol, weight=0.25, reason="fast average crossed above slow")
+        elif fast.crossed_below(slow):
+            self.close(bar.symbol, reason="fast average crossed below slow")
+
+
+class TrendInGoodWeeks(Trend):
+    def setup(self):
+        super().setup()
+        self.week_average = self.indicator(qf.SMA, 20, timeframe="1w")
+        self.follow("1w")
+
+    def on_bar(self, bar):
+        if bar.timeframe != "1w":
+            super().on_bar(bar)
+        elif bar.close < self.week_average[bar.symbol].value:
+            self.close(bar.symbol, reason="the week closed below its average")
 
 
 class Tosses(qf.Strategy):
@@ -572,6 +606,7 @@ def seeded(bars):
 CLEAN = [
     qf.MovingAverageCrossover,
     qf.BollingerReversion(period=15),
+    TrendInGoodWeeks(fast=8),
     AllIndicators,
     Tosses,
     UsesNamesThatAreGlobalsToo,

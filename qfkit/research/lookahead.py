@@ -1,9 +1,10 @@
 """The look-ahead check: the future is cut off and changed at many moments, and nothing before may differ."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from qfkit.errors import DataError, ParameterError, StrategyError
 from qfkit.research.futures import CUT, OTHERWISE, Cut, Variant, read_history
@@ -23,6 +24,9 @@ from qfkit.research.tracks import Observation, Track, first_difference, shown
 from qfkit.run_progress import RunProgress
 
 __all__ = ["check_lookahead"]
+
+# A run to one moment is a run to each before it: for who has nothing but what the engine gives, few are enough.
+_POINTS_OF_THE_DEAF = 10
 
 
 def check_lookahead(
@@ -63,8 +67,8 @@ def check_lookahead(
 
     What cannot be seen, and is told by name in ``report.unseen``: how a column, Series or model that was made before
     the check came about (its rows are cut, not made again), data that the strategy reads from files or the network itself,
-    and decisions that differ from run to run. A number typed in because it did well on these data is no look-ahead to any
-    machine: see the deflated Sharpe ratio for that.
+    and decisions that differ from run to run. A number kept from before is found where it is a plain statistic of the data
+    (their mean, highest, last); a slope, or a parameter chosen because it did well here, no machine can tell from any other.
 
     The trap: while it runs, globals of the strategy hold other data for moments; a session in this process that uses
     the same globals would see them.
@@ -103,9 +107,9 @@ def check_lookahead(
                 check.begin()
                 for place, cut in enumerate(check.moments(points, chance)):
                     check.look_at(cut, OTHERWISE[place % 2])
-                    looked_at += 1
                     bar.update(number * (points + 2) + place + 2)
                 check.look_earlier()
+                looked_at += len(check.looked_at)
                 findings += check.findings
                 unseen += check.unseen
         finally:
@@ -130,10 +134,13 @@ class _Check:
         self.subject = subject
         self.findings: list[Finding] = []
         self.unseen: list[str] = []
+        self.looked_at: set[int] = set()
         self._outside = outside
         self._reached = reached
         self._seed = seed
         self._tolerance = tolerance
+        # Whom only the engine gives data to.
+        self._is_deaf = isinstance(subject, RunSubject) and not reached and subject.has_no_builder
 
     def begin(self) -> None:
         """Run over all of the data, twice: what is not the same then says nothing about the future."""
@@ -181,6 +188,7 @@ class _Check:
 
     def moments(self, points: int, chance: np.random.Generator) -> list[Cut]:
         """Half spread evenly, half at decisions, or one bar before; fewer where there are no more."""
+        points = min(points, _POINTS_OF_THE_DEAF) if self._is_deaf else points
         cuts = self.subject.cuts
         at = {cut.step: place for place, cut in enumerate(cuts[:-1])}
         steps = np.array(list(at), dtype=np.int64)
@@ -193,10 +201,10 @@ class _Check:
         return [cuts[place] for place in sorted(places)]
 
     def look_at(self, cut: Cut, otherwise: str) -> list[Finding]:
-        """Cut the future off, and replace it; where nothing outside is reached one is the other, for the engine shows neither."""
+        """Cut the future off, and replace it: the same thing for whom only the engine gives data to."""
+        self.looked_at.add(cut.step)
         found: list[Finding] = []
-        is_deaf = isinstance(self.subject, RunSubject) and not self._reached and self.subject.has_no_builder
-        for how in (CUT,) if is_deaf else (CUT, otherwise):
+        for how in (CUT,) if self._is_deaf else (CUT, otherwise):
             variant = Variant(self.subject.history, cut, how, self._seed)
             with quiet():
                 seen = self._observe(variant)
@@ -226,7 +234,7 @@ class _Check:
 
     # -- differences -------------------------------------------------------------------------
 
-    def _differences(self, seen: Observation, cut: Cut, how: str) -> Iterator[Finding] | list[Finding]:
+    def _differences(self, seen: Observation, cut: Cut, how: str) -> list[Finding]:
         found: list[Finding] = []
         for key in dict.fromkeys((*self.whole.tracks, *seen.tracks)):
             if key in self._unsteady:
@@ -242,12 +250,9 @@ class _Check:
         raised = seen.raised
         # One that decided nothing yet may just need a certain length.
         if raised is not None and any(step <= cut.step for step in self._decided):
-            found.append(
-                Finding(
-                    cut.until_ns, self.subject.name, self.subject.symbol, "error", type(raised.error.__cause__ or raised.error).__name__,
-                    "ran", raised.text, cut.until_ns, how, 1,
-                )
-            )  # fmt: skip
+            kind = type(raised.error.__cause__ or raised.error).__name__
+            name, symbol = self.subject.name, self.subject.symbol
+            found.append(Finding(cut.until_ns, name, symbol, "error", kind, "ran", raised.text, cut.until_ns, how, 1))
         if found:
             source = self._source(seen, cut, how, found)
             if source is not None:
@@ -290,19 +295,13 @@ class _Check:
                 time_ns = earliest.time_ns if is_single else finding.time_ns + length_ns
                 ahead = earliest.bars_ahead if is_single else finding.bars_ahead
                 rank = 0 if len(one.steps) == len(self.whole_rows) else 1 if is_single else 2
-                candidates.append((rank, _moved(finding, time_ns, ahead)))
+                candidates.append((rank, replace(finding, time_ns=time_ns, bars_ahead=ahead)))
         return min(candidates, key=lambda pair: pair[0])[1] if candidates else None
 
     @property
     def whole_rows(self) -> np.ndarray[Any, Any]:
         rows = self.whole.bar_steps.values()
         return max(rows, key=len, default=np.empty(0))
-
-
-def _moved(finding: Finding, time_ns: int, ahead: int) -> Finding:
-    import msgspec
-
-    return msgspec.structs.replace(finding, time_ns=time_ns, bars_ahead=ahead)
 
 
 def _empty(track: Track | None) -> Track:

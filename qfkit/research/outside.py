@@ -5,14 +5,13 @@ in the places that these can see. A frame found there can be put in another's pl
 """
 
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dis import get_instructions
 from functools import partial
 from inspect import ismodule
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import msgspec
@@ -301,23 +300,22 @@ def _holds(constants: tuple[Any, ...], name: str) -> bool:
     )
 
 
-_LIBRARIES = tuple(str(Path(path)) for path in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+_LIBRARIES = frozenset({"site-packages", "dist-packages"})
 
 
 def _is_own(value: Any) -> bool:
     """Whether a class or function is the user's: of no library, and not of this package."""
     module = getattr(value, "__module__", None) or ""
-    root = module.partition(".")[0]
-    if root in ("qfkit", "builtins") or (root in sys.stdlib_module_names and root != "__main__"):
-        return False
-    return _is_own_module(sys.modules.get(module))
+    found = sys.modules.get(module)
+    return module.partition(".")[0] not in ("qfkit", "builtins") if found is None else _is_own_module(found)
 
 
-def _is_own_module(module: Any) -> bool:
-    if module is None:
-        return True
+def _is_own_module(module: ModuleType) -> bool:
     root = module.__name__.partition(".")[0]
-    path = getattr(module, "__file__", None)
-    if root == "qfkit" or (root in sys.stdlib_module_names and root != "__main__"):
+    # In a notebook the file of __main__ is the kernel's.
+    if root == "__main__":
+        return True
+    if root == "qfkit" or root in sys.stdlib_module_names:
         return False
-    return path is None or not str(path).startswith(_LIBRARIES)
+    path = getattr(module, "__file__", None)
+    return path is None or _LIBRARIES.isdisjoint(Path(path).parts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
+from math import isfinite, nan
 from os import PathLike
 from typing import Any
 
@@ -31,7 +32,7 @@ class Reached:
         self._history = history
         self._trusted = set(trusted)
         self._columns: Mapping[str, BarColumns] = history.columns or {}
-        self._statistics: list[tuple[float, str]] | None = None
+        self._statistics: list[tuple[float, str, str, str]] | None = None
         self.unseen: list[str] = []
         for slot in outside.slots:
             change = self._change_of(slot)
@@ -79,8 +80,7 @@ class Reached:
         if is_frame(value):
             return self._change_of_frame(slot)
         if isinstance(value, float | np.floating):
-            self._look_at_number(slot, float(value))
-            return None
+            return self._change_of_number(slot, float(value))
         if _is_rows(value):
             return self._change_of_rows(slot)
         self._look_at_model(slot)
@@ -156,16 +156,20 @@ class Reached:
             f"cannot be seen; {_MAKE_IT}, or say trusted=[{_bare(slot.name)!r}]"
         )
 
-    def _look_at_number(self, slot: Slot, value: float) -> None:
+    def _change_of_number(self, slot: Slot, value: float) -> Callable[[Variant], Any] | None:
+        """A number that is a plain statistic of the data to all its digits was computed from them: so it is once more."""
         if self._statistics is None:
             self._statistics = list(_statistics_of(self._columns))
-        for figure, words in self._statistics:
-            if abs(figure - value) <= 1e-12 * abs(figure) and not _is_round(value) and not self._is_trusted(slot):
+        if _is_round(value) or self._is_trusted(slot):
+            return None
+        for figure, symbol, name, title in self._statistics:
+            if abs(figure - value) <= 1e-12 * abs(figure):
                 self._note(
-                    f"{slot.owner} reads {slot.name}, {value:.7g}: it is {words} over all of the data, the future "
-                    f"included; {_MAKE_IT}"
+                    f"{slot.owner} reads {slot.name}, {value:.7g}: it is the {title} of {name} ({symbol}) over all of the "
+                    f"data, the future included; {_MAKE_IT}"
                 )
-                return
+                return lambda variant: _statistic(variant.columns.get(symbol), name, title)
+        return None
 
     def _look_at_columns(self, frame: Any, name: str) -> None:
         if not is_frame(frame) or frame.columns.nlevels != 1:
@@ -236,25 +240,43 @@ def _like(value: Any, variant: Variant, symbol: str, field: str) -> Any:
     return numbers.copy() if isinstance(value, np.ndarray) else type(value)(numbers.tolist())
 
 
-def _statistics_of(columns: Mapping[str, BarColumns]) -> Iterator[tuple[float, str]]:
-    """Figures of whole columns that somebody may have kept as a number."""
+_STATISTICS: dict[str, Callable[[Floats], Any]] = {
+    "mean": np.mean,
+    "standard deviation": lambda values: np.std(values, ddof=1),
+    "standard deviation (n)": np.std,
+    "lowest": np.min,
+    "highest": np.max,
+    "median": np.median,
+    "last": lambda values: values[-1],
+}
+_RETURNS, _LOGARITHMIC = "returns of close", "logarithmic returns of close"
+
+
+def _series_of(columns: BarColumns, name: str) -> Floats:
+    if name == _RETURNS:
+        return np.diff(columns.close) / columns.close[:-1]
+    if name == _LOGARITHMIC:
+        return np.diff(np.log(columns.close))
+    values: Floats = getattr(columns, name)
+    return values
+
+
+def _statistic(columns: BarColumns | None, name: str, title: str) -> float:
+    values = np.empty(0) if columns is None else _series_of(columns, name)
+    # Of two values there is a deviation.
+    return float(_STATISTICS[title](values)) if len(values) > 1 else nan
+
+
+def _statistics_of(columns: Mapping[str, BarColumns]) -> Iterator[tuple[float, str, str, str]]:
+    """Figures of whole columns that somebody may have kept as a number, with symbol, column and name."""
     for symbol, own in columns.items():
         if len(own) < _FEWEST:
             continue
-        series = {name: getattr(own, name) for name in _FIELDS}
-        series["returns of close"] = np.diff(own.close) / own.close[:-1]
-        series["logarithmic returns of close"] = np.diff(np.log(own.close))
-        for name, values in series.items():
-            for title, figure in (
-                ("mean", values.mean()),
-                ("standard deviation", values.std()),
-                ("standard deviation", values.std(ddof=1)),
-                ("lowest", values.min()),
-                ("highest", values.max()),
-                ("median", np.median(values)),
-            ):
-                if np.isfinite(figure) and figure != 0.0:
-                    yield float(figure), f"the {title} of {name} ({symbol})"
+        for name in (*_FIELDS, _RETURNS, _LOGARITHMIC):
+            for title in _STATISTICS:
+                figure = _statistic(own, name, title)
+                if isfinite(figure) and figure != 0.0:
+                    yield figure, symbol, name, title
 
 
 def _is_round(value: float) -> bool:

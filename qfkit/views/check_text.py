@@ -89,7 +89,7 @@ def _table(findings: "Sequence[Finding]") -> Part:
 
 
 def _value(value: float | str) -> str:
-    return f"{value:.7g}" if isinstance(value, float) else value
+    return ("NaN" if value != value else f"{value:.7g}") if isinstance(value, float) else value
 
 
 def warmup_text(report: "WarmupReport") -> str:
