@@ -85,9 +85,13 @@ if TYPE_CHECKING:
     from qfkit.live.session import Session
     from qfkit.live.stopping import stop
     from qfkit.research.backtest import backtest
+    from qfkit.research.lookahead import check_lookahead
+    from qfkit.research.lookahead_report import LookaheadReport
     from qfkit.research.signal import signal
     from qfkit.research.stress import StressTest, stress
     from qfkit.research.sweep import Sweep, read_sweep, sweep
+    from qfkit.research.warmup_check import check_warmup
+    from qfkit.research.warmup_report import WarmupReport
     from qfkit.result import Result
     from qfkit.samples import sample
     from qfkit.strategies import (
@@ -103,12 +107,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ADX",
     "ATR",
-    "EMA",
-    "MACD",
-    "RSI",
-    "SMA",
-    "VWAP",
-    "WMA",
     "AddStrategy",
     "Allocation",
     "AllocationContext",
@@ -127,6 +125,7 @@ __all__ = [
     "Currencies",
     "Depth",
     "DonchianChannel",
+    "EMA",
     "Engine",
     "FailoverFeed",
     "Fill",
@@ -138,6 +137,8 @@ __all__ = [
     "Instrument",
     "LiftStops",
     "LogNormalLatency",
+    "LookaheadReport",
+    "MACD",
     "ManualOrder",
     "Margin",
     "ModifyOrder",
@@ -154,6 +155,7 @@ __all__ = [
     "Protect",
     "QfkitError",
     "Quote",
+    "RSI",
     "RateOfChange",
     "RealTimeMovingAverageCrossover",
     "Rebalance",
@@ -165,6 +167,7 @@ __all__ = [
     "RiskBands",
     "RiskLimits",
     "RiskReport",
+    "SMA",
     "Session",
     "SetLimits",
     "SetParameters",
@@ -185,12 +188,17 @@ __all__ = [
     "TimeInForce",
     "Trade",
     "UniformLatency",
+    "VWAP",
+    "WMA",
+    "WarmupReport",
     "YahooFeed",
     "YahooFinanceWebSocket",
     "ZScore",
     "alerts",
     "allow_nested_loops",
     "backtest",
+    "check_lookahead",
+    "check_warmup",
     "dashboard",
     "errors",
     "feeds",
@@ -287,9 +295,13 @@ _NAMES = {
     "qfkit.live.session": ("Session",),
     "qfkit.live.stopping": ("stop",),
     "qfkit.research.backtest": ("backtest",),
+    "qfkit.research.lookahead": ("check_lookahead",),
+    "qfkit.research.lookahead_report": ("LookaheadReport",),
     "qfkit.research.signal": ("signal",),
     "qfkit.research.stress": ("StressTest", "stress"),
     "qfkit.research.sweep": ("Sweep", "read_sweep", "sweep"),
+    "qfkit.research.warmup_check": ("check_warmup",),
+    "qfkit.research.warmup_report": ("WarmupReport",),
     "qfkit.result": ("Result",),
     "qfkit.samples": ("sample",),
     "qfkit.strategies": (
