@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from qfkit.research.stress import StressTest, stress
     from qfkit.result import Result
     from qfkit.samples import sample
+    from qfkit.side_by_side import SideBySide, compare
     from qfkit.strategies import (
         BollingerReversion,
         MomentumRebalance,
@@ -168,6 +169,7 @@ __all__ = [
     "SetLimits",
     "SetParameters",
     "Side",
+    "SideBySide",
     "Signal",
     "SignalFilters",
     "Snapshot",
@@ -189,6 +191,7 @@ __all__ = [
     "alerts",
     "allow_nested_loops",
     "backtest",
+    "compare",
     "dashboard",
     "errors",
     "feeds",
@@ -287,6 +290,7 @@ _NAMES = {
     "qfkit.research.stress": ("StressTest", "stress"),
     "qfkit.result": ("Result",),
     "qfkit.samples": ("sample",),
+    "qfkit.side_by_side": ("SideBySide", "compare"),
     "qfkit.strategies": (
         "BollingerReversion",
         "MomentumRebalance",

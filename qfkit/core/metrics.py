@@ -23,7 +23,16 @@ from qfkit.errors import DataError, did_you_mean
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Annualisation", "Metrics", "assemble", "exposure_of", "infer_annualisation", "measure", "tail_losses"]
+__all__ = [
+    "FIGURES",
+    "Annualisation",
+    "Metrics",
+    "assemble",
+    "exposure_of",
+    "infer_annualisation",
+    "measure",
+    "tail_losses",
+]
 
 Floats: TypeAlias = NDArray[np.float64]
 Times: TypeAlias = NDArray[np.int64]
@@ -139,7 +148,7 @@ class Metrics(msgspec.Struct, frozen=True):
 
     def lines(self) -> list[tuple[str, str]]:
         """Label and formatted value of each figure, for people."""
-        return [(label, style(getattr(self, name))) for name, label, style in _LINES]
+        return [(label, style(getattr(self, name))) for name, label, style in FIGURES]
 
     def __repr__(self) -> str:
         rows = self.lines()
@@ -156,7 +165,7 @@ class Metrics(msgspec.Struct, frozen=True):
         return f"<table>{body}</table><p>{escape(self.assumption)}</p>"
 
 
-_LINES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("start_equity", "start equity", money),
     ("end_equity", "end equity", money),
     ("total_return", "total return", percent),
@@ -183,6 +192,7 @@ _LINES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("worst_trade", "worst trade", money),
     ("average_holding_days", "average holding", span),
 )
+"""Name, label and style of the figures that are shown to people."""
 
 
 def measure(
