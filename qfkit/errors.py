@@ -17,7 +17,8 @@ QfkitError
 ├── JournalError            a session's journal
 │   ├── JournalFormatError  a file that is no journal, or a damaged one
 │   └── JournalWriteError   the journal could not be written (a full disk, say)
-└── SessionError            a session that does not exist or is in the wrong state
+├── SessionError            a session that does not exist or is in the wrong state
+└── ResearchError           a sweep or walk-forward that could not be done to its end
 """
 
 from collections.abc import Iterable
@@ -38,6 +39,7 @@ __all__ = [
     "ParameterError",
     "QfkitError",
     "RateLimitError",
+    "ResearchError",
     "SessionError",
     "StrategyError",
     "SymbolError",
@@ -123,6 +125,10 @@ class JournalWriteError(JournalError, OSError):
 
 class SessionError(QfkitError):
     """Raised for a session that does not exist, or is not in a state that allows the call."""
+
+
+class ResearchError(QfkitError):
+    """Raised where a sweep or walk-forward cannot go on, its executor having broken for instance."""
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
 """What a run came to: what a backtest, a session and a replay all give."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from html import escape
 from itertools import zip_longest
@@ -18,6 +18,7 @@ from qfkit.inspection.machine import OnProgress, Source, TimeMachine
 from qfkit.inspection.story import OrderStory
 from qfkit.position_frames import positions_frame, positions_of_fills
 from qfkit.result_figures import RecordLists, ResultFigures
+from qfkit.result_resampling import ResultResampling
 from qfkit.tables import (
     BarColumns,
     EquityColumns,
@@ -54,7 +55,7 @@ ORDERS_ON_TICKS = "market orders fill at the next tick after the latency, or acr
 _UNDER_A_PICTURE = "max-width:100%;height:auto;margin:8px 0"
 
 
-class Result(ResultFigures, WhatIf):
+class Result(ResultFigures, ResultResampling, WhatIf):
     """A run's frames, figures and pictures. Each is made when it is first asked for, and kept.
 
     - ``strategy_names`` in the order of the equity rows; ``parameters`` by strategy name;
@@ -65,8 +66,8 @@ class Result(ResultFigures, WhatIf):
     - ``periods_per_year`` None infers it from the times (see ``metrics.assumption``);
     - ``strategy_cash``: the starting money of each strategy; None is equal parts;
     - ``holdings`` are the positions in the end, ``positions`` those of each strategy; None reads them off the fills;
-    - ``equity_arrays``, ``bar_arrays`` and ``fill_arrays`` are the same as the records' lists, for whoever has
-      arrays already: the lists are not touched then;
+    - ``equity_arrays``, ``bar_arrays`` and what ``fill_arrays`` gives are the same as the records' lists, for whoever
+      has arrays already: the lists are not touched then;
     - ``source`` is where the run can be had again from, for :meth:`why` and :meth:`what_if`; None tells from the records alone.
 
     The records are read late: they must not change any more.
@@ -91,7 +92,7 @@ class Result(ResultFigures, WhatIf):
         positions: Sequence[PositionView] | None = None,
         equity_arrays: EquityColumns | None = None,
         bar_arrays: Mapping[str, BarColumns] | None = None,
-        fill_arrays: FillColumns | None = None,
+        fill_arrays: Callable[[], FillColumns] | None = None,
         source: Source | None = None,
     ) -> None:
         self.records = records
@@ -127,7 +128,7 @@ class Result(ResultFigures, WhatIf):
     @cached_property
     def fills(self) -> "pandas.DataFrame":
         """Every (partial) fill, indexed by the market's time."""
-        return fills_frame(self.records.fills if self._fill_arrays is None else self._fill_arrays)
+        return fills_frame(self.records.fills if self._fill_arrays is None else self._fill_arrays())
 
     @cached_property
     def orders(self) -> "pandas.DataFrame":

@@ -135,13 +135,21 @@ class ResultFigures:
     @cached_property
     def metrics(self) -> Metrics:
         """The figures of the account: ``metrics.sharpe`` or ``metrics["sharpe"]``."""
+        return self.measure()
+
+    def measure(self, periods_per_year: float | None = None) -> Metrics:
+        """The same with so many periods a year; None takes the run's own."""
+        records = self.records
+        # Who has no records yet need not make them for this.
+        deals = getattr(records, "deals", None)
         return measure(
             self._equity.times_ns,
             self._equity.account,
             starting_equity=self.starting_cash,
-            trades=self.records.trades,
-            fills=self.records.fills,
-            periods_per_year=self._periods_per_year,
+            trades=records.trades if deals is None else (),
+            fills=records.fills if deals is None else (),
+            deals=deals,
+            periods_per_year=periods_per_year or self._periods_per_year,
         )
 
     def metrics_by(self, by: str = "strategy", window: int | str | None = None) -> "pandas.DataFrame":

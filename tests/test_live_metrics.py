@@ -15,8 +15,9 @@ from support import DAY, MINUTE, START, run, walk
 
 import qfkit as qf
 from qfkit.core.annualisation import RunningTimes, infer_annualisation
+from qfkit.core.deals import exposure_of
 from qfkit.core.engine import Engine
-from qfkit.core.metrics import exposure_of, measure
+from qfkit.core.metrics import measure
 from qfkit.core.orders import Fill, Side, Trade
 from qfkit.core.running import Activity, RunningMetrics
 from qfkit.core.scorecard import KEPT_POINTS, Scorecard

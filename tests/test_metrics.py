@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from qfkit.core.deals import exposure_of
 from qfkit.core.engine import Engine
-from qfkit.core.metrics import Metrics, exposure_of, infer_annualisation, measure
+from qfkit.core.metrics import Metrics, infer_annualisation, measure
 from qfkit.core.orders import Fill, Side, Trade
 from qfkit.core.running import RunningMetrics
 from qfkit.core.strategy import Strategy

@@ -51,7 +51,7 @@ from qfkit.core.protection import follow
 from qfkit.core.rebalancing import go_on
 from qfkit.core.records import Fault, Records
 from qfkit.core.returns_window import ReturnsWindow
-from qfkit.core.risk import ACCOUNT_LIMITS, RiskLimits
+from qfkit.core.risk import ACCOUNT_LIMITS, NO_LIMITS, RiskLimits
 from qfkit.core.scorecard import Scorecard
 from qfkit.core.seats import Seat
 from qfkit.core.sizing import FractionOfEquity, Sizer
@@ -174,9 +174,7 @@ class Engine:
         # The columns of equity rows: whoever joins has the last.
         self.equity_names, self.books = list(self.desks), [desk.book for desk in self.desks.values()]
         self.only_book = self.books[0] if len(self.books) == 1 else None
-        self.limit_watch = LimitWatch(
-            self, ACCOUNT_LIMITS, self.limits.get(ACCOUNT_LIMITS, RiskLimits()), is_account=True
-        )
+        self.limit_watch = LimitWatch(self, ACCOUNT_LIMITS, self.limits.get(ACCOUNT_LIMITS, NO_LIMITS), is_account=True)
         for watch in self.limit_watches:
             watch.begin()
         self.choose_watches()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qfkit.core.crossings import Cross, Line, Output, crossings_state, restore_crossings
+from qfkit.core.series_memo import remembered
 from qfkit.errors import DataError, ParameterError
 
 __all__ = [
@@ -57,6 +58,12 @@ class Indicator(Line):
         """Take the next value, or the next closed bar where ``takes_bar``."""
         raise NotImplementedError
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "over" in vars(cls):
+            cls.over = remembered(cls.over)  # type: ignore[method-assign]
+
+    @remembered
     def over(self, *args: Any, **kwargs: Any) -> Any:
         """The indicator over whole series; NaN where it is not ready.
 

@@ -9,7 +9,7 @@ import numpy as np
 from qfkit.core.assessment import FEWEST_RETURNS, book_returns
 from qfkit.core.portfolio import total
 from qfkit.core.returns_window import Floats, ReturnsWindow
-from qfkit.core.risk import OVER_TIME, RiskLimits
+from qfkit.core.risk import NO_LIMITS, OVER_TIME, RiskLimits
 from qfkit.core.risk_measures import value_at_risk, volatility
 from qfkit.core.snapshot import LimitView, StopView
 from qfkit.core.wording import money, share
@@ -204,7 +204,7 @@ def stop_text(name: str, value: float, limit: float) -> str:
 
 def limit_views(watch: "LimitWatch") -> list[LimitView]:
     """Where each limit stands that has a present value; those of single orders have none."""
-    views, default = [], watch.engine.margin.limits_within(RiskLimits())
+    views, default = [], watch.engine.margin.limits_within(NO_LIMITS)
     for name, (label, measure, written) in _MEASURES.items():
         limit = getattr(watch.limits, name)
         if limit is None:

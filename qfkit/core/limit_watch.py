@@ -25,7 +25,7 @@ from qfkit.core.limit_values import (
 from qfkit.core.orders import MARKET, Check
 from qfkit.core.portfolio import total
 from qfkit.core.returns_window import follow_returns
-from qfkit.core.risk import OVER_TIME, RiskLimits, StopKind, exits_of, gate
+from qfkit.core.risk import NO_LIMITS, OVER_TIME, RiskLimits, StopKind, exits_of, gate
 
 if TYPE_CHECKING:
     from qfkit.core.desk import Desk
@@ -98,7 +98,7 @@ class LimitWatch:
 
     def _refresh(self) -> None:
         limits = self.limits
-        self.is_active = bool(self.stops) or limits.is_wide or (self.is_account and limits != RiskLimits())
+        self.is_active = bool(self.stops) or limits.is_wide or (self.is_account and limits != NO_LIMITS)
         self.is_watching = limits.max_drawdown is not None or limits.max_daily_loss is not None
         self.is_marked = bool(self.stops or limits.watched)
         if self.has_begun:

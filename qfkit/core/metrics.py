@@ -8,7 +8,7 @@ are positive fractions.
 
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
-from math import fsum, inf, nan, sqrt
+from math import inf, nan, sqrt
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qfkit.core.annualisation import Annualisation, infer_annualisation
-from qfkit.core.orders import Fill, Side, Trade
+from qfkit.core.deals import Deals, deals_of
+from qfkit.core.orders import Fill, Trade
 from qfkit.core.wording import count, money, multiple, percent, share, span
 from qfkit.errors import DataError, did_you_mean
 
@@ -28,9 +29,9 @@ __all__ = [
     "Annualisation",
     "Metrics",
     "assemble",
-    "exposure_of",
     "infer_annualisation",
     "measure",
+    "period_returns",
     "tail_losses",
 ]
 
@@ -43,8 +44,6 @@ _SHORTEST_FOR_CAGR_NS = 30 * _DAY_NS
 _TAIL = 0.05
 # A spread of returns this small against the largest return is the rounding of equal returns.
 _ROUNDING = 1e-12
-# A position this small against the fill that left it is rounding, not a position.
-_DUST = 1e-12
 
 
 class Metrics(msgspec.Struct, frozen=True):
@@ -202,14 +201,15 @@ def measure(
     starting_equity: float,
     trades: Sequence[Trade] = (),
     fills: Sequence[Fill] = (),
+    deals: Deals | None = None,
     periods_per_year: float | None = None,
 ) -> Metrics:
     """The figures of a run, from its equity points, trades and fills.
 
     ``times_ns`` are UTC nanoseconds, ascending; ``equity`` is the account's at these times;
-    ``starting_equity`` is the money before the first point. ``periods_per_year`` None infers it,
-    see :func:`infer_annualisation`. Raises :class:`DataError` for arrays that do not fit, and
-    for equity that is NaN or infinite.
+    ``starting_equity`` is the money before the first point. ``deals`` stand in for trades and fills, for whoever has
+    them as arrays. ``periods_per_year`` None infers it, see :func:`infer_annualisation`. Raises :class:`DataError`
+    for arrays that do not fit, and for equity that is NaN or infinite.
     """
     times_ns = np.asarray(times_ns, dtype=np.int64)
     equity = np.asarray(equity, dtype=np.float64)
@@ -224,27 +224,27 @@ def measure(
         year = infer_annualisation(times_ns)
     else:
         year = Annualisation(float(periods_per_year), f"annualised with {periods_per_year:,g} periods a year, as given")
-    span_ns = float(times_ns[-1] - times_ns[0]) if len(times_ns) else 0.0
-    end_equity = float(equity[-1]) if len(equity) else starting_equity
-    returns = _period_returns(equity)
-    results = np.array([trade.pnl for trade in trades], dtype=np.float64)
-    held_ns = np.array([trade.exit_time_ns - trade.entry_time_ns for trade in trades], dtype=np.float64)
+    first_ns, last_ns = (int(times_ns[0]), int(times_ns[-1])) if len(times_ns) else (0, 0)
+    if deals is None:
+        deals = deals_of(trades, fills, first_ns, last_ns)
+    returns = period_returns(equity)
+    results, held_ns = deals.pnl, deals.held_ns
     lost = float(-np.sum(results[results < 0.0]))
     return assemble(
         starting_equity=float(starting_equity),
-        end_equity=end_equity,
+        end_equity=float(equity[-1]) if len(equity) else starting_equity,
         mean_equity=float(np.mean(equity)) if len(equity) else starting_equity,
-        span_ns=span_ns,
+        span_ns=float(last_ns - first_ns),
         points=len(equity),
         year=year,
         ratios=_annualised(returns, year.periods_per_year),
         drawdown=_drawdown(times_ns, equity, starting_equity),
         tail=tail_losses(returns),
-        exposure=exposure_of(fills, int(times_ns[0]), int(times_ns[-1])) if span_ns > 0.0 else nan,
-        traded=fsum(fill.quantity * fill.price * fill.rate for fill in fills),
-        fees=fsum(fill.fee for fill in fills),
-        fills=len(fills),
-        trades=len(trades),
+        exposure=deals.exposure,
+        traded=deals.traded,
+        fees=deals.fees,
+        fills=deals.fills,
+        trades=len(results),
         win_rate=float(np.mean(results > 0.0)) if len(results) else nan,
         profit_factor=float(np.sum(results[results > 0.0])) / lost if lost > 0.0 else nan,
         expectancy=float(np.mean(results)) if len(results) else nan,
@@ -321,7 +321,7 @@ def assemble(
     )
 
 
-def _period_returns(equity: Floats) -> Floats:
+def period_returns(equity: Floats) -> Floats:
     """Returns between equity points; empty where equity fell to zero, where no return is defined."""
     if len(equity) < 2 or np.min(equity[:-1]) <= 0.0:
         return np.empty(0)
@@ -348,50 +348,30 @@ def _drawdown(times_ns: Times, equity: Floats, starting_equity: float) -> tuple[
     if not len(equity):
         return 0.0, 0.0, 0.0
     peaks = np.maximum.accumulate(np.maximum(equity, starting_equity))
-    below = equity < peaks
     depth = 1.0 - equity / peaks
-    # The time of the peak that each point is measured from, and of the first point that is back at it.
-    count_of_points = len(equity)
-    index = np.arange(count_of_points)
-    peak_at = np.maximum.accumulate(np.where(below, 0, index))
-    back_at = np.minimum.accumulate(np.where(below, count_of_points - 1, index)[::-1])[::-1]
-    days = np.where(below, times_ns[back_at] - times_ns[peak_at], 0) / _DAY_NS
     deepest = int(np.argmax(depth))
-    return float(depth[deepest]), float(days[deepest]), float(np.max(days))
+    padded = np.zeros(len(equity) + 2, dtype=bool)
+    np.less(equity, peaks, out=padded[1:-1])
+    edges = np.flatnonzero(padded[1:] != padded[:-1])
+    if not len(edges):
+        return 0.0, 0.0, 0.0
+    # The stretches below a peak: each from the point that it is measured from to the first that is back, or the end.
+    begins, ends = edges[::2], edges[1::2]
+    days = (times_ns[np.minimum(ends, len(equity) - 1)] - times_ns[np.maximum(begins - 1, 0)]) / _DAY_NS
+    if not depth[deepest] > 0.0:
+        return 0.0, 0.0, float(np.max(days))
+    own = int(np.searchsorted(begins, deepest, side="right")) - 1
+    return float(depth[deepest]), float(days[own]), float(np.max(days))
 
 
 def tail_losses(returns: Floats) -> tuple[float, float]:
     """Historical value at risk and expected shortfall at 95 %, as losses."""
     if len(returns) < 2:
         return nan, nan
-    last = int((len(returns) - 1) * _TAIL)
-    worst = np.partition(returns, last)[: last + 1]
-    return 0.0 - float(np.quantile(returns, _TAIL)), 0.0 - float(np.mean(worst))
-
-
-def exposure_of(fills: Sequence[Fill], start_ns: int, end_ns: int) -> float:
-    """The fraction of the time from ``start_ns`` to ``end_ns`` with any position open.
-
-    ``fills`` are in the order they happened; positions are kept per strategy and symbol.
-    """
-    if end_ns <= start_ns:
-        return nan
-    positions: dict[tuple[str, str], float] = {}
-    open_since: int | None = None
-    open_ns = 0
-    for fill in fills:
-        key = (fill.strategy, fill.symbol)
-        after = positions.get(key, 0.0) + (fill.quantity if fill.side == Side.BUY else -fill.quantity)
-        if abs(after) <= _DUST * fill.quantity:
-            positions.pop(key, None)
-        else:
-            positions[key] = after
-        now_ns = min(max(fill.time_ns, start_ns), end_ns)
-        if positions and open_since is None:
-            open_since = now_ns
-        elif not positions and open_since is not None:
-            open_ns += max(now_ns - open_since, 0)
-            open_since = None
-    if open_since is not None:
-        open_ns += end_ns - open_since
-    return open_ns / (end_ns - start_ns)
+    place = (len(returns) - 1) * _TAIL
+    last = int(place)
+    # numpy's quantile would put them in order once more.
+    ordered = np.partition(returns, (last, last + 1))
+    low, high, part = float(ordered[last]), float(ordered[last + 1]), place - last
+    quantile = low + (high - low) * part if part < 0.5 else high - (high - low) * (1.0 - part)
+    return 0.0 - quantile, 0.0 - float(np.mean(ordered[: last + 1]))

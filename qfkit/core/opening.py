@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qfkit.core.desk import Desk
 from qfkit.core.margin import Margin
 from qfkit.core.portfolio import Book
-from qfkit.core.risk import ACCOUNT_LIMITS, RiskLimits
+from qfkit.core.risk import ACCOUNT_LIMITS, NO_LIMITS, RiskLimits
 from qfkit.core.strategy import Strategy
 from qfkit.errors import ParameterError, did_you_mean
 
@@ -64,7 +64,7 @@ def own_limits(
     Those of the account stand under its name, with no bound that is not named.
     """
     if risk is None or isinstance(risk, RiskLimits):
-        return {}, margin.limits_within(RiskLimits() if risk is None else risk)
+        return {}, margin.limits_within(NO_LIMITS if risk is None else risk)
     if not isinstance(risk, Mapping):
         raise ParameterError(f"risk={risk!r}: it must be a RiskLimits, or a dict of them by strategy")
     names = (*strategies, ACCOUNT_LIMITS)
@@ -76,4 +76,4 @@ def own_limits(
     own = {name: limits if name == ACCOUNT_LIMITS else margin.limits_within(limits) for name, limits in risk.items()}
     # Of a single strategy its own are those of the whole run.
     only = next(iter(strategies))
-    return own, own[only] if len(strategies) == 1 and only in own else margin.limits_within(RiskLimits())
+    return own, own[only] if len(strategies) == 1 and only in own else margin.limits_within(NO_LIMITS)

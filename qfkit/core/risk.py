@@ -9,7 +9,17 @@ import msgspec
 from qfkit.core.orders import Check
 from qfkit.errors import ParameterError, did_you_mean
 
-__all__ = ["ACCOUNT_LIMITS", "OVER_TIME", "Exposure", "RiskLimits", "StopKind", "affordable", "exits_of", "gate"]
+__all__ = [
+    "ACCOUNT_LIMITS",
+    "NO_LIMITS",
+    "OVER_TIME",
+    "Exposure",
+    "RiskLimits",
+    "StopKind",
+    "affordable",
+    "exits_of",
+    "gate",
+]
 
 ACCOUNT_LIMITS = "account"
 """The name under which ``risk=`` has limits for all strategies together."""
@@ -202,6 +212,10 @@ _WIDE = (
     "max_value_at_risk",
     "max_correlated_exposure",
 )
+
+
+NO_LIMITS = RiskLimits()
+"""Nothing beyond what a margin account allows."""
 
 
 class Exposure(msgspec.Struct, frozen=True, gc=False):

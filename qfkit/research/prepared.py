@@ -1,6 +1,6 @@
 """Data that were read and checked once, and the runs that are made on them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from operator import attrgetter
@@ -19,7 +19,7 @@ from qfkit.frames import bar_batches, bars_of, columns_by_symbol, is_frame, is_t
 from qfkit.research.again import Again, hand_out, signals_of
 from qfkit.research.border import Border
 from qfkit.research.fast_signal import fast_run
-from qfkit.research.signal import SignalStrategy, targets_of
+from qfkit.research.signal import SignalBars, SignalStrategy
 from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, Result
 from qfkit.result_figures import RecordLists
 from qfkit.run_progress import RunProgress
@@ -85,11 +85,17 @@ def _chosen(columns: dict[str, BarColumns], symbols: str | Sequence[str] | None)
 
 
 class PreparedBars:
-    """Closed bars by symbol. ``before`` are those that only warm indicators up: no order of theirs is sent."""
+    """Closed bars by symbol. ``before`` are those that only warm indicators up: no order of theirs is sent.
 
-    def __init__(self, columns: Columns, *, label: str = "", before: Columns | None = None) -> None:
+    ``keeps_series``: for many runs, see :class:`~qfkit.research.signal.SignalBars`.
+    """
+
+    def __init__(
+        self, columns: Columns, *, label: str = "", before: Columns | None = None, keeps_series: bool = False
+    ) -> None:
         self.columns = columns
         self.label = label
+        self._keeps_series = keeps_series
         self.before = {} if before is None else {symbol: own for symbol, own in before.items() if len(own)}
 
     def run(self, named: dict[str, Strategy], settings: Mapping[str, Any], progress: bool | None = False) -> Result:
@@ -119,7 +125,7 @@ class PreparedBars:
                 own_targets = targets[next(iter(named))][symbol][-len(only) :]
                 records = fast_run(engine, only, own_targets)
                 if records is not None:
-                    about |= {"equity_arrays": records.equity_columns(), "fill_arrays": records.fill_columns()}
+                    about |= {"equity_arrays": records.equity_columns, "fill_arrays": records.fill_columns}
                     return _result(engine, records=records, **about)
             hand_out(signals, targets)
         _run(engine, self._batches(), sum(map(len, columns.values())), progress)
@@ -149,23 +155,32 @@ class PreparedBars:
     def _targets(
         self, strategy: SignalStrategy, is_direct: bool, settings: Mapping[str, Any], name: str
     ) -> dict[str, Floats]:
-        if not self.before:
-            closed = self.columns if is_direct else _closed_bars(self._batches(), tuple(self.columns), settings)
-            return {symbol: targets_of(strategy, own, name) for symbol, own in closed.items()}
         if not is_direct:
-            raise ParameterError(
-                f"timeframe={settings['timeframe']!r}: a signal function that is warmed up takes bars of the data's own "
-                f"timeframe, {', '.join(sorted(self._timeframes))}: give bars of the one that you want"
-            )
+            if self.before:
+                raise ParameterError(
+                    f"timeframe={settings['timeframe']!r}: a signal function that is warmed up takes bars of the data's "
+                    f"own timeframe, {', '.join(sorted(self._timeframes))}: give bars of the one that you want"
+                )
+            closed = _closed_bars(self._batches(), tuple(self.columns), settings)
+            return {symbol: SignalBars(own).targets(strategy, name) for symbol, own in closed.items()}
         found = {}
-        for symbol, own in self.columns.items():
-            earlier = self.before.get(symbol)
-            values = targets_of(strategy, own if earlier is None else _joined(earlier, own), name)
-            if earlier is not None:
+        for symbol, bars in self._signal_bars.items():
+            values = bars.targets(strategy, name)
+            if symbol in self.before:
                 # NaN keeps what was: whatever it wanted before, it begins flat and acts on the first bar of its own.
-                values[: len(earlier)] = np.nan
+                values = values.copy()
+                values[: len(self.before[symbol])] = np.nan
             found[symbol] = values
         return found
+
+    @cached_property
+    def _signal_bars(self) -> dict[str, SignalBars]:
+        return {
+            symbol: SignalBars(
+                _joined(self.before[symbol], own) if symbol in self.before else own, keeps_series=self._keeps_series
+            )
+            for symbol, own in self.columns.items()
+        }
 
 
 class PreparedEvents:
@@ -200,7 +215,7 @@ class PreparedEvents:
             batches = Border(recording.kind).checked(recording.batches())
             closed = _closed_bars(batches, recording.symbols, settings)
             again.targets = {
-                name: {symbol: targets_of(one, own, name) for symbol, own in closed.items()}
+                name: {symbol: SignalBars(own).targets(one, name) for symbol, own in closed.items()}
                 for name, one in signals.items()
             }
             hand_out(signals, again.targets)
@@ -277,7 +292,7 @@ def _result(
     bar_arrays: Mapping[str, BarColumns] | None = None,
     records: RecordLists | None = None,
     equity_arrays: EquityColumns | None = None,
-    fill_arrays: FillColumns | None = None,
+    fill_arrays: Callable[[], FillColumns] | None = None,
     again: Again,
 ) -> Result:
     for track in engine.tracks.values():

@@ -14,6 +14,7 @@ import numpy as np
 from qfkit.core.events import Bar
 from qfkit.core.lanes import KEPT_BARS
 from qfkit.core.order_entry import ask_sizer
+from qfkit.core.series_memo import SeriesMemo, remembering
 from qfkit.core.strategy import Param, Strategy
 from qfkit.errors import ParameterError, StrategyError, did_you_mean
 from qfkit.tables import BarColumns, Floats
@@ -21,7 +22,7 @@ from qfkit.tables import BarColumns, Floats
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["SignalStrategy", "changes", "signal", "targets_of", "targets_over", "why"]
+__all__ = ["SignalBars", "SignalStrategy", "changes", "signal", "targets_over", "why"]
 
 Rule: TypeAlias = Callable[..., Any]
 """``rule(bars, **parameters) -> targets``, one a row of ``bars``."""
@@ -164,10 +165,16 @@ class _Window:
 
     def frame(self) -> "pandas.DataFrame":
         rows = slice(max(0, self._end - KEPT_BARS), self._end)
-        return _frame(*self._values[:, rows], open_ns=self._open_ns[rows])
+        return _frame(*self._values[:, rows], times=_times(self._open_ns[rows]))
 
 
-def _frame(*columns: Floats, open_ns: Any) -> "pandas.DataFrame":
+def _times(open_ns: Any) -> "pandas.DatetimeIndex":
+    import pandas
+
+    return pandas.DatetimeIndex(open_ns.view("datetime64[ns]"), name="time").tz_localize("UTC")
+
+
+def _frame(*columns: Floats, times: "pandas.DatetimeIndex") -> "pandas.DataFrame":
     """The frame that the function gets. Its arrays are shared with the run, so they cannot be written to."""
     import pandas
 
@@ -176,15 +183,29 @@ def _frame(*columns: Floats, open_ns: Any) -> "pandas.DataFrame":
         shared = values.view()
         shared.flags.writeable = False
         named[name] = shared
-    index = pandas.DatetimeIndex(open_ns.view("datetime64[ns]"), name="time").tz_localize("UTC")
-    return pandas.DataFrame(named, index=index, copy=False)
+    return pandas.DataFrame(named, index=times, copy=False)
 
 
-def targets_of(strategy: SignalStrategy, columns: BarColumns, name: str) -> Floats:
-    """The targets over the whole history of one symbol, NaN where the one before is kept."""
-    frame = _frame(columns.open, columns.high, columns.low, columns.close, columns.volume, open_ns=columns.open_ns)
-    where = f"{name}, over the {len(columns):,} bars of {columns.symbol}"
-    return targets_over(strategy, frame, where=where)
+class SignalBars:
+    """The frame of one symbol's whole history, for the functions that are called with it.
+
+    ``keeps_series``: what indicators give over its columns is kept for the next call, as in a sweep.
+    """
+
+    def __init__(self, columns: BarColumns, *, keeps_series: bool = False) -> None:
+        self._columns = columns
+        arrays = (columns.open, columns.high, columns.low, columns.close, columns.volume)
+        self._arrays = arrays
+        self._times = _times(columns.open_ns)
+        self._memo = SeriesMemo(arrays) if keeps_series else None
+
+    def targets(self, strategy: SignalStrategy, name: str) -> Floats:
+        """The targets over all bars, NaN where the one before is kept."""
+        where = f"{name}, over the {len(self._columns):,} bars of {self._columns.symbol}"
+        # A new one each time, for a function may put columns of its own into it.
+        frame = _frame(*self._arrays, times=self._times)
+        with remembering(self._memo):
+            return targets_over(strategy, frame, where=where)
 
 
 def targets_over(

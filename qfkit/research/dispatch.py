@@ -1,0 +1,192 @@
+"""Trials handed to whoever works: this process, processes of its own, or any executor."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+from qfkit.errors import ParameterError, ResearchError
+from qfkit.research.shipping import Cargo, CargoReference, unload
+from qfkit.research.trials import Item, Job, TrialBlock
+
+__all__ = ["Dispatch", "Workers", "workers_count"]
+
+Workers: TypeAlias = Executor | int | None
+Take: TypeAlias = Callable[[TrialBlock], None]
+
+_LACKING = "lacking"
+# A block takes so long: rare enough to cost nothing, often enough for a progress bar.
+_BLOCK_S = 0.25
+_LONGEST_BLOCK = 500
+# So long is tried here before processes are started, which takes longer than that.
+_TRIED_S = 0.7
+_WORTH_PROCESSES_S = 3.0
+# Executors do not say how many work for them; so many blocks wait at once at the most.
+_IN_FLIGHT = 1_000
+
+
+def workers_count() -> int:
+    """The cores that this process may use."""
+    import loky
+
+    return int(loky.cpu_count())
+
+
+def _work(reference: CargoReference, items: list[Item], contents: bytes | None = None) -> TrialBlock | str:
+    """In a worker: make trials; a word where what they need is not there."""
+    job: Job | None = unload(reference, contents)
+    return _LACKING if job is None else job.run(items)
+
+
+class Dispatch:
+    """Hands out the items of a job and gives what comes of them to ``take``, in whatever order it comes.
+
+    ``workers`` None tries some here and starts a process a core where that is worth it, a number starts so many
+    processes (1: none), an executor is used as it is. ``where`` says in words who worked.
+    """
+
+    def __init__(self, job: Job, workers: Workers, take: Take) -> None:
+        if isinstance(workers, bool) or not (workers is None or isinstance(workers, int) or hasattr(workers, "submit")):
+            raise ParameterError(
+                f"executor={workers!r}: give an Executor of concurrent.futures (of Dask: client.get_executor()), a number "
+                "of processes, or None for one a core"
+            )
+        if isinstance(workers, int) and workers < 1:
+            raise ParameterError(f"executor={workers}: a number of processes is 1 or more")
+        self._job = job
+        self._workers = workers
+        self._take = take
+        self._item_s = 0.0
+        self.where = ""
+
+    def run(self, items: Iterable[Item]) -> None:
+        """Work until all is done. An interrupt leaves what is not done and is raised."""
+        waiting = deque(items)
+        if isinstance(self._workers, int) and self._workers == 1:
+            self._run_here(waiting, None)
+        elif self._workers is None:
+            count = workers_count()
+            self._run_here(waiting, None if count == 1 else _TRIED_S)
+            if waiting:
+                self._run_in_processes(waiting, count)
+        elif isinstance(self._workers, int):
+            self._run_in_processes(waiting, self._workers)
+        else:
+            self.where = f"on {type(self._workers).__name__}"
+            self._run_on(self._workers, waiting)
+
+    # -- here --------------------------------------------------------------------------------
+
+    def _run_here(self, waiting: deque[Item], most_s: float | None) -> None:
+        """All of it, or so much as fits into ``most_s``, unless the rest is not worth more."""
+        self.where = "in this process"
+        started_s = time.perf_counter()
+        while waiting:
+            self._done(self._job.run(self._next_block(waiting, 1)))
+            spent_s = time.perf_counter() - started_s
+            if most_s is not None and spent_s > most_s and self._item_s * len(waiting) > _WORTH_PROCESSES_S:
+                return
+
+    # -- processes of its own ----------------------------------------------------------------
+
+    def _run_in_processes(self, waiting: deque[Item], count: int) -> None:
+        from loky import get_reusable_executor
+
+        self.where = f"in {count} processes"
+        suspects: deque[Item] = deque()
+        strikes: dict[int, int] = {}
+        while waiting or suspects:
+            pool = get_reusable_executor(max_workers=count, timeout=60)
+            # What was under way when a process died is tried alone, so that it is known which one it was.
+            alone = bool(suspects)
+            own = deque([suspects.popleft()]) if alone else waiting
+            lost = self._run_on(pool, own, width=1 if alone else 2 * count + 1, may_break=True)
+            for item in lost:
+                strikes[item[0]] = strikes.get(item[0], 0) + 1
+                if alone and strikes[item[0]] > 1:
+                    self._take(
+                        self._job.failed(item, "the process that ran it died, alone and twice: too little memory?")
+                    )
+                else:
+                    suspects.append(item)
+
+    # -- any executor ------------------------------------------------------------------------
+
+    def _run_on(
+        self, executor: Any, waiting: deque[Item], *, width: int | None = None, may_break: bool = False
+    ) -> list[Item]:
+        """Keep an executor busy; returns what was lost where it broke and may."""
+        width = width or _IN_FLIGHT
+        spread = width if width < _IN_FLIGHT else max(2 * (getattr(executor, "_max_workers", None) or 8), 8)
+        under_way: dict[Future[Any], list[Item]] = {}
+        tried: set[int] = set()
+        with _shipped(self._job) as cargo:
+            cargo.load()
+            try:
+                while waiting or under_way:
+                    while waiting and len(under_way) < width:
+                        block = self._next_block(waiting, spread)
+                        under_way[executor.submit(_work, cargo.reference, block)] = block
+                    finished, _ = wait(under_way, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        block = under_way.pop(future)
+                        error = future.exception()
+                        if isinstance(error, BrokenExecutor):
+                            under_way[future] = block
+                            raise error
+                        if error is not None:
+                            self._again_alone(error, block, waiting, tried)
+                        elif future.result() == _LACKING:
+                            under_way[executor.submit(_work, cargo.reference, block, cargo.contents())] = block
+                        else:
+                            self._done(future.result())
+            except BrokenExecutor as error:
+                lost = [item for block in under_way.values() for item in block]
+                if may_break:
+                    return lost
+                raise ResearchError(
+                    f"the executor broke ({type(error).__name__}: {error}): give continue_() another one"
+                ) from error
+            except BaseException:
+                for future in under_way:
+                    future.cancel()
+                if may_break:
+                    # Or they would go on with what nobody waits for.
+                    executor.shutdown(wait=False, kill_workers=True)
+                raise
+        return []
+
+    def _again_alone(self, error: BaseException, block: list[Item], waiting: deque[Item], tried: set[int]) -> None:
+        """Not a strategy's own error, which is a row already: a worker that was lost, say. Each is tried once more."""
+        for item in block:
+            if item[0] in tried:
+                self._take(self._job.failed(item, f"{type(error).__name__}: {error}"))
+            else:
+                tried.add(item[0])
+                waiting.appendleft(item)
+        self._item_s = max(self._item_s, 2.0 * _BLOCK_S)
+
+    # -- blocks ------------------------------------------------------------------------------
+
+    def _next_block(self, waiting: deque[Item], spread: int) -> list[Item]:
+        """So many items as take a quarter of a second, and no more than leave something for everybody."""
+        size = 1 if not self._item_s else int(_BLOCK_S / self._item_s)
+        size = max(1, min(size, _LONGEST_BLOCK, -(-len(waiting) // spread)))
+        return [waiting.popleft() for _ in range(min(size, len(waiting)))]
+
+    def _done(self, block: TrialBlock) -> None:
+        now_s = float(block.seconds.mean())
+        # The first of all is slow: nothing is warm yet.
+        self._item_s = now_s if not self._item_s else 0.5 * (self._item_s + now_s)
+        self._take(block)
+
+
+@contextmanager
+def _shipped(job: Job) -> Iterator[Cargo]:
+    cargo = Cargo(job)
+    try:
+        yield cargo
+    finally:
+        cargo.close()
