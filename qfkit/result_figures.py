@@ -86,6 +86,11 @@ class ResultFigures:
     _source: Source | None
 
     @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What the figures rest on, a line each."""
+        raise NotImplementedError
+
+    @property
     def equity(self) -> "pandas.DataFrame":
         """Equity of the account and each strategy, one row a bar of time."""
         raise NotImplementedError
@@ -241,7 +246,8 @@ class ResultFigures:
         - a Series of prices, or ``returns=`` a Series of period returns. The index is as in price
           frames: each bar's *open* time, with a time zone; a value counts from the bar's close on.
 
-        Raises :class:`ParameterError` or :class:`DataError` for what cannot be compared with.
+        Runs beside one another are :func:`qfkit.compare`'s. Raises :class:`ParameterError` or :class:`DataError` for
+        what cannot be compared with.
         """
         if returns is not None:
             if benchmark is not BUY_AND_HOLD:

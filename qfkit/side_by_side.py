@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qfkit.comparison import half_step, value_at
-from qfkit.core.metrics import FIGURES, Metrics, measure
+from qfkit.core.metrics import FIGURE_LINES, Metrics, measure
 from qfkit.core.wording import money, span_text
 from qfkit.errors import DataError, ParameterError, did_you_mean
 from qfkit.result_figures import ResultFigures
@@ -208,7 +208,7 @@ class SideBySide:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What must be known to read the figures: over which time, under which costs, scaled or not."""
+        """What must be known to read the figures: over which time, scaled or not, and under which assumptions."""
         notes = []
         spans = {label: _span(run) for label, run in self.results.items()}
         if self.common:
@@ -218,13 +218,16 @@ class SideBySide:
             notes.append(f"figures of each run's own time ({told}); common=True measures the time that all have")
         if any(scale != 1.0 for scale in self._scales):
             notes.append(f"curves scaled to begin at {money(self._start)}; figures in money are not scaled")
-        costs = {label: run.costs.describe() for label, run in self.results.items()}
-        if len(set(costs.values())) > 1:
-            notes += [f"{label}: {text}" for label, text in costs.items()]
-        else:
-            notes.append(next(iter(costs.values())))
-        assumptions = dict.fromkeys(metrics.assumption for metrics in self.metrics.values())
-        notes += assumptions
+        lines_of = {
+            label: [
+                self.metrics[label].assumption if line == run.metrics.assumption else line for line in run.assumptions
+            ]
+            for label, run in self.results.items()
+        }
+        lines = dict.fromkeys(line for own in lines_of.values() for line in own)
+        shared = [line for line in lines if all(line in own for own in lines_of.values())]
+        notes += [f"{label}: {line}" for label, own in lines_of.items() for line in own if line not in shared]
+        notes += shared
         for label, run in self.results.items():
             notes += [f"{label}: {fault.strategy} was stopped by {fault.error}" for fault in run.records.faults]
         return tuple(notes)
@@ -265,7 +268,7 @@ class SideBySide:
         return runs_html(self, self._series)
 
 
-_NAMES = tuple(name for name, _, _ in FIGURES)
+_NAMES = tuple(name for name, _, _ in FIGURE_LINES)
 
 
 # -- runs ------------------------------------------------------------------------------------

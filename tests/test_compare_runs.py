@@ -106,6 +106,18 @@ def test_curves_begin_at_one_value_where_the_cash_differs_and_it_is_said() -> No
     assert both.equity["poor"].tolist() == [1_000.0, 1_200.0]
     assert both.table.loc["end_equity"].tolist() == [1_100.0, 12.0, -1_088.0]
     assert "curves scaled to begin at 1,000.00; figures in money are not scaled" in both.notes
+    # What both rest on is told once, what only one does under its name.
+    assert both.notes.count(Costs.ideal().describe()) == 1
+    costly = qf.compare(
+        {
+            "free": run([1.0, 2.0]),
+            "costly": Result(
+                Records(), strategy_names=("s",), parameters={}, starting_cash=1.0, costs=Costs(), timeframe="1m"
+            ),
+        }
+    )
+    assert f"costly: {Costs().describe()}" in costly.notes
+    assert f"free: {Costs.ideal().describe()}" in costly.notes
     alike = qf.compare([run([100.0, 101.0]), run([100.0, 102.0])])
     assert not any("scaled" in note for note in alike.notes)
 

@@ -370,7 +370,11 @@ def test_a_parameter_that_is_asked_for_is_not_set_back_by_hand(tmp_path) -> None
     always = session.what_if(strategy=Always).other
     assert always.fills["quantity"].tolist() == [1.0, 1.0, 1.0, 5.0, 5.0, 5.0, 5.0, 5.0]
     assert session.what_if(strategy=Twice, params={"size": 1.0}).other.fills["quantity"].tolist() == [2.0] * 8
-    assert session.what_if(commands=False).other.fills["quantity"].tolist() == [1.0] * 8
+    bare = session.what_if(commands=False)
+    assert bare.other.fills["quantity"].tolist() == [1.0] * 8
+    # What is left out is told.
+    assert "nothing by hand: 2 commands by hand left out, all there were" in bare.notes
+    assert "1 command by hand left out, which would have undone the change" in repr(session.what_if(strategy=Always))
 
 
 def test_limits_that_are_asked_for_are_not_set_back_by_hand(tmp_path) -> None:

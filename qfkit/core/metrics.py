@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = [
-    "FIGURES",
+    "FIGURE_LINES",
     "Annualisation",
     "Metrics",
     "assemble",
@@ -147,7 +147,7 @@ class Metrics(msgspec.Struct, frozen=True):
 
     def lines(self) -> list[tuple[str, str]]:
         """Label and formatted value of each figure, for people."""
-        return [(label, style(getattr(self, name))) for name, label, style in FIGURES]
+        return [(label, style(getattr(self, name))) for name, label, style in FIGURE_LINES]
 
     def __repr__(self) -> str:
         rows = self.lines()
@@ -164,7 +164,7 @@ class Metrics(msgspec.Struct, frozen=True):
         return f"<table>{body}</table><p>{escape(self.assumption)}</p>"
 
 
-FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+FIGURE_LINES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("start_equity", "start equity", money),
     ("end_equity", "end equity", money),
     ("total_return", "total return", percent),

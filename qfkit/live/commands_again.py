@@ -58,6 +58,20 @@ class CommandsAgain:
         self._keys = keys
         self._orders = orders
 
+    @property
+    def note(self) -> str:
+        """What was left out, for whoever reads the figures; "" where nothing was."""
+        count = sum(not told for told in self.instead.values())
+        if not count:
+            return ""
+        what = "1 command" if count == 1 else f"{count:,} commands"
+        why = (
+            "which would have undone the change or had nothing to act on"
+            if self._changes.commands
+            else "all there were"
+        )
+        return f"{what} by hand left out, {why}"
+
     def portions(self, batches: Iterator[list[Event]], engine: Engine) -> Iterator[tuple[int, Sequence[Event]]]:
         """The events in portions, each with the number of its first in the session; the engine must have played the
         one before when the next is asked for."""

@@ -82,7 +82,7 @@ def _play(path: Path, plan: SessionPlan, changes: Changes, other: SessionPlan, p
                         raise
                     failed.append(engine.events - 1)
                 bar.update(engine.events)
-    return _result(engine, other, meta, _source(path, plan, changes, other, again, engine.events, failed))
+    return _result(engine, other, meta, again.note, _source(path, plan, changes, other, again, engine.events, failed))
 
 
 def _source(
@@ -110,7 +110,7 @@ def _source(
     )
 
 
-def _result(engine: Engine, plan: SessionPlan, meta: dict[str, Any], source: Source) -> Result:
+def _result(engine: Engine, plan: SessionPlan, meta: dict[str, Any], note: str, source: Source) -> Result:
     feed = meta.get("feed", {})
     names = tuple(dict.fromkeys((*engine.equity_names, *engine.desks)))
     return Result(
@@ -123,7 +123,7 @@ def _result(engine: Engine, plan: SessionPlan, meta: dict[str, Any], source: Sou
         timeframe=engine.timeframe or feed.get("timeframe") or "1m",
         label=feed.get("label", ""),
         order_timing=ORDERS_ON_TICKS if feed.get("timeframe") is None else ORDERS_ON_BARS,
-        assumptions=assumptions(engine),
+        assumptions=(*assumptions(engine), *((note,) if note else ())),
         holdings=Holdings.of_engine(engine),
         positions=take_positions(engine),
         source=source,

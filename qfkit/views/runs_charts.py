@@ -15,6 +15,8 @@ __all__ = ["plot"]
 
 # As the lines' styles look.
 _SAMPLES = {"solid": "━━━", "dashed": "━ ━", "dotted": "┅┅┅", "dash_dotted": "━·━"}
+# bqplot sets dots far apart: thin ones are hardly seen.
+_WIDTHS = {"dotted": 2.8}
 
 
 def plot(series: RunsSeries, title: str = "") -> Plot:
@@ -62,7 +64,10 @@ def _equity(series: RunsSeries) -> bqplot.Figure:
             )
         )
     # The first run is drawn last, over the others.
-    marks += [_line(one.x, one.equity, scales, one.colour, 1.6, one.style) for one in reversed(series.curves)]
+    marks += [
+        _line(one.x, one.equity, scales, one.colour, _WIDTHS.get(one.style, 1.6), one.style)
+        for one in reversed(series.curves)
+    ]
     return _figure(series, marks, scales, 5)
 
 
@@ -71,7 +76,7 @@ def _drawdown(series: RunsSeries) -> bqplot.Figure:
     scales = _scales(series, deepest, 0.0)
     scales["y"].min, scales["y"].max = deepest * 1.1, 0.0
     marks = [
-        _line(one.drawdown_x, one.drawdown * 100.0, scales, one.colour, 1.4, one.style)
+        _line(one.drawdown_x, one.drawdown * 100.0, scales, one.colour, _WIDTHS.get(one.style, 1.4), one.style)
         for one in reversed(series.curves)
     ]
     return _figure(series, marks, scales, 3, " %")

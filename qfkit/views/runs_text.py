@@ -5,7 +5,7 @@ from html import escape
 from math import isnan
 from typing import TYPE_CHECKING
 
-from qfkit.core.metrics import FIGURES
+from qfkit.core.metrics import FIGURE_LINES
 from qfkit.core.wording import money
 from qfkit.views.picture import data_uri
 from qfkit.views.runs_picture import describe_runs, runs_svg
@@ -43,7 +43,7 @@ def _rows(runs: "SideBySide") -> list[tuple[str, ...]]:
     """A line a figure: label, each run, and of two the difference."""
     has_difference = len(runs) == 2
     rows: list[tuple[str, ...]] = [("", *map(shortened, runs.labels), *(("difference",) if has_difference else ()))]
-    for name, label, style in FIGURES:
+    for name, label, style in FIGURE_LINES:
         if name in _SHOWN:
             values = [float(metrics[name]) for metrics in runs.metrics.values()]
             more = (_difference(style, values[1] - values[0]),) if has_difference else ()
