@@ -55,6 +55,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             raise ParameterError(f'params={self.params!r}: give a dict of names and values, as in params={{"fast": 8}}')
         if not isinstance(self.costs, Costs | Same | None):
             raise ParameterError(f"costs={self.costs!r}: it must be a Costs, as in costs=qf.Costs.harsh()")
+        if not (self.latency_s is None or isinstance(self.latency_s, int | float) or callable(self.latency_s)):
+            raise ParameterError(f"latency_s={self.latency_s!r}: give seconds, or one of those that Costs takes")
         if not isinstance(self.commands, bool):
             raise ParameterError(f"commands={self.commands!r}: True keeps what was done by hand, False leaves it out")
 

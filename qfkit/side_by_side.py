@@ -224,9 +224,13 @@ class SideBySide:
             ]
             for label, run in self.results.items()
         }
-        lines = dict.fromkeys(line for own in lines_of.values() for line in own)
-        shared = [line for line in lines if all(line in own for own in lines_of.values())]
-        notes += [f"{label}: {line}" for label, own in lines_of.items() for line in own if line not in shared]
+        shared = []
+        for line in dict.fromkeys(line for own in lines_of.values() for line in own):
+            labels = [label for label, own in lines_of.items() if line in own]
+            if len(labels) == len(self):
+                shared.append(line)
+            else:
+                notes.append(f"{', '.join(labels)}: {line}")
         notes += shared
         for label, run in self.results.items():
             notes += [f"{label}: {fault.strategy} was stopped by {fault.error}" for fault in run.records.faults]

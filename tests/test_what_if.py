@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from test_manual import Desk, Nothing
 from test_manual import tick as hand_tick
-from test_session import Always, Twice, bar, wave
+from test_session import Always, HandFeed, Twice, bar, wave
 
 import qfkit as qf
 from qfkit.errors import ParameterError, SessionError, StrategyError
@@ -209,6 +209,7 @@ def test_several_at_once_by_name() -> None:
         ({"strategy": {"two": Later}}, r"names 'two', which did not run"),
         ({"strategy": {"one": 5}}, "5 is no strategy"),
         ({"latency_s": -1.0}, r"latency_s=-1\.0"),
+        ({"latency_s": "2"}, "latency_s='2': give seconds"),
         ({"cash": -5.0}, r"cash=-5\.0"),
         ({"netting": 3}, "netting=3"),
         ({"commands": "no"}, "commands='no'"),
@@ -337,6 +338,38 @@ def test_with_nothing_changed_it_is_the_session_to_the_last_bit(tmp_path) -> Non
     assert repr(again.other.why(last)) == repr(session.result.why(last))
     assert_same(harsh.what_if(costs=qf.Costs()).other, session.result)
     assert list(session.band().labels) == ["ideal", "sober", "harsh"]
+
+
+def test_a_session_that_was_suspended_with_capital_that_moves_is_itself_again(tmp_path) -> None:
+    strategies, events = {"trend": qf.MovingAverageCrossover(fast=3, slow=8), "always": Always()}, wave(150)
+    desk = Desk(
+        tmp_path,
+        strategies,
+        costs=qf.Costs(),
+        name="twice",
+        allocation=qf.Allocation("equal", every="1h"),
+        netting=True,
+        margin=qf.Margin.regulation_t(),
+        risk={"always": qf.RiskLimits(max_position_weight=0.2)},
+    )
+    desk.give(*events[:70])
+    path = desk.session.suspend().journal_path
+    desk.feed = HandFeed()
+    desk.session = qf.resume(path, feed=desk.feed).start()
+    desk.give(*events[70:])
+    desk.session.set("always", size=2.0)
+    desk.end()
+    session = desk.session
+    again = session.what_if().other
+    assert_same(again, session.result)
+    pd.testing.assert_frame_equal(again.metrics_by(), session.result.metrics_by(), check_exact=True)
+    several = session.what_if(
+        {"apart": {"netting": False}, "unmoved": {"allocation": None}, "cash": {"margin": None, "risk": None}}
+    )
+    assert len(again.transfers) > 0
+    assert len(several["unmoved"].transfers) == 0
+    assert any(note.startswith("actual, apart, unmoved: initial margin 0.5") for note in several.notes)
+    assert any(note.startswith("apart: orders of different strategies are kept apart") for note in several.notes)
 
 
 def test_a_session_on_ticks_equals_the_backtest_of_its_journal_under_other_costs(tmp_path, capture_path) -> None:
