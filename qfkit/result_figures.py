@@ -25,7 +25,6 @@ from qfkit.core.trade_statistics import trade_statistics
 from qfkit.core.windows import window_figures, window_of
 from qfkit.errors import ParameterError, did_you_mean
 from qfkit.inspection.asking import StoryRecords
-from qfkit.inspection.machine import Source
 from qfkit.metrics_frames import (
     Figures,
     check_by,
@@ -77,18 +76,11 @@ class ResultFigures:
 
     records: RecordLists
     strategy_names: tuple[str, ...]
-    parameters: dict[str, dict[str, object]]
     starting_cash: float
     costs: Costs
     _periods_per_year: float | None
     _strategy_cash: Mapping[str, float] | None
     _holdings: Holdings | None
-    _source: Source | None
-
-    @property
-    def assumptions(self) -> tuple[str, ...]:
-        """What the figures rest on, a line each."""
-        raise NotImplementedError
 
     @property
     def equity(self) -> "pandas.DataFrame":

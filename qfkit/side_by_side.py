@@ -6,7 +6,7 @@ A run against a benchmark is another matter: see :class:`qfkit.comparison.Compar
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from math import nan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from qfkit.tables import EquityColumns, time_index
 if TYPE_CHECKING:
     import pandas
 
+    from qfkit.result import Result
     from qfkit.views.charts import Plot
     from qfkit.views.runs_series import RunsSeries
 
@@ -66,7 +67,7 @@ class SideBySide:
 
     def __init__(
         self,
-        results: Mapping[str, ResultFigures],
+        results: "Mapping[str, Result]",
         *,
         heading: str = "",
         common: bool = False,
@@ -86,7 +87,7 @@ class SideBySide:
     def labels(self) -> tuple[str, ...]:
         return tuple(self.results)
 
-    def __getitem__(self, label: str) -> ResultFigures:
+    def __getitem__(self, label: str) -> "Result":
         if label not in self.results:
             raise ParameterError(f"no run {label!r} here.{did_you_mean(label, self.results)}")
         return self.results[label]
@@ -95,7 +96,7 @@ class SideBySide:
         return len(self.results)
 
     @property
-    def other(self) -> ResultFigures:
+    def other(self) -> "Result":
         """The second of two runs: the Result of a single what-if."""
         if len(self.results) != 2:
             names = ", ".join(map(repr, self.results))
@@ -159,7 +160,7 @@ class SideBySide:
         joined = pandas.concat(frames, axis=1).sort_index()
         return joined.ffill().where(joined.bfill().notna())
 
-    def _measured(self, run: ResultFigures) -> Metrics:
+    def _measured(self, run: "Result") -> Metrics:
         """The figures of the common time: what the equity was before it is what it began with."""
         first_ns, last_ns = self._common_span
         columns = self._cut(run)
@@ -172,7 +173,7 @@ class SideBySide:
             periods_per_year=run._periods_per_year,
         )
 
-    def _cut(self, run: ResultFigures) -> EquityColumns:
+    def _cut(self, run: "Result") -> EquityColumns:
         """A run's equity points, with ``common`` those of the common time."""
         columns = run._equity
         if not self.common:
@@ -278,13 +279,13 @@ _NAMES = tuple(name for name, _, _ in FIGURE_LINES)
 # -- runs ------------------------------------------------------------------------------------
 
 
-def _result_of(run: object) -> ResultFigures:
+def _result_of(run: object) -> "Result":
     if isinstance(run, ResultFigures):
-        return run
+        return cast("Result", run)
     # A session, running or read from its journal.
     result = getattr(run, "result", None)
     if isinstance(result, ResultFigures):
-        return result
+        return cast("Result", result)
     hint = ": of what is side by side already, give its .results" if isinstance(run, SideBySide) else ""
     raise ParameterError(f"{_kind(run)} is no run{hint or ': give results of backtests and sessions'}")
 
@@ -312,7 +313,7 @@ def _labels(given: Sequence[object]) -> list[str]:
     return labels
 
 
-def _differing(run: ResultFigures, namesakes: Sequence[ResultFigures]) -> str:
+def _differing(run: "Result", namesakes: "Sequence[Result]") -> str:
     """The parameters that not all of these have alike, then the symbols, as far as they tell something."""
     told = []
     for strategy, values in run.parameters.items():
@@ -325,11 +326,11 @@ def _differing(run: ResultFigures, namesakes: Sequence[ResultFigures]) -> str:
     return ", ".join(told)
 
 
-def _first_ns(run: ResultFigures) -> int:
+def _first_ns(run: "Result") -> int:
     return int(run._equity.times_ns[0])
 
 
-def _span(run: ResultFigures) -> str:
+def _span(run: "Result") -> str:
     times_ns = run._equity.times_ns
     return span_text(int(times_ns[0]), int(times_ns[-1])) if len(times_ns) else "no equity points"
 

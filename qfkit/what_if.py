@@ -11,11 +11,11 @@ from qfkit.core.margin import Margin
 from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sizer
 from qfkit.errors import ParameterError, SessionError
-from qfkit.result_figures import ResultFigures
 from qfkit.side_by_side import SideBySide
 
 if TYPE_CHECKING:
     from qfkit.inspection.machine import Source
+    from qfkit.result import Result
 
 __all__ = ["ACTUAL", "WhatIf"]
 
@@ -26,7 +26,7 @@ ACTUAL = "actual"
 class WhatIf:
     """The part of a result, or of a session, that is run once more under other conditions."""
 
-    def _as_result(self) -> ResultFigures:
+    def _as_result(self) -> "Result":
         raise NotImplementedError
 
     def what_if(
@@ -121,7 +121,7 @@ class WhatIf:
         )
 
 
-def _beside(actual: ResultFigures, changes: Mapping[str, Changes], progress: bool | None) -> SideBySide:
+def _beside(actual: "Result", changes: Mapping[str, Changes], progress: bool | None) -> SideBySide:
     source = _source(actual)
     _touch(actual)
     # All are checked before the first is run.
@@ -130,11 +130,11 @@ def _beside(actual: ResultFigures, changes: Mapping[str, Changes], progress: boo
     return SideBySide(results, heading=f"{_name(actual)}: what if")
 
 
-def _name(actual: ResultFigures) -> str:
+def _name(actual: "Result") -> str:
     return " + ".join(actual.strategy_names)
 
 
-def _source(actual: ResultFigures) -> "Source":
+def _source(actual: "Result") -> "Source":
     if actual._source is None:
         raise SessionError(
             "this result does not know where its run can be had again from (it came from another process, or was made "
@@ -143,6 +143,6 @@ def _source(actual: ResultFigures) -> "Source":
     return actual._source
 
 
-def _touch(actual: ResultFigures) -> None:
+def _touch(actual: "Result") -> None:
     """Read what the run has by now: a session may go on while it is played again."""
     _ = actual.metrics
