@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from qfkit.research.backtest import backtest
     from qfkit.research.signal import signal
     from qfkit.research.stress import StressTest, stress
+    from qfkit.research.sweep import Sweep, read_sweep, sweep
     from qfkit.result import Result
     from qfkit.samples import sample
     from qfkit.side_by_side import SideBySide, compare
@@ -180,6 +181,7 @@ __all__ = [
     "Strategy",
     "StressTest",
     "SwapStrategy",
+    "Sweep",
     "SyntheticFeed",
     "Tick",
     "TimeInForce",
@@ -198,6 +200,7 @@ __all__ = [
     "history",
     "paper",
     "read_session",
+    "read_sweep",
     "resume",
     "run",
     "sample",
@@ -206,6 +209,7 @@ __all__ = [
     "sizing",
     "stop",
     "stress",
+    "sweep",
     "watch",
     "weights",
 ]
@@ -288,6 +292,7 @@ _NAMES = {
     "qfkit.research.backtest": ("backtest",),
     "qfkit.research.signal": ("signal",),
     "qfkit.research.stress": ("StressTest", "stress"),
+    "qfkit.research.sweep": ("Sweep", "read_sweep", "sweep"),
     "qfkit.result": ("Result",),
     "qfkit.samples": ("sample",),
     "qfkit.side_by_side": ("SideBySide", "compare"),
