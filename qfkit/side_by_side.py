@@ -156,12 +156,13 @@ class SideBySide:
         frames = []
         for (label, run), scale in zip(self.results.items(), self._scales, strict=True):
             columns = self._cut(run)
-            frames.append(pandas.Series(columns.account * scale, index=time_index(columns.times_ns), name=label))
+            values = pandas.Series(columns.account * scale, index=time_index(columns.times_ns), name=label)
+            frames.append(values[~values.index.duplicated(keep="last")])
         joined = pandas.concat(frames, axis=1).sort_index()
         return joined.ffill().where(joined.bfill().notna())
 
     def _measured(self, run: "Result") -> Metrics:
-        """The figures of the common time: what the equity was before it is what it began with."""
+        """The figures of the common time: one that was under way by then begins with its equity at the first point in it."""
         first_ns, last_ns = self._common_span
         columns = self._cut(run)
         return measure(
