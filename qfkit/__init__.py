@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     from qfkit.research.warmup_report import WarmupReport
     from qfkit.result import Result
     from qfkit.samples import sample
+    from qfkit.side_by_side import SideBySide, compare
     from qfkit.strategies import (
         BollingerReversion,
         MomentumRebalance,
@@ -172,6 +173,7 @@ __all__ = [
     "SetLimits",
     "SetParameters",
     "Side",
+    "SideBySide",
     "Signal",
     "SignalFilters",
     "Snapshot",
@@ -199,6 +201,7 @@ __all__ = [
     "backtest",
     "check_lookahead",
     "check_warmup",
+    "compare",
     "dashboard",
     "errors",
     "feeds",
@@ -304,6 +307,7 @@ _NAMES = {
     "qfkit.research.warmup_report": ("WarmupReport",),
     "qfkit.result": ("Result",),
     "qfkit.samples": ("sample",),
+    "qfkit.side_by_side": ("SideBySide", "compare"),
     "qfkit.strategies": (
         "BollingerReversion",
         "MomentumRebalance",
