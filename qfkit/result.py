@@ -17,6 +17,7 @@ from qfkit.inspection.asking import tell
 from qfkit.inspection.machine import OnProgress, Source, TimeMachine
 from qfkit.inspection.story import OrderStory
 from qfkit.position_frames import positions_frame, positions_of_fills
+from qfkit.reported import Reported
 from qfkit.result_figures import RecordLists, ResultFigures
 from qfkit.result_resampling import ResultResampling
 from qfkit.tables import (
@@ -56,6 +57,7 @@ _UNDER_A_PICTURE = "max-width:100%;height:auto;margin:8px 0"
 
 
 class Result(ResultFigures, ResultResampling, WhatIf):
+class Result(ResultFigures, ResultResampling, Reported):
     """A run's frames, figures and pictures. Each is made when it is first asked for, and kept.
 
     - ``strategy_names`` in the order of the equity rows; ``parameters`` by strategy name;

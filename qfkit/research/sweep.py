@@ -22,6 +22,7 @@ from qfkit.research.dispatch import Dispatch, Workers
 from qfkit.research.evidence import Evidence, evidence_of
 from qfkit.research.space import Constraint, Space, space_of
 from qfkit.research.stability import neighbour_figures
+from qfkit.research.sweep_pictures import SweepPictures
 from qfkit.research.sweep_shown import SweepShown
 from qfkit.research.trial_rows import SMALLER_IS_BETTER, TrialRows, fill_rows, read_rows, write_rows
 from qfkit.research.trials import FIGURES, Job, Metric, TrialBlock, metric_name
@@ -104,7 +105,7 @@ def sweep(
     return found.continue_(executor, progress=progress)
 
 
-class Sweep(SweepShown):
+class Sweep(SweepShown, SweepPictures):
     """What came of each combination. Made by :func:`sweep`.
 
     ``table`` has a row each; ``best_parameters`` and ``best`` are the best by ``metric``; ``overfitting`` says what that is
