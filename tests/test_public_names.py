@@ -21,7 +21,7 @@ RateOfChange RealTimeMovingAverageCrossover Rebalance RebalancePlan ReplayFeed R
 RiskLimits RiskReport SMA Session SetLimits SetParameters Side Signal SignalFilters Snapshot SquareRootImpact
 StandardDeviation Stochastic Stop Strategy StressTest SwapStrategy Sweep SyntheticFeed Tick TimeInForce Trade
 UniformLatency VWAP WMA YahooFeed YahooFinanceWebSocket ZScore alerts allow_nested_loops backtest dashboard errors
-feeds history paper read_session read_sweep resume run sample sessions signal sizing stop stress sweep watch weights
+feeds history paper read_session recordings read_sweep resume run sample sessions signal sizing stop stress sweep watch weights
 """.split()  # noqa: SIM905
 
 HEAVY = ("pandas", "ipywidgets", "bqplot", "yfinance", "pyarrow", "httpx", "picows", "rich", "IPython", "bokeh")
