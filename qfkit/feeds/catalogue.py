@@ -117,11 +117,11 @@ class Catalogue:
             first, last = _span(known)
             days = 0 if first is None or last is None else len(pandas.date_range(first.floor("D"), last.floor("D")))
             rows.append(("recording", symbol, None, first, last, days, _count(known), sum(files_of.values()), where))
-        names = ["kind", "symbol", "timeframe", "first", "last", "days", "rows", "bytes", "recording"]
+        names = ["kind", "symbol", "timeframe", "first", "last", "parts", "rows", "bytes", "recording"]
         frame = pandas.DataFrame(rows, columns=names)
         times = {"first": "datetime64[ns, UTC]", "last": "datetime64[ns, UTC]"}
         texts = dict.fromkeys(("kind", "symbol", "timeframe", "recording"), "string")
-        return frame.astype(texts | times | dict.fromkeys(("days", "rows", "bytes"), "int64"))
+        return frame.astype(texts | times | dict.fromkeys(("parts", "rows", "bytes"), "int64"))
 
     # -- choosing ----------------------------------------------------------------------------
 
@@ -276,7 +276,8 @@ class Catalogue:
         return {path: _known[self.address, path, size] for path, size in files}
 
     def _read_facts(self, file: tuple[str, int]) -> _Facts:
-        about = footer(self._store, file)
+        with self._store.open(*file) as opened:
+            about = footer(opened, *file)
         firsts: list[int] = []
         lasts: list[int] = []
         symbols: set[str] = set()

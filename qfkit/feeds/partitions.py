@@ -29,7 +29,8 @@ RowKind: TypeAlias = Literal["bars", "ticks", "quotes"]
 
 DAY_NS = 86_400 * 1_000_000_000
 _HOUR_NS = 3_600 * 1_000_000_000
-# The footer of a day of one symbol has 2 to 4 kB.
+# A request takes as long as some hundred kB do; the footer of a day of one symbol has 2 to 4 kB.
+_WHOLE_BYTES = 32_768
 _TAIL_BYTES = 8_192
 _PART = re.compile(
     r"(bars/timeframe=(?P<timeframe>[^/]+)|ticks|quotes)/symbol=(?P<symbol>[^/]+)/"
@@ -177,12 +178,6 @@ class Store:
         with self._reaching():
             return Path(path).open("rb") if self.is_local else RangedFile(self, file_system, path, size)
 
-    def tail(self, path: str, size: int) -> bytes:
-        """The end of a file: with most parts all of its footer."""
-        with self.open(path, size) as file:
-            file.seek(max(0, size - _TAIL_BYTES))
-            return file.read()
-
     def put(self, name: str, data: bytes) -> None:
         """Write a file: it is there as a whole or not at all, also for whoever reads it meanwhile."""
         file_system, root = self._opened
@@ -216,7 +211,10 @@ class Store:
 
 
 class RangedFile(io.RawIOBase):
-    """A file in an object store, for pyarrow: each read fetches its range, but for what lies in the tail."""
+    """A file in an object store, for pyarrow: each read fetches its range, but for what came with the end of the file.
+
+    A small file comes as a whole with its end.
+    """
 
     def __init__(self, store: Store, file_system: Any, path: str, size: int) -> None:
         super().__init__()
@@ -247,12 +245,16 @@ class RangedFile(io.RawIOBase):
         if self._tail and start >= tail_start:
             data = self._tail[start - tail_start : end - tail_start]
         else:
-            with self._store._reaching():
-                data = self._file_system.cat_file(self._path, start=start, end=end)
             if end == self._size and not self._tail:
-                self._tail = data
+                self._tail = self._fetch(min(start, self._size - _TAIL_BYTES if self._size > _WHOLE_BYTES else 0), end)
+                return self.read(size)
+            data = self._fetch(start, end)
         self._position = start + len(data)
-        return bytes(data)
+        return data
+
+    def _fetch(self, start: int, end: int) -> bytes:
+        with self._store._reaching():
+            return bytes(self._file_system.cat_file(self._path, start=max(0, start), end=end))
 
 
 def _named(error: Exception, where: str) -> QfkitError | None:

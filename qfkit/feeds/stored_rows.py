@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
@@ -119,20 +119,16 @@ def encode(table: Rows) -> bytes:
 # -- tables to events ------------------------------------------------------------------------
 
 
-def footer(store: Store, part: Part | tuple[str, int]) -> Any:
-    """The metadata at the end of a file, with one read in most cases; :class:`FrameError` for a damaged file."""
+def footer(file: IO[bytes] | io.RawIOBase, path: str, size: int) -> Any:
+    """The metadata at the end of a file; :class:`FrameError` for a damaged one."""
     import pyarrow
     from pyarrow import parquet
 
-    path, size = (part.path, part.size) if isinstance(part, Part) else part
-    tail = store.tail(path, size)
     try:
-        length = int.from_bytes(tail[-8:-4], "little") + 8
-        if length > len(tail) and length <= size:
-            with store.open(path, size) as file:
-                file.seek(size - length)
-                tail = file.read()
-        return parquet.read_metadata(io.BytesIO(tail))
+        file.seek(max(0, size - 8))
+        length = int.from_bytes((file.read(8) or b"")[:4], "little") + 8
+        file.seek(max(0, size - length))
+        return parquet.read_metadata(io.BytesIO(file.read(length) or b""))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise _damaged(path, error) from None
 
@@ -148,19 +144,11 @@ def read_rows(
     import pyarrow
     from pyarrow import parquet
 
-    about = footer(store, part)
-    schema = about.schema.to_arrow_schema()
-    missing = [name for name in COLUMNS[part.kind] if name not in schema.names and name not in _OPTIONAL]
-    if missing:
-        raise FrameError(f"{part.path} has no column {', '.join(map(repr, missing))}; it has {', '.join(schema.names)}")
-    if getattr(schema.field("time").type, "tz", None) is None:
-        raise NaiveTimeError(
-            f"{part.path}: the column 'time' is {schema.field('time').type}: it must be a time with a zone"
-        )
-    clock = CLOCK[part.kind] if CLOCK[part.kind] in schema.names else "time"
-    before_ns = -1
-    try:
-        with store.open(part.path, part.size) as opened:
+    with store.open(part.path, part.size) as opened:
+        about = footer(opened, part.path, part.size)
+        clock = _checked_clock(part, about.schema.to_arrow_schema())
+        before_ns = -1
+        try:
             file = parquet.ParquetFile(opened, metadata=about, pre_buffer=not store.is_local)
             for group in range(about.num_row_groups):
                 names = _filled(about.row_group(group), (*COLUMNS[part.kind], *others))
@@ -174,8 +162,19 @@ def read_rows(
                     first, last = np.searchsorted(times_ns, (start_ns, end_ns))
                     if first < last:
                         yield batch.slice(first, last - first)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise _damaged(part.path, error) from None
+        except (pyarrow.ArrowException, OSError) as error:
+            raise _damaged(part.path, error) from None
+
+
+def _checked_clock(part: Part, schema: "pyarrow.Schema") -> str:
+    """The column that orders the rows; the named error for a file that lacks what rows need."""
+    missing = [name for name in COLUMNS[part.kind] if name not in schema.names and name not in _OPTIONAL]
+    if missing:
+        raise FrameError(f"{part.path} has no column {', '.join(map(repr, missing))}; it has {', '.join(schema.names)}")
+    kind = schema.field("time").type
+    if getattr(kind, "tz", None) is None:
+        raise NaiveTimeError(f"{part.path}: the column 'time' is {kind}: it must be a time with a zone")
+    return CLOCK[part.kind] if CLOCK[part.kind] in schema.names else "time"
 
 
 def _filled(group: Any, names: Sequence[str]) -> list[str]:
