@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qfkit import alerts, errors, feeds, weights
+    from qfkit.catalogues import recordings
     from qfkit.core import sizing
     from qfkit.core.allocation import Allocation, AllocationContext
     from qfkit.core.assessment import RiskAssessment, RiskBands
@@ -209,6 +210,7 @@ __all__ = [
     "paper",
     "read_session",
     "read_sweep",
+    "recordings",
     "resume",
     "run",
     "sample",
@@ -223,6 +225,7 @@ __all__ = [
 ]
 
 _NAMES = {
+    "qfkit.catalogues": ("recordings",),
     "qfkit.core.allocation": ("Allocation", "AllocationContext"),
     "qfkit.core.assessment": ("RiskAssessment", "RiskBands"),
     "qfkit.core.costs": ("Commission", "Costs"),

@@ -22,7 +22,7 @@ RiskAssessment RiskBands RiskLimits RiskReport SMA Session SetLimits SetParamete
 SignalFilters Snapshot SquareRootImpact StandardDeviation Stochastic Stop Strategy StressTest SwapStrategy Sweep
 SyntheticFeed Tick TimeInForce Trade UniformLatency VWAP WMA WarmupReport YahooFeed YahooFinanceWebSocket ZScore
 alerts allow_nested_loops backtest check_lookahead check_warmup compare dashboard errors feeds history paper
-read_session read_sweep resume run sample sessions signal sizing stop stress sweep watch weights
+read_session read_sweep recordings resume run sample sessions signal sizing stop stress sweep watch weights
 """.split()  # noqa: SIM905
 
 HEAVY = ("pandas", "ipywidgets", "bqplot", "yfinance", "pyarrow", "httpx", "picows", "rich", "IPython", "bokeh")
