@@ -211,7 +211,7 @@ class Sweep(SweepShown, SweepPictures):
             columns[name] = pandas.array(columns[name], dtype="Float64").astype("Int64")
         if self.metric not in columns:
             columns[self.metric] = self.rows.metric[numbers]
-        mean, worst = self._neighbours
+        mean, worst, _ = self._neighbours
         columns |= {"neighbours": mean[numbers], "worst_neighbour": worst[numbers]}
         columns["error"] = pandas.array([self.rows.errors.get(number) for number in numbers.tolist()], dtype="str")
         columns["seconds"] = self.rows.seconds[numbers]
@@ -223,15 +223,19 @@ class Sweep(SweepShown, SweepPictures):
         return {name: [one[name] for one in combinations] for name in self._space.axes}
 
     @property
-    def _neighbours(self) -> tuple[Any, Any]:
+    def _neighbours(self) -> tuple[Any, Any, Any]:
         sign = -1.0 if self.metric in SMALLER_IS_BETTER else 1.0
-        mean, least = neighbour_figures(self._values, self._space.axes, sign * self.rows.metric)
-        return sign * mean, sign * least
+        found = neighbour_figures(self._values, self._space.axes, sign * self.rows.metric)
+        mean, least, whole = (sign * one for one in found)
+        return mean, least, whole
 
     @property
     def stability(self) -> "pandas.Series[Any]":
-        """The mean of the metric over the neighbours of each combination: high on a plateau, low around a lone peak."""
-        return self.table["neighbours"]
+        """The mean of the metric over each combination and those one step away: high on a plateau, low around a lone peak."""
+        import pandas
+
+        numbers = self.table.index
+        return pandas.Series(self._neighbours[2][numbers], index=numbers, name="stability")
 
     @cached_property
     def best_number(self) -> int:
@@ -249,9 +253,8 @@ class Sweep(SweepShown, SweepPictures):
 
     @property
     def stable_parameters(self) -> dict[str, Any]:
-        """Those whose neighbours are the best on average: the middle of the best plateau."""
-        mean, _ = self._neighbours
-        mean = np.where(self.rows.is_done & np.isfinite(self.rows.metric), mean, np.nan)
+        """Those which with their neighbours are the best on average: the middle of the best plateau."""
+        mean = self._neighbours[2]
         if not np.isfinite(mean).any():
             raise ResearchError("no combination has neighbours that were tried: sweep a grid of two values or more")
         place = np.nanargmin(mean) if self.metric in SMALLER_IS_BETTER else np.nanargmax(mean)
