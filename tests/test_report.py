@@ -286,7 +286,7 @@ def test_a_report_that_cannot_be_written_says_why(result, tmp_path):
 
 @pytest.mark.parametrize("count", [1, 3, 30])
 def test_a_run_of_little_still_has_a_page(count):
-    found = qf.backtest(qf.MovingAverageCrossover, qf.sample("IBM").iloc[:count])
+    found = qf.backtest(qf.MovingAverageCrossover, qf.sample("IBM").iloc[:count], timeframe="1d")
     page = Page(found.report().html)
     assert page.tiles["trades"] == "0" and "nan" not in page.text.split()
 
