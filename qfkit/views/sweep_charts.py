@@ -44,6 +44,10 @@ __all__ = ["heat_map", "parallel", "spread"]
 
 _LETTER = 7
 _FADED = 0.04
+_PARALLEL = "qfkit-parallel"
+# The ticks of the middle axes are read over lines.
+_HALO = f"""<style>.{_PARALLEL} svg text {{ paint-order: stroke; stroke: var(--jp-layout-color0, #fff);
+  stroke-width: 4px; stroke-linejoin: round; }}</style>"""
 
 
 def heat_map(
@@ -98,7 +102,9 @@ def parallel(
     for slider in shown:
         slider.observe(fade, names="value")
     box = ipywidgets.Box(shown, layout=ipywidgets.Layout(flex_flow="row wrap", width="100%"))
-    return Plot([ipywidgets.HTML(_STYLE), told, figure, box], svg=parallel_svg(lines), words=words)
+    drawn = Plot([ipywidgets.HTML(_STYLE + _HALO), told, figure, box], svg=parallel_svg(lines), words=words)
+    drawn.add_class(_PARALLEL)
+    return drawn
 
 
 def spread(table: "pandas.DataFrame", metric: str, *, luck: float | None = None, lower_is_better: bool = False) -> Plot:
@@ -153,13 +159,13 @@ def _heat_figure(cells: HeatCells, told: ipywidgets.HTML) -> bqplot.Figure:
 
     mark.on_hover(show)
     frame = _frame(cells, scales)
-    look = {"color": _TEXT, "grid_lines": "none"}
+    look = {"color": _TEXT, "grid_lines": "none", "label_color": _TEXT}
     left = min(_LETTER * max(map(len, cells.y_labels)) + (30 if cells.y else 10), 220)
     height = min(max(rows * 20, 120), 480)
     return bqplot.Figure(
         marks=[mark, frame],
         axes=[
-            _axis(scales["column"], cells.x_labels, cells.x, 18, look),
+            _axis(scales["column"], cells.x_labels, cells.x, 18, {**look, "label_offset": "34px"}),
             _axis(
                 scales["row"],
                 cells.y_labels,
@@ -226,7 +232,7 @@ def _legend(cells: HeatCells) -> str:
 def _parallel_figure(lines: ParallelLines) -> tuple[bqplot.Figure, bqplot.Lines]:
     count = len(lines.names)
     last = float(max(count - 1, 1))
-    scales = {"x": bqplot.LinearScale(min=-0.12, max=last + 0.12), "y": bqplot.LinearScale(min=-0.04, max=1.06)}
+    scales = {"x": bqplot.LinearScale(min=-0.06 * last, max=last * 1.08), "y": bqplot.LinearScale(min=-0.04, max=1.06)}
     x = np.arange(count, dtype=np.float64)
     drawn = bqplot.Lines(
         x=x,
