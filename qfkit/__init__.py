@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qfkit import alerts, errors, feeds, weights
+    from qfkit.catalogues import recordings
     from qfkit.core import sizing
     from qfkit.core.allocation import Allocation, AllocationContext
     from qfkit.core.assessment import RiskAssessment, RiskBands
@@ -85,11 +86,16 @@ if TYPE_CHECKING:
     from qfkit.live.session import Session
     from qfkit.live.stopping import stop
     from qfkit.research.backtest import backtest
+    from qfkit.research.lookahead import check_lookahead
+    from qfkit.research.lookahead_report import LookaheadReport
     from qfkit.research.signal import signal
     from qfkit.research.stress import StressTest, stress
     from qfkit.research.sweep import Sweep, read_sweep, sweep
+    from qfkit.research.warmup_check import check_warmup
+    from qfkit.research.warmup_report import WarmupReport
     from qfkit.result import Result
     from qfkit.samples import sample
+    from qfkit.side_by_side import SideBySide, compare
     from qfkit.strategies import (
         BollingerReversion,
         MomentumRebalance,
@@ -138,6 +144,7 @@ __all__ = [
     "Instrument",
     "LiftStops",
     "LogNormalLatency",
+    "LookaheadReport",
     "ManualOrder",
     "Margin",
     "ModifyOrder",
@@ -169,6 +176,7 @@ __all__ = [
     "SetLimits",
     "SetParameters",
     "Side",
+    "SideBySide",
     "Signal",
     "SignalFilters",
     "Snapshot",
@@ -185,12 +193,16 @@ __all__ = [
     "TimeInForce",
     "Trade",
     "UniformLatency",
+    "WarmupReport",
     "YahooFeed",
     "YahooFinanceWebSocket",
     "ZScore",
     "alerts",
     "allow_nested_loops",
     "backtest",
+    "check_lookahead",
+    "check_warmup",
+    "compare",
     "dashboard",
     "errors",
     "feeds",
@@ -198,6 +210,7 @@ __all__ = [
     "paper",
     "read_session",
     "read_sweep",
+    "recordings",
     "resume",
     "run",
     "sample",
@@ -212,6 +225,7 @@ __all__ = [
 ]
 
 _NAMES = {
+    "qfkit.catalogues": ("recordings",),
     "qfkit.core.allocation": ("Allocation", "AllocationContext"),
     "qfkit.core.assessment": ("RiskAssessment", "RiskBands"),
     "qfkit.core.costs": ("Commission", "Costs"),
@@ -287,11 +301,16 @@ _NAMES = {
     "qfkit.live.session": ("Session",),
     "qfkit.live.stopping": ("stop",),
     "qfkit.research.backtest": ("backtest",),
+    "qfkit.research.lookahead": ("check_lookahead",),
+    "qfkit.research.lookahead_report": ("LookaheadReport",),
     "qfkit.research.signal": ("signal",),
     "qfkit.research.stress": ("StressTest", "stress"),
     "qfkit.research.sweep": ("Sweep", "read_sweep", "sweep"),
+    "qfkit.research.warmup_check": ("check_warmup",),
+    "qfkit.research.warmup_report": ("WarmupReport",),
     "qfkit.result": ("Result",),
     "qfkit.samples": ("sample",),
+    "qfkit.side_by_side": ("SideBySide", "compare"),
     "qfkit.strategies": (
         "BollingerReversion",
         "MomentumRebalance",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from qfkit.core.metrics import _LINES, Metrics
+from qfkit.core.metrics import FIGURE_LINES, Metrics
 from qfkit.core.orders import Trade
 from qfkit.resampling.bootstrap import (
     FEWEST,
@@ -34,7 +34,7 @@ _OF_RETURNS = (
 _OF_TRADES = ("win_rate", "profit_factor", "expectancy", "average_holding_days")
 _DAY_NS = 86_400_000_000_000
 _YEAR_NS = 365.25 * _DAY_NS
-_LABELS = {name: (label, style) for name, label, style in _LINES}
+_LABELS = {name: (label, style) for name, label, style in FIGURE_LINES}
 
 
 class Intervals:

@@ -14,8 +14,8 @@ Floats: TypeAlias = NDArray[np.float64]
 
 def neighbour_figures(
     parameters: Mapping[str, Sequence[Any]], axes: Mapping[str, Sequence[Any]], metric: Floats
-) -> tuple[Floats, Floats]:
-    """The mean and the least of the metric over the neighbours of each combination, itself left out.
+) -> tuple[Floats, Floats, Floats]:
+    """The mean and the least of the metric over the neighbours of each combination, itself left out, and the mean with it.
 
     Neighbours are one step apart on one axis and alike on all others, so there are at most two an axis. A step is the
     next value that the axis has; an axis of texts or of True and False has no order, so all its other values
@@ -49,7 +49,8 @@ def neighbour_figures(
             least[known] = np.minimum(least[known], values[known])
         stride *= width
     some = count > 0.0
-    return np.where(some, total / np.where(some, count, 1.0), nan), np.where(some, least, nan)
+    mean, whole = total / np.where(some, count, 1.0), (total + metric) / (count + 1.0)
+    return np.where(some, mean, nan), np.where(some, least, nan), np.where(some, whole, nan)
 
 
 def _places(values: Sequence[Any], axis: Sequence[Any]) -> list[int]:

@@ -22,6 +22,7 @@ from qfkit.research.dispatch import Dispatch, Workers
 from qfkit.research.evidence import Evidence, evidence_of
 from qfkit.research.space import Constraint, Space, space_of
 from qfkit.research.stability import neighbour_figures
+from qfkit.research.sweep_pictures import SweepPictures
 from qfkit.research.sweep_shown import SweepShown
 from qfkit.research.trial_rows import SMALLER_IS_BETTER, TrialRows, fill_rows, read_rows, write_rows
 from qfkit.research.trials import FIGURES, Job, Metric, TrialBlock, metric_name
@@ -104,7 +105,7 @@ def sweep(
     return found.continue_(executor, progress=progress)
 
 
-class Sweep(SweepShown):
+class Sweep(SweepShown, SweepPictures):
     """What came of each combination. Made by :func:`sweep`.
 
     ``table`` has a row each; ``best_parameters`` and ``best`` are the best by ``metric``; ``overfitting`` says what that is
@@ -210,7 +211,7 @@ class Sweep(SweepShown):
             columns[name] = pandas.array(columns[name], dtype="Float64").astype("Int64")
         if self.metric not in columns:
             columns[self.metric] = self.rows.metric[numbers]
-        mean, worst = self._neighbours
+        mean, worst, _ = self._neighbours
         columns |= {"neighbours": mean[numbers], "worst_neighbour": worst[numbers]}
         columns["error"] = pandas.array([self.rows.errors.get(number) for number in numbers.tolist()], dtype="str")
         columns["seconds"] = self.rows.seconds[numbers]
@@ -222,15 +223,19 @@ class Sweep(SweepShown):
         return {name: [one[name] for one in combinations] for name in self._space.axes}
 
     @property
-    def _neighbours(self) -> tuple[Any, Any]:
+    def _neighbours(self) -> tuple[Any, Any, Any]:
         sign = -1.0 if self.metric in SMALLER_IS_BETTER else 1.0
-        mean, least = neighbour_figures(self._values, self._space.axes, sign * self.rows.metric)
-        return sign * mean, sign * least
+        found = neighbour_figures(self._values, self._space.axes, sign * self.rows.metric)
+        mean, least, whole = (sign * one for one in found)
+        return mean, least, whole
 
     @property
     def stability(self) -> "pandas.Series[Any]":
-        """The mean of the metric over the neighbours of each combination: high on a plateau, low around a lone peak."""
-        return self.table["neighbours"]
+        """The mean of the metric over each combination and those one step away: high on a plateau, low around a lone peak."""
+        import pandas
+
+        numbers = self.table.index
+        return pandas.Series(self._neighbours[2][numbers], index=numbers, name="stability")
 
     @cached_property
     def best_number(self) -> int:
@@ -248,9 +253,8 @@ class Sweep(SweepShown):
 
     @property
     def stable_parameters(self) -> dict[str, Any]:
-        """Those whose neighbours are the best on average: the middle of the best plateau."""
-        mean, _ = self._neighbours
-        mean = np.where(self.rows.is_done & np.isfinite(self.rows.metric), mean, np.nan)
+        """Those which with their neighbours are the best on average: the middle of the best plateau."""
+        mean = self._neighbours[2]
         if not np.isfinite(mean).any():
             raise ResearchError("no combination has neighbours that were tried: sweep a grid of two values or more")
         place = np.nanargmin(mean) if self.metric in SMALLER_IS_BETTER else np.nanargmax(mean)
