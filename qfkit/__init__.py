@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qfkit import alerts, errors, feeds, weights
+    from qfkit.catalogues import recordings
     from qfkit.core import sizing
     from qfkit.core.allocation import Allocation, AllocationContext
     from qfkit.core.assessment import RiskAssessment, RiskBands
@@ -89,10 +90,12 @@ if TYPE_CHECKING:
     from qfkit.research.lookahead_report import LookaheadReport
     from qfkit.research.signal import signal
     from qfkit.research.stress import StressTest, stress
+    from qfkit.research.sweep import Sweep, read_sweep, sweep
     from qfkit.research.warmup_check import check_warmup
     from qfkit.research.warmup_report import WarmupReport
     from qfkit.result import Result
     from qfkit.samples import sample
+    from qfkit.side_by_side import SideBySide, compare
     from qfkit.strategies import (
         BollingerReversion,
         MomentumRebalance,
@@ -106,12 +109,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ADX",
     "ATR",
-    "EMA",
-    "MACD",
-    "RSI",
-    "SMA",
-    "VWAP",
-    "WMA",
     "AddStrategy",
     "Allocation",
     "AllocationContext",
@@ -130,6 +127,7 @@ __all__ = [
     "Currencies",
     "Depth",
     "DonchianChannel",
+    "EMA",
     "Engine",
     "FailoverFeed",
     "Fill",
@@ -142,6 +140,7 @@ __all__ = [
     "LiftStops",
     "LogNormalLatency",
     "LookaheadReport",
+    "MACD",
     "ManualOrder",
     "Margin",
     "ModifyOrder",
@@ -158,6 +157,7 @@ __all__ = [
     "Protect",
     "QfkitError",
     "Quote",
+    "RSI",
     "RateOfChange",
     "RealTimeMovingAverageCrossover",
     "Rebalance",
@@ -169,10 +169,12 @@ __all__ = [
     "RiskBands",
     "RiskLimits",
     "RiskReport",
+    "SMA",
     "Session",
     "SetLimits",
     "SetParameters",
     "Side",
+    "SideBySide",
     "Signal",
     "SignalFilters",
     "Snapshot",
@@ -183,11 +185,14 @@ __all__ = [
     "Strategy",
     "StressTest",
     "SwapStrategy",
+    "Sweep",
     "SyntheticFeed",
     "Tick",
     "TimeInForce",
     "Trade",
     "UniformLatency",
+    "VWAP",
+    "WMA",
     "WarmupReport",
     "YahooFeed",
     "YahooFinanceWebSocket",
@@ -197,12 +202,15 @@ __all__ = [
     "backtest",
     "check_lookahead",
     "check_warmup",
+    "compare",
     "dashboard",
     "errors",
     "feeds",
     "history",
     "paper",
     "read_session",
+    "read_sweep",
+    "recordings",
     "resume",
     "run",
     "sample",
@@ -211,11 +219,13 @@ __all__ = [
     "sizing",
     "stop",
     "stress",
+    "sweep",
     "watch",
     "weights",
 ]
 
 _NAMES = {
+    "qfkit.catalogues": ("recordings",),
     "qfkit.core.allocation": ("Allocation", "AllocationContext"),
     "qfkit.core.assessment": ("RiskAssessment", "RiskBands"),
     "qfkit.core.costs": ("Commission", "Costs"),
@@ -295,10 +305,12 @@ _NAMES = {
     "qfkit.research.lookahead_report": ("LookaheadReport",),
     "qfkit.research.signal": ("signal",),
     "qfkit.research.stress": ("StressTest", "stress"),
+    "qfkit.research.sweep": ("Sweep", "read_sweep", "sweep"),
     "qfkit.research.warmup_check": ("check_warmup",),
     "qfkit.research.warmup_report": ("WarmupReport",),
     "qfkit.result": ("Result",),
     "qfkit.samples": ("sample",),
+    "qfkit.side_by_side": ("SideBySide", "compare"),
     "qfkit.strategies": (
         "BollingerReversion",
         "MomentumRebalance",

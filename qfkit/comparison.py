@@ -1,4 +1,7 @@
-"""A run beside a benchmark: what it earned beyond it, and how much of that was the benchmark's own movement."""
+"""A run beside a benchmark: what it earned beyond it, and how much of that was the benchmark's own movement.
+
+Runs beside one another are another matter: see :mod:`qfkit.side_by_side`.
+"""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -20,7 +23,16 @@ from qfkit.tables import BarColumns, EquityColumns
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["BUY_AND_HOLD", "Benchmark", "Comparison", "benchmark_of", "benchmark_of_returns", "compare"]
+__all__ = [
+    "BUY_AND_HOLD",
+    "Benchmark",
+    "Comparison",
+    "benchmark_of",
+    "benchmark_of_returns",
+    "compare",
+    "half_step",
+    "value_at",
+]
 
 BUY_AND_HOLD = "buy and hold"
 
@@ -201,7 +213,7 @@ def _buy_and_hold(bars: Mapping[str, BarColumns], start_ns: int, cash: float, co
     values = np.zeros(len(times_ns))
     part = cash / len(bars)
     for own in bars.values():
-        bought = max(int(np.searchsorted(own.close_ns, start_ns + _half_step(own.close_ns), side="right")) - 1, 0)
+        bought = max(int(np.searchsorted(own.close_ns, start_ns + half_step(own.close_ns), side="right")) - 1, 0)
         quantity, spent = _bought(part, float(own.close[bought]), costs)
         held = np.maximum(np.searchsorted(own.close_ns, times_ns, side="right") - 1, 0)
         # Cash until then: what buying costs is part of the first period.
@@ -231,13 +243,13 @@ def compare(equity: EquityColumns, benchmark: Benchmark, *, periods_per_year: fl
     """The account's equity against a benchmark. Raises :class:`DataError` where they hardly overlap in time."""
     first_ns = max(_first(equity.times_ns), int(benchmark.times_ns[0]))
     last_ns = min(_last(equity.times_ns), int(benchmark.times_ns[-1]))
-    slack = _half_step(benchmark.times_ns)
+    slack = half_step(benchmark.times_ns)
     grids = [
         times[(times >= first_ns - slack) & (times <= last_ns + slack)]
         for times in (equity.times_ns, benchmark.times_ns)
     ]
     grid = min(grids, key=len)
-    own, other = _at(equity.times_ns, equity.account, grid), _at(benchmark.times_ns, benchmark.values, grid)
+    own, other = value_at(equity.times_ns, equity.account, grid), value_at(benchmark.times_ns, benchmark.values, grid)
     known = np.isfinite(own) & np.isfinite(other)
     grid, own, other = grid[known], own[known], other[known]
     if len(grid) < _FEWEST_POINTS:
@@ -297,16 +309,17 @@ def _geometric_mean(returns: Floats) -> float:
     return float(np.expm1(np.mean(np.log1p(returns))))
 
 
-def _at(times_ns: Times, values: Floats, grid: Times) -> Floats:
+def value_at(times_ns: Times, values: Floats, grid: Times) -> Floats:
     """The last value known at each time of the grid, or the one that follows within half a step of its own.
 
     Days end at another hour in another zone: they are still the same days. NaN before the first.
     """
-    place = np.searchsorted(times_ns, grid + _half_step(times_ns), side="right") - 1
+    place = np.searchsorted(times_ns, grid + half_step(times_ns), side="right") - 1
     return np.where(place >= 0, values[np.maximum(place, 0)], nan)
 
 
-def _half_step(times_ns: Times) -> int:
+def half_step(times_ns: Times) -> int:
+    """Half of the usual time from one point to the next, ns."""
     return max((int(np.median(np.diff(times_ns))) - 1) // 2, 0) if len(times_ns) > 1 else 0
 
 

@@ -2,16 +2,14 @@
 
 import time
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 from math import inf
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 
 from qfkit.core.timeframes import timeframe_ns
 from qfkit.errors import (
-    NaiveTimeError,
     ParameterError,
     SymbolError,
     TimeframeError,
@@ -19,6 +17,7 @@ from qfkit.errors import (
 )
 from qfkit.feeds.bar_source import BarSource
 from qfkit.feeds.binance_pairs import is_pair
+from qfkit.feeds.moments import Moment, moment_ns
 from qfkit.history_cache import HistoryCache, bars_of, columns_where
 from qfkit.live.runner import run
 from qfkit.run_progress import RunProgress
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = ["history", "history_source"]
-
-Moment: TypeAlias = datetime | date | str
-"""A time with its zone, as a datetime, a pandas Timestamp or ISO text; a date alone is its midnight in UTC."""
 
 _DAY_NS = 86_400 * 1_000_000_000
 _CLASSES = {
@@ -216,46 +212,19 @@ def _span(days: float | None, start: Moment | None, end: Moment | None, now_ns: 
     if (days is None) == (start is None):
         given = "neither" if days is None else "both"
         raise ParameterError(f"days= or start= says where the history begins, {given} was given: as in days=90")
-    end_ns = now_ns if end is None else min(_time_ns(end, "end"), now_ns)
+    end_ns = now_ns if end is None else min(moment_ns(end, "end"), now_ns)
     if days is not None:
         if isinstance(days, bool) or not isinstance(days, int | float | np.number) or not 0.0 < days < inf:
             raise ParameterError(f"days={days!r}: a number above zero, as in days=90")
         start_ns = max(0, end_ns - int(float(days) * _DAY_NS))
     else:
         assert start is not None
-        start_ns = _time_ns(start, "start")
+        start_ns = moment_ns(start, "start")
     if start_ns >= end_ns:
         raise ParameterError(
             f"the history would begin at {_stamp(start_ns)} and end at {_stamp(end_ns)}, which is not after it"
         )
     return start_ns, end_ns
-
-
-def _time_ns(moment: Moment, name: str) -> int:
-    value: Any = moment
-    if isinstance(value, str):
-        try:
-            value = date.fromisoformat(value)
-        except ValueError:
-            try:
-                value = datetime.fromisoformat(value)
-            except ValueError:
-                raise ParameterError(
-                    f'{name}={moment!r} is no time: write it as "2024-05-01" or "2024-05-01T09:30-04:00"'
-                ) from None
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
-    if not isinstance(value, datetime):
-        raise ParameterError(f"{name}={moment!r} is a {type(moment).__name__}, no time: give a datetime or text")
-    if value.tzinfo is None:
-        raise NaiveTimeError(
-            f'{name}={str(moment)!r} has no time zone: add it, as in "{value.isoformat()}+00:00" '
-            "or datetime(..., tzinfo=zoneinfo.ZoneInfo('America/New_York'))"
-        )
-    microseconds = (value - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-    if microseconds < 0:
-        raise ParameterError(f"{name}={str(moment)!r} lies before 1970")
-    return microseconds * 1_000
 
 
 def _stamp(time_ns: int) -> str:

@@ -17,7 +17,9 @@ from qfkit.inspection.asking import tell
 from qfkit.inspection.machine import OnProgress, Source, TimeMachine
 from qfkit.inspection.story import OrderStory
 from qfkit.position_frames import positions_frame, positions_of_fills
+from qfkit.reported import Reported
 from qfkit.result_figures import RecordLists, ResultFigures
+from qfkit.result_resampling import ResultResampling
 from qfkit.tables import (
     BarColumns,
     EquityColumns,
@@ -38,6 +40,7 @@ from qfkit.tables import (
     transfers_frame,
     widened,
 )
+from qfkit.what_if import WhatIf
 
 if TYPE_CHECKING:
     import pandas
@@ -53,7 +56,8 @@ ORDERS_ON_TICKS = "market orders fill at the next tick after the latency, or acr
 _UNDER_A_PICTURE = "max-width:100%;height:auto;margin:8px 0"
 
 
-class Result(ResultFigures):
+class Result(ResultFigures, ResultResampling, WhatIf):
+class Result(ResultFigures, ResultResampling, Reported):
     """A run's frames, figures and pictures. Each is made when it is first asked for, and kept.
 
     - ``strategy_names`` in the order of the equity rows; ``parameters`` by strategy name;
@@ -66,7 +70,7 @@ class Result(ResultFigures):
     - ``holdings`` are the positions in the end, ``positions`` those of each strategy; None reads them off the fills;
     - ``equity_arrays``, ``bar_arrays`` and what ``fill_arrays`` gives are the same as the records' lists, for whoever
       has arrays already: the lists are not touched then;
-    - ``source`` is where the run can be had again from, for :meth:`why`; None tells from the records alone.
+    - ``source`` is where the run can be had again from, for :meth:`why` and :meth:`what_if`; None tells from the records alone.
 
     The records are read late: they must not change any more.
     """
@@ -214,6 +218,9 @@ class Result(ResultFigures):
             owner="result",
             on_progress=on_progress,
         )
+
+    def _as_result(self) -> "Result":
+        return self
 
     @cached_property
     def _machine(self) -> TimeMachine | None:

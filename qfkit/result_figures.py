@@ -238,7 +238,8 @@ class ResultFigures:
         - a Series of prices, or ``returns=`` a Series of period returns. The index is as in price
           frames: each bar's *open* time, with a time zone; a value counts from the bar's close on.
 
-        Raises :class:`ParameterError` or :class:`DataError` for what cannot be compared with.
+        Runs beside one another are :func:`qfkit.compare`'s. Raises :class:`ParameterError` or :class:`DataError` for
+        what cannot be compared with.
         """
         if returns is not None:
             if benchmark is not BUY_AND_HOLD:

@@ -18,18 +18,22 @@ _PATIENCE_S = 1.5
 class RunProgress:
     """Counts ``unit``. Shows itself after a second and a half, in a terminal or a notebook only, and goes when done.
 
-    ``shown`` True shows it at once and everywhere, False never.
+    ``shown`` True shows it at once and everywhere, False never. ``with_rate`` says how many a second, too.
     """
 
-    def __init__(self, title: str, total: int | None, *, shown: bool | None, unit: str = "events") -> None:
+    def __init__(
+        self, title: str, total: int | None, *, shown: bool | None, unit: str = "events", with_rate: bool = False
+    ) -> None:
         self._title = title
         self._total = total
         self._unit = unit
+        self._with_rate = with_rate
         self._patience_s = 0.0 if shown else _PATIENCE_S
         self._wanted = _someone_watches() if shown is None else shown
         self._started_s = time.monotonic()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
+        self._first: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -41,16 +45,21 @@ class RunProgress:
             self._bar.stop()
 
     def update(self, done: int) -> None:
-        """Say how many are done."""
+        """Say how many are done; what is said first was done before."""
+        self._first = done if self._first is None else self._first
         if not self._wanted:
             return
         if self._bar is None:
             if time.monotonic() - self._started_s < self._patience_s:
                 return
             self._bar = self._open()
-            self._task = self._bar.add_task(self._title, total=self._total)
+            self._task = self._bar.add_task(self._title, total=self._total, rate="", completed=self._first)
         if self._task is not None:
-            self._bar.update(self._task, completed=done)
+            self._bar.update(self._task, completed=done, rate=self._rate(done))
+
+    def _rate(self, done: int) -> str:
+        passed_s = time.monotonic() - self._started_s
+        return f"{(done - (self._first or 0)) / passed_s:,.3g}/s," if passed_s > 0.0 else ""
 
     def _open(self) -> "Progress":
         from rich.console import Console
@@ -62,6 +71,7 @@ class RunProgress:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn(self._unit),
+            *([TextColumn("{task.fields[rate]}")] if self._with_rate else []),
             TimeRemainingColumn(),
             console=console,
             # Where nothing can be taken back, the last state stays.

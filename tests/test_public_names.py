@@ -17,12 +17,12 @@ BinanceWebSocket BlockEntries BollingerBands BollingerReversion CancelOrder Comm
 Currencies Depth DonchianChannel EMA Engine FailoverFeed Fill Flatten Gap Heartbeat Hours Indicator Instrument
 LiftStops LogNormalLatency LookaheadReport MACD ManualOrder Margin ModifyOrder MomentumRebalance
 MovingAverageCrossover OnBalanceVolume Order OrderStatus OrderType Param Pause PortfolioRebalance Price Protect
-QfkitError Quote RSI RateOfChange RealTimeMovingAverageCrossover Rebalance RebalancePlan ReplayFeed Result
-Resume RiskAssessment RiskBands RiskLimits RiskReport SMA Session SetLimits SetParameters Side Signal
-SignalFilters Snapshot SquareRootImpact StandardDeviation Stochastic Stop Strategy StressTest SwapStrategy
+QfkitError Quote RSI RateOfChange RealTimeMovingAverageCrossover Rebalance RebalancePlan ReplayFeed Result Resume
+RiskAssessment RiskBands RiskLimits RiskReport SMA Session SetLimits SetParameters Side SideBySide Signal
+SignalFilters Snapshot SquareRootImpact StandardDeviation Stochastic Stop Strategy StressTest SwapStrategy Sweep
 SyntheticFeed Tick TimeInForce Trade UniformLatency VWAP WMA WarmupReport YahooFeed YahooFinanceWebSocket ZScore
-alerts allow_nested_loops backtest check_lookahead check_warmup dashboard errors feeds history paper
-read_session resume run sample sessions signal sizing stop stress watch weights
+alerts allow_nested_loops backtest check_lookahead check_warmup compare dashboard errors feeds history paper
+read_session read_sweep recordings resume run sample sessions signal sizing stop stress sweep watch weights
 """.split()  # noqa: SIM905
 
 HEAVY = ("pandas", "ipywidgets", "bqplot", "yfinance", "pyarrow", "httpx", "picows", "rich", "IPython", "bokeh")

@@ -24,7 +24,16 @@ from qfkit.errors import DataError, did_you_mean
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Annualisation", "Metrics", "assemble", "infer_annualisation", "measure", "period_returns", "tail_losses"]
+__all__ = [
+    "FIGURE_LINES",
+    "Annualisation",
+    "Metrics",
+    "assemble",
+    "infer_annualisation",
+    "measure",
+    "period_returns",
+    "tail_losses",
+]
 
 Floats: TypeAlias = NDArray[np.float64]
 Times: TypeAlias = NDArray[np.int64]
@@ -138,7 +147,7 @@ class Metrics(msgspec.Struct, frozen=True):
 
     def lines(self) -> list[tuple[str, str]]:
         """Label and formatted value of each figure, for people."""
-        return [(label, style(getattr(self, name))) for name, label, style in _LINES]
+        return [(label, style(getattr(self, name))) for name, label, style in FIGURE_LINES]
 
     def __repr__(self) -> str:
         rows = self.lines()
@@ -155,7 +164,7 @@ class Metrics(msgspec.Struct, frozen=True):
         return f"<table>{body}</table><p>{escape(self.assumption)}</p>"
 
 
-_LINES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+FIGURE_LINES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("start_equity", "start equity", money),
     ("end_equity", "end equity", money),
     ("total_return", "total return", percent),
@@ -182,6 +191,7 @@ _LINES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("worst_trade", "worst trade", money),
     ("average_holding_days", "average holding", span),
 )
+"""Name, label and style of the figures that are shown to people."""
 
 
 def measure(

@@ -1,7 +1,7 @@
 """What a person wants to see of a session at one moment, as an immutable record.
 
 Views draw a :class:`Snapshot` and never read the engine. The engine fills the trading part;
-the session adds ``name``, ``state``, ``feed``, ``messages`` and ``journal_path``.
+the session adds ``name``, ``state``, ``feed``, ``messages``, ``journal_path`` and ``drift``.
 """
 
 from typing import Any
@@ -13,6 +13,8 @@ from qfkit.core.netting import NetPosition, net_positions
 from qfkit.core.orders import Fill, Order
 
 __all__ = [
+    "DriftRow",
+    "DriftView",
     "FeedView",
     "FiguresView",
     "LimitView",
@@ -211,6 +213,34 @@ class StopView(msgspec.Struct, frozen=True):
     limit_name: str = ""
 
 
+class DriftRow(msgspec.Struct, frozen=True):
+    """A live figure against a backtest's resampling: the band of a stretch of the same length, and where in it it lies.
+
+    ``percentile`` is the share of the samples below it; NaN where nothing can be said.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    percentile: float
+
+
+class DriftView(msgspec.Struct, frozen=True):
+    """Whether a session is still what its backtest was; filled where the session was told: ``session.expect(result)``.
+
+    ``verdict``: "inside", "at the edge", "outside", "too short to tell" or "too long to tell"; ``text`` says why.
+    ``level`` is how much of the samples the bands hold; ``stop`` is what the stop rule does, "" without one.
+    """
+
+    verdict: str
+    text: str
+    rows: tuple[DriftRow, ...]
+    periods: int
+    level: float
+    stop: str = ""
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """A session at one moment. Money is in the account's currency, fractions are not percent."""
 
@@ -252,6 +282,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     stops: tuple[StopView, ...] = ()
     is_watch_list: bool = False
     """Whether it only watches: no strategy, so no book worth showing."""
+    drift: DriftView | None = None
 
     @property
     def net_positions(self) -> tuple[NetPosition, ...]:

@@ -20,7 +20,7 @@ from qfkit.feeds.parquet_events import encode_part, event_schema, pieces_of
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["FRAMES_NAME", "Recorder", "part_of", "recorded_names"]
+__all__ = ["FRAMES_NAME", "Recorder", "is_recorded_name", "part_of", "recorded_names"]
 
 Frame: TypeAlias = tuple[int, bytes | str]
 
@@ -45,7 +45,12 @@ def recorded_names(file_system: Any, root: str) -> list[str]:
     if not file_system.isdir(root):
         return []
     names = map(name_of, file_system.ls(root, detail=False))
-    return sorted(name for name in names if _NAME.fullmatch(name))
+    return sorted(filter(is_recorded_name, names))
+
+
+def is_recorded_name(name: str) -> bool:
+    """Whether a file's name is one that a recording has."""
+    return _NAME.fullmatch(name) is not None
 
 
 def part_of(name: str) -> str:

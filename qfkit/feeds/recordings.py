@@ -1,7 +1,7 @@
 """Recordings: whatever holds past events, opened as batches that are the same every time.
 
-A capture and a journal are streamed with the memory of one batch; Parquet files, frames and lists
-lie in memory anyway. Nothing is judged here but what cannot be read: see
+A capture and a journal are streamed with the memory of one batch, a catalogue with that of a day; other
+Parquet files, frames and lists lie in memory anyway. Nothing is judged here but what cannot be read: see
 :func:`~qfkit.core.events.check_event` for events that cannot be true.
 """
 
@@ -34,13 +34,14 @@ from qfkit.feeds.captures import (
 from qfkit.feeds.heartbeats import with_heartbeats
 from qfkit.feeds.parquet_events import are_events, part_portions
 from qfkit.feeds.recorder import part_of, recorded_names
+from qfkit.feeds.selection import Selection, names_a_catalogue, selection_at
 from qfkit.frames import bar_batches, columns_by_symbol, is_frame, is_tick_frame, ticks_from_frame
 from qfkit.journal.reader import JournalReader
 from qfkit.tables import BarColumns
 
 __all__ = ["OnBad", "Portion", "Recording", "Source", "open_recording"]
 
-Kind: TypeAlias = Literal["capture", "parquet", "frame", "journal", "events", "recording"]
+Kind: TypeAlias = Literal["capture", "catalogue", "parquet", "frame", "journal", "events", "recording"]
 Source: TypeAlias = Any
 """What :func:`open_recording` takes."""
 Reader: TypeAlias = Callable[[OnBad | None], Iterator[Portion]]
@@ -106,6 +107,8 @@ def open_recording(
     - Parquet of bars (open, high, low, close, perhaps volume) or of trades (price, perhaps size),
       with the time as index or in a column ``time``, of one symbol or with a column ``symbol``;
       also a folder of them, or an address such as ``s3://…`` where fsspec is installed
+    - what ``qf.recordings()`` gives, or a folder of its layout such as
+      ``s3://bucket/market/bars/timeframe=1m/symbol=BTCUSDT``, read day by day
     - the folder that ``feed.record(path)`` wrote, also at an address, or one part of it
     - the journal of a session: its market events, without what the user did
     - a DataFrame of either kind, a dict of them by symbol, or :class:`~qfkit.tables.BarColumns`
@@ -136,6 +139,8 @@ def _open(source: Source, symbols: Iterable[str] | str | None, timeframe: str | 
     wanted = (symbols,) if isinstance(symbols, str) else None if symbols is None else tuple(dict.fromkeys(symbols))
     if wanted == ():
         raise SymbolError("symbols= is empty: name at least one, or leave it out for all there are")
+    if isinstance(source, Selection):
+        return _open_selection(source if wanted is None else source.of(wanted), timeframe)
     if isinstance(source, str | PathLike):
         return _open_path(fspath(source), wanted, timeframe)
     if isinstance(source, BarColumns) or is_frame(source) or isinstance(source, Mapping):
@@ -152,6 +157,9 @@ def _open(source: Source, symbols: Iterable[str] | str | None, timeframe: str | 
 
 def _open_path(path: str, wanted: tuple[str, ...] | None, timeframe: str | None) -> Recording:
     is_address = "://" in path
+    selection = None if path.startswith(("http://", "https://")) else selection_at(path, wanted)
+    if selection is not None:
+        return _open_selection(selection, timeframe)
     # A page of the web is no folder, and to ask is to fetch it.
     if not path.startswith(("http://", "https://")) and (is_address or Path(path).is_dir()):
         file_system, root = file_system_of(path)
@@ -159,6 +167,11 @@ def _open_path(path: str, wanted: tuple[str, ...] | None, timeframe: str | None)
         if names:
             return _open_recorded(path, names, wanted)
         if file_system.isdir(root):
+            if names_a_catalogue(map(name_of, file_system.ls(root, detail=False))):
+                raise FrameError(
+                    f"{shown(path)} is a whole catalogue: choose from it, as in "
+                    f"qf.recordings({shown(path)!r}).bars('BTCUSDT', timeframe='1m')"
+                )
             if not any(str(name).endswith(".parquet") for name in file_system.find(root)):
                 raise FrameError(f"{shown(path)} is a folder without Parquet files: give one recording")
             return _open_parquet(path, wanted, timeframe)
@@ -173,6 +186,20 @@ def _open_path(path: str, wanted: tuple[str, ...] | None, timeframe: str | None)
             return _open_parts(folder or ("/" if path.startswith("/") else "."), [name], wanted, name)
         return _open_parquet(path, wanted, timeframe)
     return _open_capture(path, wanted)
+
+
+def _open_selection(selection: Selection, timeframe: str | None) -> Recording:
+    if timeframe is not None and selection.timeframe is not None and timeframe != selection.timeframe:
+        raise TimeframeError(f"the bars are of {selection.timeframe}, not of {timeframe}: leave timeframe= out")
+    # Whether there are any is told now, not in the midst of a run.
+    selection.parts()
+
+    def read(on_bad: OnBad | None) -> Iterator[Portion]:
+        return selection.portions()
+
+    return Recording(
+        selection.label, selection.symbols, selection.timeframe, "catalogue", None, selection.address, read
+    )
 
 
 # -- streams ---------------------------------------------------------------------------------

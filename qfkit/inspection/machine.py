@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from qfkit.core.engine import Engine
 from qfkit.core.events import Event
@@ -33,7 +33,8 @@ class Source:
     """Where a run can be had again from: a fresh engine for it, and its events from a number on.
 
     ``failed`` are the numbers of events that raised in the run already. ``silent`` gives a context in which
-    what strategies print is dropped, for it was shown when it happened.
+    what strategies print is dropped, for it was shown when it happened. ``otherwise(changes)`` checks what is to be
+    changed (see :mod:`qfkit.changes`) and gives ``run(progress)``, which plays the same events so to a :class:`~qfkit.Result`.
     """
 
     def __init__(
@@ -43,12 +44,15 @@ class Source:
         count: Callable[[], int],
         failed: Callable[[], Collection[int]] = tuple,
         silent: Callable[[], AbstractContextManager[object]] = nullcontext,
+        *,
+        otherwise: Callable[[Any], Callable[[bool | None], Any]],
     ) -> None:
         self.engine = engine
         self.batches = batches
         self.count = count
         self.failed = failed
         self.silent = silent
+        self.otherwise = otherwise
 
 
 class TimeMachine:

@@ -229,12 +229,27 @@ class AlertDesk:
         held_back: int,
     ) -> None:
         kind = type(watcher.rule).__name__
+        self._fire(watcher.title, kind, time_ns, text, symbol, strategy, float(value), float(level), held_back)
+
+    def tell(self, title: str, kind: str, time_ns: int, text: str, value: float, level: float) -> None:
+        """Something that no rule of the desk's own had to say."""
+        self._fire(title, kind, time_ns, text, None, None, value, level, 0)
+
+    def _fire(
+        self,
+        title: str,
+        kind: str,
+        time_ns: int,
+        text: str,
+        symbol: str | None,
+        strategy: str | None,
+        value: float,
+        level: float,
+        held_back: int,
+    ) -> None:
         # Reasons and symbols come from outside: what is no character to print must reach no terminal.
         shown = "".join(one if one.isprintable() else " " for one in text)
-        alert = Alert(
-            self.next_id, time_ns, watcher.title, kind, shown, symbol, strategy, float(value), float(level), held_back
-        )
-        self.fired.append(alert)
+        self.fired.append(Alert(self.next_id, time_ns, title, kind, shown, symbol, strategy, value, level, held_back))
         self.next_id += 1
 
     # -- what becomes of it ----------------------------------------------------------------------------

@@ -1,8 +1,9 @@
-"""Looking back at a session from its journal: why it ordered what it did, and how it stood at any moment."""
+"""Looking back at a session from its journal: why it ordered what it did, how it stood at any moment, and what if."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from threading import RLock
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from qfkit.changes import Changes
 from qfkit.core.engine import Engine
 from qfkit.core.snapshot import PositionView, Snapshot
 from qfkit.errors import ParameterError, QfkitError, SessionError, did_you_mean
@@ -22,7 +24,10 @@ from qfkit.journal.recorded import Recorded
 from qfkit.journal.schema import FILLS, SIGNALS, LogEntry
 from qfkit.live.pipeline import SHOWN_MESSAGES, dressed
 from qfkit.live.plan import SessionPlan
+from qfkit.live.play_again import otherwise
 from qfkit.live.printed import SHOWN_LINES, silent
+from qfkit.result import Result
+from qfkit.what_if import WhatIf
 
 if TYPE_CHECKING:
     from qfkit.views.timeline import Timeline
@@ -47,10 +52,10 @@ def journal_source(path: Path, plan: SessionPlan) -> Source:
         with JournalReader(path) as reader:
             return list(reader.meta.get("failed_seqs", []))
 
-    return Source(plan.engine, batches, count, failed, silent)
+    return Source(plan.engine, batches, count, failed, silent, otherwise=partial(otherwise, path, plan, Changes()))
 
 
-class LookingBack:
+class LookingBack(WhatIf):
     """The part of a session, running or read from its journal, that answers why and when."""
 
     name: str
@@ -72,6 +77,16 @@ class LookingBack:
 
     def _open_positions(self) -> Iterable[PositionView]:
         raise NotImplementedError
+
+    @property
+    def result(self) -> Result:
+        """All that it did so far."""
+        raise NotImplementedError
+
+    def _as_result(self) -> Result:
+        # It says what is missing, where a class is not at hand.
+        self._replay_plan()
+        return self.result
 
     # -- why ---------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from qfkit.feeds.recipes import feed_of
 from qfkit.journal.reader import JournalReader
 from qfkit.live.alerting import resumed_desk
 from qfkit.live.alerts import AlertDesk
+from qfkit.live.drift_watch import forgotten
 from qfkit.live.plan import SessionPlan
 from qfkit.live.registry import find_journal, session_record
 from qfkit.live.replaying import replay
@@ -166,6 +167,8 @@ def resume(
         warnings += lost
         session = Session(plan, feed, engine=engine, resumed=path, skip=reader.feed_events, alerts=desk)
         session._pipeline.chart_feed.remember(reader.orders(), reader.fills(), reader.signals(), reader.equity())
+        session._pipeline.watch.totals.take(reader.equity(), reader.trades(), reader.fills())
+        warnings += forgotten(meta)
     session._pipeline.failed_seqs = meta.get("failed_seqs", [])
     for text in warnings:
         session.warn(text)

@@ -19,6 +19,7 @@ from qfkit.journal.schema import BadEvent, LogEntry
 from qfkit.journal.writer import JournalWriter
 from qfkit.live.alerts import AlertDesk
 from qfkit.live.cells import code_lines
+from qfkit.live.drift_watch import DriftWatch
 from qfkit.live.printed import PrintedLines
 from qfkit.live.watch_only import WatchOnly
 
@@ -77,6 +78,7 @@ class Pipeline:
         self.alerts = AlertDesk() if alerts is None else alerts
         self.is_watch_list = watches_only(engine)
         self.chart_feed = ChartFeed(engine)
+        self.watch = DriftWatch(engine.starting_cash)
         self.writer: JournalWriter | None = None
         self.failed_seqs: list[int] = []
         self.messages: deque[tuple[int, str]] = deque(maxlen=SHOWN_MESSAGES)
@@ -197,6 +199,7 @@ class Pipeline:
         alerts.committed()
         self.printed.committed()
         self.chart_feed.take(records)
+        self.watch.totals.take(records.equity, records.trades, records.fills)
         self._is_seen = False
         for written in (self._held, self._held_bad, self._log, records):
             written.clear()
@@ -254,6 +257,7 @@ class Pipeline:
             messages=tuple(self.messages),
             printed=tuple(self.printed.shown),
             journal_path="" if self.writer is None else str(self.writer.path),
+            drift=self.watch.view(),
         )
 
     def _latest(self) -> dict[str, Any]:
@@ -293,7 +297,9 @@ class Pipeline:
         """From now on everything goes into this journal, with what this run says of itself."""
         self.writer = writer
         self.state = "running"
-        self.write_meta({"state": shown_state(self.engine, self.state), **meta, **self.alerts.as_meta()})
+        self.write_meta(
+            {"state": shown_state(self.engine, self.state), **meta, **self.alerts.as_meta(), **self.watch.as_meta()}
+        )
         self.printed.open()
         self.show()
 

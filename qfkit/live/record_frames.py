@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from qfkit.comparison import BUY_AND_HOLD, Comparison
 from qfkit.core.risk_report import RiskReport
@@ -13,6 +13,8 @@ from qfkit.tables import records_frame
 
 if TYPE_CHECKING:
     import pandas
+
+    from qfkit.views.report.page import Report
 
 __all__ = ["RecordFrames"]
 
@@ -45,6 +47,43 @@ class RecordFrames:
     def result(self) -> Result:
         """All that it did so far."""
         raise NotImplementedError
+
+    @overload
+    def report(
+        self,
+        path: None = None,
+        *,
+        title: str | None = ...,
+        benchmark: object = ...,
+        tries: object = ...,
+        drift: object = ...,
+    ) -> "Report": ...
+    @overload
+    def report(
+        self,
+        path: Path | str,
+        *,
+        title: str | None = ...,
+        benchmark: object = ...,
+        tries: object = ...,
+        drift: object = ...,
+    ) -> Path: ...
+    def report(
+        self,
+        path: Path | str | None = None,
+        *,
+        title: str | None = None,
+        benchmark: object = BUY_AND_HOLD,
+        tries: object = None,
+        drift: object = None,
+    ) -> "Report | Path":
+        """One page with all that it did so far, as :meth:`Result.report` makes it, and how it went: how the data arrived,
+        limits and stops, warnings and alerts. ``drift`` is what :meth:`drift` gave, to have it on the page.
+        """
+        from qfkit.views.report.session_page import session_report
+
+        page = session_report(self, title=title, benchmark=benchmark, tries=tries, drift=drift)
+        return page if path is None else page.save(path)
 
     def compare(self, benchmark: object = BUY_AND_HOLD, *, returns: object = None) -> Comparison:
         """The account so far against a benchmark; see :meth:`Result.compare`."""

@@ -35,6 +35,7 @@ from qfkit.live.alerting import Alerting
 from qfkit.live.alerts import AlertDesk
 from qfkit.live.cells import code_lines
 from qfkit.live.commands import SessionCommands
+from qfkit.live.expecting import Expecting
 from qfkit.live.figures import SessionFigures
 from qfkit.live.looking_back import LookingBack, journal_source
 from qfkit.live.pipeline import Pipeline
@@ -60,7 +61,7 @@ _STOP_S = 30.0
 _LAST_ALERTS_S = 3.0
 
 
-class Session(SessionCommands, SessionFigures, LookingBack, Waiting, Alerting, Showing):
+class Session(SessionCommands, SessionFigures, Expecting, LookingBack, Waiting, Alerting, Showing):
     """Strategies that trade on paper on a feed, on a thread of their own. Made by :func:`paper`.
 
     ``state`` is created, running, paused, stopped (ended), failed (see ``error``) or interrupted
@@ -159,6 +160,7 @@ class Session(SessionCommands, SessionFigures, LookingBack, Waiting, Alerting, S
             async with aclosing(self._batches()) as batches:
                 async for batch in batches:
                     pipeline.take(self.feed.checked(batch), len(batch), self._rejected())
+                    self._heed_drift()
                     if self._is_stopping:
                         break
             if self._tending_error is not None:

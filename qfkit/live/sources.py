@@ -82,6 +82,12 @@ class ClassBook:
         self._classes: dict[str, type[Strategy]] = {}
         self._sources: dict[str, str] = {}
 
+    def copy(self) -> "ClassBook":
+        """A book of the same classes, to which others are added without the session's."""
+        other = ClassBook()
+        other._given, other._classes, other._sources = dict(self._given), dict(self._classes), dict(self._sources)
+        return other
+
     def add(self, kind: type[Strategy]) -> str:
         """Take a class in and return its key."""
         for key, known in self._given.items():

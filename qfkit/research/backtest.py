@@ -12,10 +12,35 @@ from qfkit.core.margin import Margin
 from qfkit.core.risk import RiskLimits
 from qfkit.core.sizing import Sizer
 from qfkit.core.strategy import named_strategies
+from qfkit.errors import ParameterError, did_you_mean
 from qfkit.research.prepared import prepare
 from qfkit.result import Result
 
-__all__ = ["backtest"]
+__all__ = ["backtest", "engine_settings"]
+
+_DEFAULTS: dict[str, Any] = {
+    "cash": 100_000.0,
+    "costs": None,
+    "risk": None,
+    "sizer": None,
+    "shares": None,
+    "timeframe": None,
+    "assess_every_s": None,
+    "risk_bands": None,
+    "allocation": None,
+    "netting": False,
+    "margin": None,
+    "currency": None,
+    "filters": None,
+}
+
+
+def engine_settings(**given: Any) -> dict[str, Any]:
+    """The settings of an engine as :func:`backtest` takes them, the others as they are by default."""
+    for name in given:
+        if name not in _DEFAULTS:
+            raise ParameterError(f"there is no setting {name!r}.{did_you_mean(name, _DEFAULTS)}")
+    return {**_DEFAULTS, **given}
 
 
 def backtest(
@@ -69,8 +94,19 @@ def backtest(
     caused it; data that cannot be traded on as :class:`DataError`, with the row and the fix.
     """
     named = named_strategies(strategies)
-    settings: dict[str, Any] = {"cash": cash, "costs": costs, "risk": risk, "sizer": sizer, "shares": shares}
-    settings |= {"timeframe": timeframe, "assess_every_s": assess_every_s, "risk_bands": risk_bands}
-    settings |= {"allocation": allocation, "netting": netting}
-    settings |= {"margin": margin, "currency": currency, "filters": filters}
+    settings = engine_settings(
+        cash=cash,
+        costs=costs,
+        risk=risk,
+        sizer=sizer,
+        shares=shares,
+        timeframe=timeframe,
+        assess_every_s=assess_every_s,
+        risk_bands=risk_bands,
+        allocation=allocation,
+        netting=netting,
+        margin=margin,
+        currency=currency,
+        filters=filters,
+    )
     return prepare(data, timeframe=timeframe, symbols=symbols, calendar=calendar).run(named, settings, progress)

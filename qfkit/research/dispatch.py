@@ -1,5 +1,7 @@
 """Trials handed to whoever works: this process, processes of its own, or any executor."""
 
+import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +18,6 @@ __all__ = ["Dispatch", "Workers", "workers_count"]
 Workers: TypeAlias = Executor | int | None
 Take: TypeAlias = Callable[[TrialBlock], None]
 
-_LACKING = "lacking"
 # A block takes so long: rare enough to cost nothing, often enough for a progress bar.
 _BLOCK_S = 0.25
 _LONGEST_BLOCK = 500
@@ -25,6 +26,7 @@ _TRIED_S = 0.7
 _WORTH_PROCESSES_S = 3.0
 # Executors do not say how many work for them; so many blocks wait at once at the most.
 _IN_FLIGHT = 1_000
+_HEARD_S = 0.5
 
 
 def workers_count() -> int:
@@ -34,10 +36,14 @@ def workers_count() -> int:
     return int(loky.cpu_count())
 
 
-def _work(reference: CargoReference, items: list[Item], contents: bytes | None = None) -> TrialBlock | str:
-    """In a worker: make trials; a word where what they need is not there."""
+def _work(reference: CargoReference, items: list[Item], contents: bytes | None = None) -> tuple[str, TrialBlock | None]:
+    """In a worker: its name, and its trials; None where what they need is not there."""
     job: Job | None = unload(reference, contents)
-    return _LACKING if job is None else job.run(items)
+    return f"{socket.gethostname()} {os.getpid()}", None if job is None else job.run(items)
+
+
+def _is_broken(future: Future[Any]) -> bool:
+    return isinstance(future.exception(), BrokenExecutor)
 
 
 class Dispatch:
@@ -115,33 +121,41 @@ class Dispatch:
     # -- any executor ------------------------------------------------------------------------
 
     def _run_on(
-        self, executor: Any, waiting: deque[Item], *, width: int | None = None, may_break: bool = False
+        self, executor: Any, waiting: deque[Item], *, width: int = _IN_FLIGHT, may_break: bool = False
     ) -> list[Item]:
         """Keep an executor busy; returns what was lost where it broke and may."""
-        width = width or _IN_FLIGHT
-        spread = width if width < _IN_FLIGHT else max(2 * (getattr(executor, "_max_workers", None) or 8), 8)
+        spread = 2 * int(getattr(executor, "_max_workers", None) or 8)
         under_way: dict[Future[Any], list[Item]] = {}
         tried: set[int] = set()
+        # Few at first: nobody knows yet whether the workers have what they need, or how long a trial takes.
+        most = min(width, spread)
+        lacking: set[str] = set()
         with _shipped(self._job) as cargo:
             cargo.load()
             try:
                 while waiting or under_way:
-                    while waiting and len(under_way) < width:
+                    # While one lacks what it needs nothing is handed out without it, or all would come back.
+                    while waiting and len(under_way) < (len(lacking) or most):
                         block = self._next_block(waiting, spread)
-                        under_way[executor.submit(_work, cargo.reference, block)] = block
-                    finished, _ = wait(under_way, return_when=FIRST_COMPLETED)
-                    for future in finished:
-                        block = under_way.pop(future)
-                        error = future.exception()
-                        if isinstance(error, BrokenExecutor):
-                            under_way[future] = block
-                            raise error
+                        contents = cargo.contents() if lacking else None
+                        under_way[executor.submit(_work, cargo.reference, block, contents)] = block
+                    # A wait without an end would not hear an interrupt on every system.
+                    finished, _ = wait(under_way, timeout=_HEARD_S, return_when=FIRST_COMPLETED)
+                    for future in sorted(finished, key=_is_broken):
+                        if _is_broken(future):
+                            future.result()
+                        block, error = under_way.pop(future), future.exception()
                         if error is not None:
                             self._again_alone(error, block, waiting, tried)
-                        elif future.result() == _LACKING:
-                            under_way[executor.submit(_work, cargo.reference, block, cargo.contents())] = block
+                            continue
+                        worker, found = future.result()
+                        if found is None:
+                            lacking.add(worker)
+                            waiting.extendleft(reversed(block))
                         else:
-                            self._done(future.result())
+                            lacking.discard(worker)
+                            most = min(width, 2 * most)
+                            self._done(found)
             except BrokenExecutor as error:
                 lost = [item for block in under_way.values() for item in block]
                 if may_break:

@@ -102,7 +102,7 @@ class PreparedBars:
         """One run of fresh strategies; ``settings`` are the engine's."""
         columns = self.columns
         engine = Engine(named, symbols=tuple(columns), has_running_metrics=False, **settings)
-        again = Again(named, settings, tuple(columns), self._batches)
+        again = Again(named, settings, tuple(columns), self._batches, self.run)
         own = settings["timeframe"]
         is_direct = own is None or self._timeframes == {own}
         about: dict[str, Any] = {
@@ -209,7 +209,7 @@ class PreparedEvents:
         def events() -> Iterator[Sequence[Event]]:
             return self._open().batches()
 
-        again = Again(named, settings, recording.symbols, events)
+        again = Again(named, settings, recording.symbols, events, self.run)
         signals = signals_of(named)
         if signals:
             batches = Border(recording.kind).checked(recording.batches())

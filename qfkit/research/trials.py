@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from math import nan
 from typing import Any, TypeAlias
 
@@ -14,6 +15,7 @@ from qfkit.core.annualisation import infer_annualisation
 from qfkit.core.metrics import Metrics, period_returns
 from qfkit.core.strategy import Strategy
 from qfkit.errors import ParameterError, did_you_mean
+from qfkit.research.fingerprint import fingerprint_of
 from qfkit.research.prepared import PreparedBars, PreparedEvents, prepare
 from qfkit.result import Result
 from qfkit.tables import BarColumns
@@ -75,7 +77,7 @@ class Job:
         self.settings = dict(settings)
         self.metric = metric
         self.windows = tuple(windows)
-        self._reading = dict(reading)
+        self.reading = dict(reading)
         first = prepare(data, **reading)
         self.label = first.label
         # Bars are read and checked here and now, for all workers; whatever else there is each of them reads.
@@ -89,6 +91,12 @@ class Job:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._local = threading.local()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tells it from a job of other code, data or settings."""
+        metric = metric_name(self.metric)
+        return fingerprint_of(self.kind, self._columns, self._data, self.base, self.settings, self.reading, metric)
 
     @property
     def columns(self) -> Mapping[str, BarColumns] | None:
@@ -104,7 +112,7 @@ class Job:
 
     def _prepare(self, window: int) -> PreparedBars | PreparedEvents:
         if self._columns is None:
-            return prepare(self._data, **self._reading)
+            return prepare(self._data, **self.reading)
         columns = self._columns
         if self.windows:
             columns = {symbol: cut(own, self.windows[window]) for symbol, own in columns.items()}

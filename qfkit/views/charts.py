@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qfkit.core.orders import Side
 from qfkit.views.figures import FIGURE_LOOK
 from qfkit.views.picture import BLUE, GREY, ORANGE, TEAL, VERMILION, data_uri, describe, legend, run_svg
-from qfkit.views.series import Floats, RunSeries, around, round_ticks
+from qfkit.views.series import Across, Floats, RunSeries, around, round_ticks
 
 __all__ = ["Plot", "plot"]
 
@@ -78,6 +78,15 @@ def plot(series: RunSeries, title: str = "") -> Plot:
         beside = f"{series.benchmark_name} in orange" if series.benchmark_name else ""
         panes.append((_caption("equity", beside), _equity(series), 150))
         panes.append((_caption("drawdown"), _drawdown(series), 110))
+    children += _stacked(panes, series)
+    if not panes:
+        children.append(ipywidgets.HTML(_caption("nothing to draw: fewer than two equity points and no bars")))
+    return Plot(children, svg=run_svg(series, title), words=describe(series))
+
+
+def _stacked(panes: Sequence[tuple[str, bqplot.Figure, int]], series: Across) -> list[ipywidgets.Widget]:
+    """Captions and figures one below the other, each so high in pixels, the times named beneath the last."""
+    children: list[ipywidgets.Widget] = []
     for index, (caption, figure, pane_height) in enumerate(panes):
         height = pane_height
         if index == len(panes) - 1:
@@ -86,9 +95,7 @@ def plot(series: RunSeries, title: str = "") -> Plot:
             height = pane_height + _FOOT
         figure.layout = ipywidgets.Layout(width="100%", height=f"{height}px", min_width="0")
         children += [ipywidgets.HTML(caption), figure]
-    if not panes:
-        children.append(ipywidgets.HTML(_caption("nothing to draw: fewer than two equity points and no bars")))
-    return Plot(children, svg=run_svg(series, title), words=describe(series))
+    return children
 
 
 def _price(series: RunSeries) -> bqplot.Figure:
@@ -136,8 +143,7 @@ def _equity(series: RunSeries) -> bqplot.Figure:
     drawn = np.concatenate((series.equity, series.benchmark, [start]))
     scales = _scales(series, float(np.min(drawn)), float(np.max(drawn)))
     ends = np.array([0.0, series.last])
-    base = _line(ends, np.array([start, start]), scales, GREY, 1.0)
-    base.line_style = "dashed"
+    base = _line(ends, np.array([start, start]), scales, GREY, 1.0, "dashed")
     lines = [base, _line(series.equity_x, series.equity, scales, BLUE, 1.6)]
     if len(series.benchmark):
         lines.insert(1, _line(series.benchmark_x, series.benchmark, scales, ORANGE, 1.2))
@@ -153,11 +159,13 @@ def _drawdown(series: RunSeries) -> bqplot.Figure:
     return _figure(series, [line], scales, 3, " %")
 
 
-def _line(x: Floats, y: Floats, scales: dict[str, bqplot.Scale], colour: str, width: float) -> bqplot.Lines:
-    return bqplot.Lines(x=_short(x), y=_short(y), scales=scales, colors=[colour], stroke_width=width)
+def _line(
+    x: Floats, y: Floats, scales: dict[str, bqplot.Scale], colour: str, width: float, style: str = "solid"
+) -> bqplot.Lines:
+    return bqplot.Lines(x=_short(x), y=_short(y), scales=scales, colors=[colour], stroke_width=width, line_style=style)
 
 
-def _scales(series: RunSeries, low: float, high: float) -> dict[str, bqplot.Scale]:
+def _scales(series: Across, low: float, high: float) -> dict[str, bqplot.Scale]:
     bottom, top = around(low, high)
     return {
         "x": bqplot.LinearScale(min=-series.edge, max=series.last + series.edge),
@@ -166,7 +174,7 @@ def _scales(series: RunSeries, low: float, high: float) -> dict[str, bqplot.Scal
 
 
 def _figure(
-    series: RunSeries, marks: list[bqplot.Mark], scales: dict[str, bqplot.Scale], about: int, unit: str = ""
+    series: Across, marks: list[bqplot.Mark], scales: dict[str, bqplot.Scale], about: int, unit: str = ""
 ) -> bqplot.Figure:
     low, high = scales["y"].min, scales["y"].max
     # A label at the very bottom would lie on the last of the times.

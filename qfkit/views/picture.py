@@ -14,9 +14,9 @@ import numpy as np
 
 from qfkit.core.orders import Side
 from qfkit.core.wording import money, share
-from qfkit.views.series import Floats, Mark, RunSeries, around, round_ticks, value_text
+from qfkit.views.series import Across, Floats, Mark, RunSeries, around, round_ticks, value_text
 
-__all__ = ["BLUE", "GREY", "ORANGE", "TEAL", "VERMILION", "data_uri", "describe", "legend", "run_svg"]
+__all__ = ["BLUE", "GREY", "ORANGE", "TEAL", "VERMILION", "data_uri", "describe", "legend", "page", "run_svg"]
 
 # Blue and orange, teal and vermilion differ in lightness too, for those who do not see the hue;
 # each has a contrast of 3 or more on white and on black.
@@ -26,6 +26,7 @@ _WIDTH, _LEFT, _RIGHT = 960.0, 1.0, 84.0
 _HEAD, _GAP, _FOOT = 28.0, 10.0, 26.0
 _PLOT_RIGHT = _WIDTH - _RIGHT
 _LABEL_ROOM = _RIGHT - 14.0
+_TAG = 18.0
 # A wide font's advance; the page's own may be narrower, never by much wider.
 _LETTER, _BOLD_LETTER = 7.0, 8.0
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
@@ -41,11 +42,7 @@ def run_svg(series: RunSeries, title: str = "") -> str:
         panes += [(130.0, _draw_equity), (90.0, _draw_drawdown)]
     top, parts = 0.0, []
     if title:
-        top = _HEAD
-        room = _PLOT_RIGHT - _LEFT - _LETTER * len(series.dates) - 20.0
-        most = int(room / (_BOLD_LETTER * 14 / 12))
-        shown = title if len(title) <= most else title[: most - 1].rstrip() + "…"
-        parts = [_text(_LEFT, 18, shown, size=14, weight=600), _text(_PLOT_RIGHT, 18, series.dates, anchor="end")]
+        top, parts = _HEAD, _heading(title, series.dates)
     if not panes:
         parts.append(_text(_LEFT, top + 24, "nothing to draw: fewer than two equity points and no bars"))
         panes_end = top + 30.0
@@ -56,11 +53,23 @@ def run_svg(series: RunSeries, title: str = "") -> str:
             top += _HEAD + height + _GAP
         panes_end = top - _GAP
         parts += [_time_text(_x(series, place), panes_end + 17, name) for place, name in series.ticks]
-    height = panes_end + _FOOT
+    return page(parts, panes_end + _FOOT, describe(series))
+
+
+def _heading(title: str, dates: str) -> list[str]:
+    """The first line: a title as long as there is room, and the time on the right."""
+    room = _PLOT_RIGHT - _LEFT - _LETTER * len(dates) - 20.0
+    most = int(room / (_BOLD_LETTER * 14 / 12))
+    shown = title if len(title) <= most else title[: most - 1].rstrip() + "…"
+    return [_text(_LEFT, 18, shown, size=14, weight=600), _text(_PLOT_RIGHT, 18, dates, anchor="end")]
+
+
+def page(parts: Iterable[str], height: float, words: str) -> str:
+    """The picture of these parts; ``words`` say it to those who do not see it."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:g} {height:g}" width="{_WIDTH:g}" '
         f'height="{height:g}" font-family="{_FONT}" font-size="12" fill="{GREY}" role="img">'
-        f"<title>{_clean(describe(series))}</title>{''.join(parts)}</svg>"
+        f"<title>{_clean(words)}</title>{''.join(parts)}</svg>"
     )
 
 
@@ -99,7 +108,7 @@ def legend(marks: Sequence[Mark]) -> list[tuple[Side, bool, str]]:
 class _Pane:
     """One plot: its place on the picture and its y scale."""
 
-    def __init__(self, series: RunSeries, top: float, height: float) -> None:
+    def __init__(self, series: Across, top: float, height: float) -> None:
         self.series = series
         self.top = top
         self.bottom = top + height
@@ -117,24 +126,41 @@ class _Pane:
         down = self.bottom - (y - self.low) / (self.high - self.low) * (self.bottom - self.top)
         return "L".join(f"{left:.1f} {up:.1f}" for left, up in zip(across, down, strict=True))
 
-    def frame(self, ticks: Iterable[tuple[float, str]], tag: tuple[float, str, str]) -> list[str]:
-        """Grid, right-hand labels, and a coloured tag at the last value."""
-        tag_y = self.y(tag[0])
+    def frame(self, ticks: Iterable[tuple[float, str]], *tags: tuple[float, str, str]) -> list[str]:
+        """Grid, right-hand labels, and a coloured tag at each last value; tags that would overlap give way."""
+        tags_y = spread([self.y(value) for value, _, _ in tags], _TAG + 1.0, self.top, self.bottom)
         grid, labels = [], []
         for value, name in ticks:
             at = self.y(value)
             if self.top - 0.5 <= at <= self.bottom + 0.5:
                 grid.append(f"M{_LEFT:g} {at:.1f}H{_PLOT_RIGHT:g}")
-                if abs(at - tag_y) > 15.0:
+                if all(abs(at - tag_y) > 15.0 for tag_y in tags_y):
                     labels.append(_text(_PLOT_RIGHT + 8, at + 4, name, room=_LABEL_ROOM))
         grid += [f"M{_x(self.series, x):.1f} {self.top:g}V{self.bottom:g}" for x, _ in self.series.ticks if x]
         left, width = _PLOT_RIGHT + 3, _RIGHT - 5
-        return [
-            f'<path d="{"".join(grid)}" stroke="{GREY}" stroke-opacity=".22" fill="none"/>',
-            *labels,
-            f'<rect x="{left:g}" y="{tag_y - 9:.1f}" width="{width:g}" height="18" rx="3" fill="{tag[2]}"/>',
-            _text(_PLOT_RIGHT + 8, tag_y + 4, tag[1], fill="#fff", weight=600, room=_LABEL_ROOM),
-        ]
+        parts = [f'<path d="{"".join(grid)}" stroke="{GREY}" stroke-opacity=".22" fill="none"/>', *labels]
+        for tag_y, (_, text, colour) in zip(tags_y, tags, strict=True):
+            parts += [
+                f'<rect x="{left:g}" y="{tag_y - 9:.1f}" width="{width:g}" height="{_TAG:g}" rx="3" fill="{colour}"/>',
+                _text(_PLOT_RIGHT + 8, tag_y + 4, text, fill="#fff", weight=600, room=_LABEL_ROOM),
+            ]
+        return parts
+
+
+def spread(places: Sequence[float], apart: float, low: float, high: float) -> list[float]:
+    """Places moved as little as it takes to lie so far apart and, if there is room, between the ends."""
+    order = sorted(range(len(places)), key=places.__getitem__)
+    moved = [places[index] for index in order]
+    if len(moved) > 1:
+        for index in range(1, len(moved)):
+            moved[index] = max(moved[index], moved[index - 1] + apart)
+        moved[-1] = min(moved[-1], max(high, low + apart * (len(moved) - 1)))
+        for index in range(len(moved) - 2, -1, -1):
+            moved[index] = min(moved[index], moved[index + 1] - apart)
+    found = [0.0] * len(places)
+    for index, place in zip(order, moved, strict=True):
+        found[index] = place
+    return found
 
 
 def _draw_price(series: RunSeries, pane: _Pane) -> list[str]:
@@ -242,11 +268,11 @@ def _draw_drawdown(series: RunSeries, pane: _Pane) -> list[str]:
     ]
 
 
-def _across(series: RunSeries, positions: Floats) -> Floats:
+def _across(series: Across, positions: Floats) -> Floats:
     return _LEFT + (positions + series.edge) / (series.last + 2.0 * series.edge) * (_PLOT_RIGHT - _LEFT)
 
 
-def _x(series: RunSeries, position: float) -> float:
+def _x(series: Across, position: float) -> float:
     return _LEFT + (position + series.edge) / (series.last + 2.0 * series.edge) * (_PLOT_RIGHT - _LEFT)
 
 

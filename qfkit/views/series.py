@@ -6,9 +6,10 @@ and outages take no room; ticks say the time, in UTC.
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from math import ceil, floor, log10
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -22,12 +23,15 @@ from qfkit.tables import BarColumns, EquityColumns
 __all__ = [
     "MOST_CANDLES",
     "MOST_POINTS",
+    "Across",
     "Mark",
     "RunSeries",
     "around",
+    "positions_on",
     "round_ticks",
     "run_series",
     "thin",
+    "time_ticks",
     "value_text",
 ]
 
@@ -52,6 +56,17 @@ _STEPS_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120, 240)
 
 
 _NOTHING = np.empty(0)
+
+
+class Across(Protocol):
+    """The x axis of a picture: positions from 0 to ``last``, ticks with their names, and how far it goes past both ends."""
+
+    @property
+    def last(self) -> float: ...
+    @property
+    def ticks(self) -> tuple[tuple[float, str], ...]: ...
+    @property
+    def edge(self) -> float: ...
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -110,12 +125,7 @@ def run_series(
     axis_ns = equity.times_ns if has_equity or not has_bars or bars is None else bars.close_ns
     last = float(max(len(axis_ns) - 1, 1))
     places = np.arange(len(axis_ns), dtype=np.float64)
-
-    def position(times_ns: Times) -> Floats:
-        # Differences from the first time are exact as floats; nanoseconds since 1970 are not.
-        origin = axis_ns[0]
-        found: Floats = np.interp((times_ns - origin).astype(np.float64), (axis_ns - origin).astype(np.float64), places)
-        return found
+    position = partial(positions_on, axis_ns)
 
     empty = np.empty(0)
     candles, price_x, price, symbol, timeframe = None, empty, empty, "", ""
@@ -155,6 +165,15 @@ def run_series(
         benchmark=beside,
         benchmark_name="" if benchmark is None else benchmark.name,
     )
+
+
+def positions_on(axis_ns: Times, times_ns: Times) -> Floats:
+    """Where times lie among those of an axis."""
+    # Differences from the first time are exact as floats; nanoseconds since 1970 are not.
+    origin = axis_ns[0]
+    places = np.arange(len(axis_ns), dtype=np.float64)
+    found: Floats = np.interp((times_ns - origin).astype(np.float64), (axis_ns - origin).astype(np.float64), places)
+    return found
 
 
 def thin(x: Floats, y: Floats, most: int = MOST_POINTS) -> tuple[Floats, Floats]:

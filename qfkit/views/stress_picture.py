@@ -6,7 +6,6 @@ from typing import TypeAlias
 
 from qfkit.core.wording import share
 from qfkit.views.picture import (
-    _FONT,
     _LEFT,
     _WIDTH,
     BLUE,
@@ -14,9 +13,9 @@ from qfkit.views.picture import (
     ORANGE,
     TEAL,
     VERMILION,
-    _clean,
     _text,
     data_uri,
+    page,
 )
 from qfkit.views.series import around, round_ticks
 from qfkit.views.text import clean, signed_money
@@ -120,12 +119,7 @@ def stress_svg(scenarios: Scenarios, title: str = "") -> str:
     for number, (name, segments, whole) in enumerate(rows):
         body += _row(name, segments, whole, colours, _HEAD + _ROW * number, names_room, x)
     body.append(f'<path d="M{x(0.0):.1f} {_HEAD:g}V{bottom:g}" stroke="{GREY}" fill="none"/>')
-    height = bottom + _FOOT
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:g} {height:g}" width="{_WIDTH:g}" '
-        f'height="{height:g}" font-family="{_FONT}" font-size="12" fill="{GREY}" role="img">'
-        f"<title>{_clean(describe_stress(scenarios))}</title>{''.join(body)}</svg>"
-    )
+    return page(body, bottom + _FOOT, describe_stress(scenarios))
 
 
 def _row(

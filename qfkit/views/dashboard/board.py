@@ -9,7 +9,7 @@ import ipywidgets
 
 from qfkit.core.chart_feed import ChartView
 from qfkit.core.snapshot import Snapshot
-from qfkit.views.dashboard import header, risk, sheets
+from qfkit.views.dashboard import drift, header, risk, sheets
 from qfkit.views.dashboard.candles import Candles
 from qfkit.views.dashboard.controls import Controls, Steered
 from qfkit.views.dashboard.equity import EquityChart
@@ -74,7 +74,7 @@ class Board:
             "chart": lambda: [self._price_card(380)],
             "equity": lambda: [self._equity_card(200, 90)],
             "blotter": lambda: [self._sheet("blotter", lambda scene: sheets.blotter(scene, 25))],
-            "risk": lambda: [self._sheet("risk", risk.risk)],
+            "risk": lambda: [self._sheet("risk", risk.risk), self._drift()],
         }
         parts = makers[kind]()
         words = (
@@ -104,6 +104,7 @@ class Board:
                 self._sheet("positions", _held),
                 self._sheet("blotter", sheets.blotter),
                 self._sheet("risk", risk.risk),
+                self._drift(),
                 self._sheet("health", risk.health, _AGE_S),
             ]
         )
@@ -199,6 +200,18 @@ class Board:
         widget.add_class("q-card")
         return widget
 
+    def _drift(self) -> ipywidgets.HTML:
+        """No card where the session was not told its backtest."""
+        widget = self._sheet("drift", drift.drift)
+
+        def draw(scene: Scene) -> None:
+            display = "none" if scene.snapshot.drift is None else None
+            if widget.layout.display != display:
+                widget.layout.display = display
+
+        self._drawers.append(draw)
+        return widget
+
     def _changer(self) -> Callable[[str, str, Any], None] | None:
         session = self._session
         if session is None:
@@ -208,7 +221,8 @@ class Board:
     # -- what it shows -----------------------------------------------------------------------
 
     def text(self, name: str) -> str:
-        """The HTML of a part: "title", "figures", "age", "positions", "blotter", "risk", "health" or "log"."""
+        """The HTML of a part: "title", "figures", "age", "positions", "blotter", "risk", "drift", "health" or
+        "log"."""
         return str(self._text[name].value)
 
     def hide(self, name: str) -> None:

@@ -15,6 +15,7 @@ from qfkit.core.chart_feed import ChartView
 from qfkit.core.snapshot import Snapshot
 from qfkit.tables import bar_columns, equity_columns
 from qfkit.views.dashboard.candles import opening_fills
+from qfkit.views.dashboard.drift import drift_rows
 from qfkit.views.dashboard.header import feed_words
 from qfkit.views.dashboard.scene import Scene, said
 from qfkit.views.dashboard.sheets import order_rows, position_rows
@@ -106,6 +107,8 @@ def _html(kind: str, snapshot: Snapshot, chart: ChartView, token: str, png: byte
     held = _table("Positions", ("symbol", "quantity", "average", "last", "value", "unrealised"), position_rows(scene))
     titles = ("time", "side", "symbol", "quantity", "price", "status", "reason")
     orders = _table("Latest orders", titles, [row.plain() for row in order_rows(scene, _MOST_ROWS)])
+    verdict = "" if snapshot.drift is None else f"Drift: {said(snapshot.drift.verdict)}"
+    drift = _table(verdict, ("figure", "now", "of the backtest"), drift_rows(scene))
     words = f"candles of {said(chart.symbol)}, equity from {money(snapshot.starting_cash)} to {money(snapshot.equity)}"
     faults = "".join(
         f'<p style="margin:4px 0;color:#cf432f">{said(view.name)} was stopped by its error: {said(view.fault)}</p>'
@@ -125,9 +128,9 @@ def _html(kind: str, snapshot: Snapshot, chart: ChartView, token: str, png: byte
         "chart": image,
         "equity": image,
         "blotter": orders or "<p>No orders yet.</p>",
-        "risk": _limits(snapshot),
+        "risk": f"{_limits(snapshot)}{drift}",
     }
-    body = bodies.get(kind, f"{tiles}{image}{held}{orders}")
+    body = bodies.get(kind, f"{tiles}{image}{held}{orders}{drift}")
     return f'<div class="qfkit-still qfkit-still-{token}" style="max-width:{PICTURE_WIDTH}px">{head}{body}</div>'
 
 

@@ -150,6 +150,11 @@ _SHEET = f"""
 .{CLASS} .q-used u{{display:block;height:100%;background:var(--q-buy)}}
 .{CLASS} .q-used.q-near u{{background:var(--q-warn)}}
 .{CLASS} .q-used.q-over u{{background:repeating-linear-gradient(45deg,var(--q-down) 0 4px,transparent 4px 6px)}}
+.{CLASS} .q-place{{display:inline-block;position:relative;width:64px;height:7px;border-radius:4px;background:var(--q-soft);
+ border:1px solid var(--q-line);vertical-align:middle}}
+.{CLASS} .q-place s{{position:absolute;top:0;bottom:0;background:color-mix(in srgb,var(--q-buy) 35%,transparent)}}
+.{CLASS} .q-place u{{position:absolute;top:-3px;bottom:-3px;width:4px;margin-left:-2px;border-radius:2px;background:var(--q-buy)}}
+.{CLASS} .q-place.q-out u{{background:var(--q-down)}}
 .{CLASS} .q-facts{{display:flex;flex-wrap:wrap;gap:2px 16px;margin-bottom:6px;font-size:12px}}
 .{CLASS} .q-facts span b{{font-weight:600}}
 .{CLASS} .q-stopped{{border-left:3px solid var(--q-down);padding:2px 0 2px 8px;margin:4px 0;font-size:12px}}
