@@ -56,8 +56,7 @@ ORDERS_ON_TICKS = "market orders fill at the next tick after the latency, or acr
 _UNDER_A_PICTURE = "max-width:100%;height:auto;margin:8px 0"
 
 
-class Result(ResultFigures, ResultResampling, WhatIf):
-class Result(ResultFigures, ResultResampling, Reported):
+class Result(ResultFigures, ResultResampling, WhatIf, Reported):
     """A run's frames, figures and pictures. Each is made when it is first asked for, and kept.
 
     - ``strategy_names`` in the order of the equity rows; ``parameters`` by strategy name;
