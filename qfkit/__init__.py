@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from qfkit.research.signal import signal
     from qfkit.research.stress import StressTest, stress
     from qfkit.research.sweep import Sweep, read_sweep, sweep
+    from qfkit.research.walk_forward import WalkForward, walk_forward
     from qfkit.research.warmup_check import check_warmup
     from qfkit.research.warmup_report import WarmupReport
     from qfkit.result import Result
@@ -193,6 +194,7 @@ __all__ = [
     "TimeInForce",
     "Trade",
     "UniformLatency",
+    "WalkForward",
     "WarmupReport",
     "YahooFeed",
     "YahooFinanceWebSocket",
@@ -220,6 +222,7 @@ __all__ = [
     "stop",
     "stress",
     "sweep",
+    "walk_forward",
     "watch",
     "weights",
 ]
@@ -308,6 +311,7 @@ _NAMES = {
     "qfkit.research.sweep": ("Sweep", "read_sweep", "sweep"),
     "qfkit.research.warmup_check": ("check_warmup",),
     "qfkit.research.warmup_report": ("WarmupReport",),
+    "qfkit.research.walk_forward": ("WalkForward", "walk_forward"),
     "qfkit.result": ("Result",),
     "qfkit.samples": ("sample",),
     "qfkit.side_by_side": ("SideBySide", "compare"),
