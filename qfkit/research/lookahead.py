@@ -26,7 +26,7 @@ from qfkit.run_progress import RunProgress
 __all__ = ["check_lookahead"]
 
 # A run to one moment is a run to each before it: for who has nothing but what the engine gives, few are enough.
-_POINTS_OF_THE_DEAF = 10
+_POINTS_OF_THE_DEAF = 6
 
 
 def check_lookahead(
