@@ -206,6 +206,16 @@ def test_the_view_is_made_anew_only_where_something_came(expected):
     assert watch.view() is not first
 
 
+def test_a_session_longer_than_what_was_reckoned_says_once_that_its_stop_acts_no_more():
+    watch = DriftWatch(100.0)
+    watch.expect(expectation(np.random.default_rng(1).normal(0.0, 0.01, 50), samples=200), "pause", 0.9, 0.01)
+    watch.totals.take([(place, 100.0) for place in range(100)], (), ())
+    assert watch.ends() == ""
+    watch.totals.take([(100, 10.0)], (), ())
+    assert "longer than the 100 periods" in watch.ends() and watch.ends() == ""
+    assert watch.look() is None
+
+
 # -- a session -------------------------------------------------------------------------------
 
 
@@ -308,6 +318,18 @@ def test_a_session_may_be_told_while_it_runs_and_armed_again(tmp_path, calm):
     until(lambda: commands(session) == ["Pause", "Pause"])
     session.stop()
     assert session.verify()
+
+
+def test_a_session_that_has_ended_may_still_be_held_against_its_backtest(tmp_path, calm):
+    session, feed = started(tmp_path)
+    session.start()
+    give(session, feed, prices(60, 13))
+    session.stop()
+    before = session.snapshot
+    session.expect(calm)
+    assert session.snapshot.drift is not None
+    assert msgspec.structs.replace(session.snapshot, drift=None) == before
+    assert session.drift().periods == 60
 
 
 def test_a_session_that_is_true_to_its_backtest_goes_on(tmp_path, calm):
