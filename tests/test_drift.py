@@ -399,3 +399,28 @@ def test_what_the_meter_says_is_escaped(tmp_path, expected):
         assert raw not in board.text("drift")
     html = Drift(bad, expected)._repr_html_()
     assert "<script" not in html and "<img src=x" not in html
+
+
+_MADE = """import numpy as np, pandas as pd, qfkit as qf
+
+chance = np.random.default_rng(1)
+close = 61_800.0 * np.cumprod(1.0 + chance.normal(0.0, 1e-4, 3_000))
+index = pd.date_range("2024-01-01", periods=3_000, freq="1s", tz="UTC")
+bars = pd.DataFrame({name: close for name in ("open", "high", "low", "close")} | {"volume": 100.0}, index=index)
+result = qf.backtest(qf.MovingAverageCrossover(), {"BTCUSDT": bars}, timeframe="1s")
+feed = qf.SyntheticFeed(["BTCUSDT"], seed=7, duration_s=None, speed=20.0, prices={"BTCUSDT": 61_800.0})
+session = qf.paper(qf.MovingAverageCrossover(), feed, timeframe="1s", name="drifts").start()"""
+_DRIFT = "[...document.querySelectorAll('.qfkit-dash .q-card')].find(one => one.textContent.startsWith('Drift'))"
+
+
+def test_the_meter_comes_and_fits_its_card_in_a_browser(lab) -> None:
+    page = lab.open([_MADE, "session", "session.expect(result, stop='pause', level=1e-6); None"])
+    page.size(1300, 1300)
+    page.run_all()
+    page.wait_until(f"/pauses at the outer/.test({_DRIFT}?.textContent)")
+    page.wait_until(f"{_DRIFT}.querySelectorAll('.q-place u').length > 3")
+    page.evaluate(f"{_DRIFT}.scrollIntoView()")
+    page.wait_until(f"/inside|edge|outside/.test({_DRIFT}.innerText)")
+    assert page.evaluate(f"{_DRIFT}.scrollWidth <= {_DRIFT}.clientWidth")
+    page.screenshot("drift")
+    assert page.value("session.snapshot.drift.verdict") in ("inside", "at the edge", "outside")
