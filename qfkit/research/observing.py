@@ -270,7 +270,8 @@ def _arrays_of(named: Mapping[str, Any], open_ns: NDArray[np.int64] | None) -> d
         tracks["variable", "", name] = Track("variable", "", name, labels, labels, values)
 
     for name, value in named.items():
-        if isinstance(value, bool | int | float | np.number) and open_ns is not None:
+        # A count of the rows goes with them.
+        if isinstance(value, float | np.floating) and open_ns is not None:
             keep(name, open_ns[:1], [float(value)])
             continue
         columns = [(name, value)]
