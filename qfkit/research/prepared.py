@@ -235,6 +235,9 @@ class PreparedEvents:
 
         again = Again(named, settings, recording.symbols, events, self.run)
         signals = signals_of(named)
+        if signals and recording.columns is not None:
+            # A signal function looks at all bars at once anyway.
+            return PreparedBars(recording.columns(), label=recording.label).run(named, settings, progress)
         if signals:
             batches = Border(recording.kind).checked(recording.batches())
             closed = _closed_bars(batches, recording.symbols, settings)
