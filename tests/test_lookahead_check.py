@@ -2,6 +2,8 @@
 
 import functools
 import sys
+from array import array
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ import qfkit as qf
 from qfkit.errors import DataError, ParameterError, StrategyError
 from tests.support import walk
 
-BARS = qf.sample("AAPL").iloc[:500]
+BARS = qf.sample("AAPL").iloc[:400]
 HOURS = pd.date_range("2024-01-01", periods=480, freq="h", tz="UTC")
 
 
@@ -34,7 +36,7 @@ def hourly() -> pd.DataFrame:
 
 
 def check(strategy, data=BARS, **more):
-    return qf.check_lookahead(strategy, data, points=more.pop("points", 12), progress=False, **more)
+    return qf.check_lookahead(strategy, data, points=more.pop("points", 10), progress=False, **more)
 
 
 def label(bar) -> pd.Timestamp:
@@ -223,6 +225,19 @@ def test_a_day_labelled_by_its_morning_is_found_and_the_day_before_passes():
     assert check(qf.signal(daily_close_of_yesterday), hourly())
 
 
+def test_a_threshold_from_all_of_the_data_that_turned_no_decision_is_worth_a_look():
+    @qf.signal
+    def rarely(bars):
+        returns = bars.close.pct_change()
+        limit = returns.quantile(0.5) + 10.0
+        return returns > limit
+
+    report = check(rarely)
+    assert report and [one.name for one in report.hints] == ["limit"]
+    assert "Worth a look" in repr(report) and "limit" in repr(report)
+    assert not check(rarely, trusted=["limit"]).hints
+
+
 # -- the figures of a finding ---------------------------------------------------------------------
 
 
@@ -264,6 +279,10 @@ bars = BARS
 smooth_of_all = BARS.close.rolling(11, center=True).mean()
 mean_of_all = float(BARS.close.mean())
 values_of_all = BARS.close.to_numpy()
+steps_of_all = np.diff(values_of_all)
+plain_array = array("d", values_of_all)
+longer = qf.sample("AAPL").close
+ladder = [0.1 * number for number in range(20)]
 model_of_all = LinearRegression().fit(BARS[["close"]].iloc[:-1], BARS["close"].iloc[1:])
 
 
@@ -323,7 +342,16 @@ class HasItAsADefault(Follows):
         return bar.close < frame.close.max() * 0.8
 
 
+settings = SimpleNamespace(frame=BARS, places=3)
+
+
+class HasItInAnObject(Follows):
+    def wants(self, bar):
+        return bar.close < settings.frame.close.iloc[-1]
+
+
 FROM_OUTSIDE = [
+    HasItInAnObject,
     ReadsTheGlobalFrame,
     ReadsTheNextRow,
     ReadsTheLastOfAnArray,
@@ -370,7 +398,7 @@ def test_all_is_put_back_whatever_happens():
         def wants(self, bar):
             raise ValueError(f"{len(bars)} rows")
 
-    with pytest.raises(StrategyError, match="500 rows"):
+    with pytest.raises(StrategyError, match="400 rows"):
         check(Breaks)
     assert module.bars is BARS
 
@@ -390,6 +418,23 @@ class AsksAModel(Follows):
         return model_of_all.coef_[0] * bar.close + model_of_all.intercept_ > bar.close
 
 
+class LooksItUp(Follows):
+    rows = dict(zip(BARS.index, BARS.close.shift(-1), strict=True))
+
+    def wants(self, bar):
+        return self.rows[label(bar)] > bar.close
+
+
+class ReadsAnArrayOfAnotherKind(Follows):
+    def wants(self, bar):
+        return bar.close > max(plain_array) * 0.5
+
+
+class ReadsSteps(Follows):
+    def wants(self, bar):
+        return steps_of_all[-1] > 0.0
+
+
 class FetchesItself(Follows):
     def on_start(self):
         self.centre = qf.sample("AAPL").close.rolling(11, center=True).mean()
@@ -401,8 +446,11 @@ class FetchesItself(Follows):
 @pytest.mark.parametrize(
     ("strategy", "told"),
     [
-        (ReadsWhatWasMade, "the global `smooth_of_all`, a Series of 500 rows"),
+        (ReadsWhatWasMade, "the global `smooth_of_all`, a Series of 400 rows"),
         (AsksAModel, "a LinearRegression made before this check"),
+        (LooksItUp, "the attribute `rows` of LooksItUp, a dict of 400 rows"),
+        (ReadsAnArrayOfAnotherKind, "the global `plain_array`, an array of 400 entries"),
+        (ReadsSteps, "the global `steps_of_all`, an ndarray of 399 entries"),
         (FetchesItself, "calls sample()"),
     ],
 )
@@ -543,6 +591,13 @@ class UsesNamesThatAreGlobalsToo(Follows):
         return kept[0].open < self.smooth_of_all
 
 
+class ReadsTheLongerSeries(Follows):
+    """The closes of which the data are a part, up to the bar; and settings in a list."""
+
+    def wants(self, bar):
+        return longer.loc[: label(bar)].iloc[-20:].mean() + ladder[0] > bar.close
+
+
 class LearnsFromThePast(Follows):
     """Reads the whole frame, and of it only what had closed."""
 
@@ -610,6 +665,7 @@ CLEAN = [
     AllIndicators,
     Tosses,
     UsesNamesThatAreGlobalsToo,
+    ReadsTheLongerSeries,
     LearnsFromThePast,
     expanding,
     cumulated,
@@ -688,17 +744,34 @@ def test_a_function_that_needs_a_length_is_told_from_one_that_needs_the_future()
 
     @qf.signal
     def needs_all(bars):
-        return bars.close < bars.close.iloc[400]
+        return bars.close < bars.close.iloc[300]
 
     assert not check(needs_a_year).findings
     assert any(one.kind == "error" for one in check(needs_all).findings)
 
 
+def test_a_setup_that_needs_more_rows_than_a_cut_has_is_a_finding_where_it_had_decided_already():
+    class FitsInSetup(Follows):
+        def setup(self):
+            if len(bars) < 200:
+                raise ValueError(f"{len(bars)} rows are too few")
+            self.slope = LinearRegression().fit(np.arange(len(bars)).reshape(-1, 1), bars.close).coef_[0]
+
+        def wants(self, bar):
+            return bar.close > self.slope * 1_000.0
+
+    report = check(FitsInSetup)
+    assert any(one.kind == "error" and one.name == "ValueError" for one in report.findings)
+    assert "self.slope" in report.names
+
+
 def test_wrong_arguments_say_what_is_right():
     with pytest.raises(ParameterError, match="points=0"):
         qf.check_lookahead(trend, BARS, points=0)
-    with pytest.raises(ParameterError, match="commission.*costs|no setting 'cots'.*costs"):
+    with pytest.raises(ParameterError, match="no argument 'cots' here. Did you mean 'costs'"):
         qf.check_lookahead(trend, BARS, cots=qf.Costs())
+    with pytest.raises(ParameterError, match="fast=50 must be below slow=30"):
+        check(qf.MovingAverageCrossover(fast=50))
     with pytest.raises(StrategyError, match="no strategy"):
         qf.check_lookahead(lambda bars: 3, BARS)
     with pytest.raises(ParameterError, match="needs bars"):

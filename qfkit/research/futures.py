@@ -141,6 +141,16 @@ class Variant:
         order = self._chance(len(values)).permutation(len(later))
         return pandas.concat([values[known], later.iloc[order].set_axis(later.index)])
 
+    def of_dated(self, values: dict[Any, Any]) -> dict[Any, Any]:
+        """What is looked up by time: as a Series is."""
+        import pandas
+
+        index = pandas.DatetimeIndex(list(values))
+        made = self.of_labelled(pandas.Series(list(range(len(values))), index=index))
+        keys, entries = list(values), list(values.values())
+        places = dict(zip(index, keys, strict=True))
+        return {places[label]: entries[at] for label, at in made.items()}
+
     def of_rows(self, values: Any, symbol: str) -> Any:
         """One value a bar of a symbol, without times."""
         own = (self.history.columns or {})[symbol]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
-from qfkit.errors import DataError, ParameterError, StrategyError
+from qfkit.errors import DataError, ParameterError
 from qfkit.research.futures import CUT, OTHERWISE, Cut, Variant, read_history
 from qfkit.research.lookahead_report import Finding, Kind, LookaheadReport
 from qfkit.research.outside import Outside, look_outside
@@ -17,6 +17,7 @@ from qfkit.research.subjects import (
     RunSubject,
     engine_settings,
     quiet,
+    raise_unrunnable,
     spread,
     subjects_of,
 )
@@ -26,7 +27,7 @@ from qfkit.run_progress import RunProgress
 __all__ = ["check_lookahead"]
 
 # A run to one moment is a run to each before it: for who has nothing but what the engine gives, few are enough.
-_POINTS_OF_THE_DEAF = 10
+_POINTS_OF_THE_DEAF = 6
 
 
 def check_lookahead(
@@ -67,7 +68,8 @@ def check_lookahead(
 
     What cannot be seen, and is told by name in ``report.unseen``: how a column, Series or model that was made before
     the check came about (its rows are cut, not made again), data that the strategy reads from files or the network itself,
-    and decisions that differ from run to run. A number kept from before is found where it is a plain statistic of the data
+    and decisions that differ from run to run. A variable of a signal function that depends on the future while no decision
+    was seen to change is in ``report.hints``: a label that a model learns from may, a threshold may not. A number kept from before is found where it is a plain statistic of the data
     (their mean, highest, last); a slope, or a parameter chosen because it did well here, no machine can tell from any other.
 
     The trap: while it runs, globals of the strategy hold other data for moments; a session in this process that uses
@@ -98,6 +100,7 @@ def check_lookahead(
     subjects = subjects_of(maker, named, history, own_settings)
     findings: list[Finding] = []
     unseen = list(reached.unseen)
+    hints: list[Finding] = []
     looked_at = 0
     with RunProgress("look-ahead check", len(subjects) * (points + 2), shown=progress, unit="moments") as bar:
         try:
@@ -112,12 +115,14 @@ def check_lookahead(
                 looked_at += len(check.looked_at)
                 findings += check.findings
                 unseen += check.unseen
+                hints += [one for name, one in check.hints.items() if name not in {own.name for own in check.findings}]
         finally:
             outside.reset()
     times_ns = [event.received_ns for event in (history.events[0], history.events[-1])]
     return LookaheadReport(
         findings,
         unseen,
+        hints=[one for one in hints if one.name not in trusted],
         strategies=list(named),
         points=looked_at,
         span=(times_ns[0], times_ns[1]),
@@ -134,6 +139,7 @@ class _Check:
         self.subject = subject
         self.findings: list[Finding] = []
         self.unseen: list[str] = []
+        self.hints: dict[str, Finding] = {}
         self.looked_at: set[int] = set()
         self._outside = outside
         self._reached = reached
@@ -146,9 +152,7 @@ class _Check:
         """Run over all of the data, twice: what is not the same then says nothing about the future."""
         subject = self.subject
         self.whole = self._observe(subject.whole)
-        raised = self.whole.raised
-        if raised is not None:
-            raise StrategyError(f"{subject.name} raised over all of the data: {raised.text}") from raised.error
+        raise_unrunnable(subject.name, self.whole, "all of the data")
         with quiet():
             again = self._observe(subject.whole)
         end = 2**62
@@ -253,10 +257,12 @@ class _Check:
             kind = type(raised.error.__cause__ or raised.error).__name__
             name, symbol = self.subject.name, self.subject.symbol
             found.append(Finding(cut.until_ns, name, symbol, "error", kind, "ran", raised.text, cut.until_ns, how, 1))
-        if found:
-            source = self._source(seen, cut, how, found)
-            if source is not None:
+        if seen.raised is None or found:
+            source = self._source(seen, cut, how, min(found, key=lambda one: one.time_ns, default=None))
+            if source is not None and found:
                 found.append(source)
+            elif source is not None:
+                self.hints.setdefault(source.name, source)
         return found
 
     def _difference(self, one: Track, other: Track, cut: Cut, how: str, until: int) -> Finding | None:
@@ -282,26 +288,30 @@ class _Check:
             ahead,
         )
 
-    def _source(self, seen: Observation, cut: Cut, how: str, found: Sequence[Finding]) -> Finding | None:
-        """The first variable that differs too: one a bar rather than any other, for a day that is not over differs rightly."""
+    def _source(self, seen: Observation, cut: Cut, how: str, earliest: Finding | None) -> Finding | None:
+        """The first variable that differs: one a bar rather than any other, for a day that is not over differs rightly.
+
+        Without a finding to explain, such a variable, or one number for all bars, is worth a look.
+        """
         candidates = []
-        earliest = min(found, key=lambda one: one.time_ns)
         for key, one in self.whole.variables.items():
             other = seen.variables.get(key)
             finding = None if other is None else self._difference(one, other, cut, how, cut.label_ns)
-            if finding is not None:
-                is_single = len(one.steps) == 1
-                length_ns = cut.until_ns - cut.label_ns
-                time_ns = earliest.time_ns if is_single else finding.time_ns + length_ns
-                ahead = earliest.bars_ahead if is_single else finding.bars_ahead
-                rank = 0 if len(one.steps) == len(self.whole_rows) else 1 if is_single else 2
-                candidates.append((rank, replace(finding, time_ns=time_ns, bars_ahead=ahead)))
-        return min(candidates, key=lambda pair: pair[0])[1] if candidates else None
+            if finding is None:
+                continue
+            if len(one.steps) == 1:
+                time_ns = cut.until_ns if earliest is None else earliest.time_ns
+                ahead = 1 if earliest is None else earliest.bars_ahead
+                candidates.append((1, replace(finding, time_ns=time_ns, bars_ahead=ahead)))
+            else:
+                time_ns = finding.time_ns + cut.until_ns - cut.label_ns
+                candidates.append((0 if len(one.steps) == self._bars else 2, replace(finding, time_ns=time_ns)))
+        rank, source = min(candidates, key=lambda pair: pair[0], default=(2, None))
+        return None if earliest is None and rank == 2 else source
 
     @property
-    def whole_rows(self) -> np.ndarray[Any, Any]:
-        rows = self.whole.bar_steps.values()
-        return max(rows, key=len, default=np.empty(0))
+    def _bars(self) -> int:
+        return max(map(len, self.whole.bar_steps.values()), default=0)
 
 
 def _empty(track: Track | None) -> Track:

@@ -45,7 +45,8 @@ class LookaheadReport:
     """What :func:`~qfkit.check_lookahead` found; true where it is clean.
 
     ``findings`` are what saw too much, by time; ``unseen`` says in words what could not be looked into, such as a
-    model fitted before the check; ``points`` is the number of moments at which the future was changed.
+    model fitted before the check. ``hints``, which are not in the verdict, are variables of a signal function that depend
+    on the future while no decision was seen to change. ``points`` is the number of moments at which the future was changed.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class LookaheadReport:
         findings: Sequence[Finding],
         unseen: Sequence[str],
         *,
+        hints: Sequence[Finding] = (),
         strategies: Sequence[str],
         points: int,
         span: tuple[int, int],
@@ -61,6 +63,7 @@ class LookaheadReport:
         order = {"indicator": 0, "variable": 1, "attribute": 2, "decision": 3, "error": 4}
         self.findings = tuple(sorted(findings, key=lambda one: (one.time_ns, order[one.kind], one.cut_ns)))
         self.unseen = tuple(unseen)
+        self.hints = tuple(hints)
         self.strategies = tuple(strategies)
         self.points = points
         self.span = span

@@ -11,7 +11,7 @@ from dis import get_instructions
 from functools import partial
 from inspect import ismodule
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -190,7 +190,8 @@ class Outside:
             self._of_container(value, name, owner, put, depth)
         else:
             self.slots.append(Slot(owner, name, value, put))
-            if _is_own(type(value)) and hasattr(value, "__dict__") and not isinstance(value, Strategy):
+            is_own = _is_own(type(value)) or isinstance(value, SimpleNamespace)
+            if is_own and hasattr(value, "__dict__") and not isinstance(value, Strategy):
                 self._of_object(value, name, owner, depth)
 
     def _of_container(self, value: Any, name: str, owner: str, put: Callable[[Any], None] | None, depth: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
+from datetime import date
 from math import isfinite, nan
 from os import PathLike
 from typing import Any
@@ -55,11 +56,16 @@ class Reached:
         return bool(self._changes)
 
     def change(self, variant: Variant) -> Callable[[Slot], Any]:
-        """What takes the place of each slot's value."""
+        """What takes the place of each slot's value; the same for all that hold the same."""
+        made: dict[int, Any] = {}
 
         def changed(slot: Slot) -> Any:
             change = self._changes.get(id(slot))
-            return slot.value if change is None else change(variant)
+            if change is None:
+                return slot.value
+            if id(slot.value) not in made:
+                made[id(slot.value)] = change(variant)
+            return made[id(slot.value)]
 
         return changed
 
@@ -83,6 +89,12 @@ class Reached:
             return self._change_of_number(slot, float(value))
         if _is_rows(value):
             return self._change_of_rows(slot)
+        if isinstance(value, dict) and len(value) >= _FEWEST and all(map(_is_time, list(value)[:_FEWEST])):
+            self._note_made(slot)
+            return lambda variant: variant.of_dated(value)
+        if hasattr(value, "__len__") and self._is_as_long(value):
+            self._note_uncut(slot)
+            return None
         self._look_at_model(slot)
         return None
 
@@ -110,20 +122,34 @@ class Reached:
                     return lambda variant: _like(value, variant, symbol, field)
         if _has_times(value):
             if self._reaches_beyond(value):
-                self._note_made(slot)
+                if getattr(value, "ndim", 1) != 1 or not any(_is_field(value, own) for own in self._columns.values()):
+                    self._note_made(slot)
                 return lambda variant: variant.of_labelled(value)
             return None
         for symbol, own in self._columns.items():
             if len(value) == len(own) and len(own) >= _FEWEST:
                 self._note_made(slot)
                 return lambda variant: variant.of_rows(value, symbol)
+        if self._is_as_long(value):
+            self._note_uncut(slot)
         return None
+
+    def _is_as_long(self, value: Any) -> bool:
+        """Whether it has about as many entries as there are bars: then it may have been made of them."""
+        return any(_FEWEST <= len(own) <= 2 * len(value) <= 4 * len(own) for own in self._columns.values())
+
+    def _note_uncut(self, slot: Slot) -> None:
+        if not self._is_trusted(slot):
+            self._note(
+                f"{slot.owner} reads {slot.name}, {_a(type(slot.value).__name__)} of {len(slot.value):,} entries that say nothing "
+                f"of their times, so it was not cut; {_MAKE_IT}, or say trusted=[{_bare(slot.name)!r}]"
+            )
 
     def _reaches_beyond(self, value: Any) -> bool:
         """Whether its rows go on after the beginning of the data: what ends before is past all along."""
-        if not len(value):
+        if value.index.isna().all():
             return False
-        last = value.index.max()
+        last = value.index.dropna().max()
         last = last if last.tzinfo is not None else last.tz_localize("UTC")
         first = self._history.cuts[0] if self._history.events else None
         return first is not None and int(last.as_unit("ns").value) > first.until_ns
@@ -133,7 +159,7 @@ class Reached:
             return
         kind = type(slot.value).__name__
         self._note(
-            f"{slot.owner} reads {slot.name}, a {kind} of {len(slot.value):,} rows made before this check: its rows were "
+            f"{slot.owner} reads {slot.name}, {_a(kind)} of {len(slot.value):,} rows made before this check: its rows were "
             f"cut, but whether each was made from its own past alone cannot be seen; {_MAKE_IT}, or, if it is of "
             f"data from elsewhere, say trusted=[{_bare(slot.name)!r}]"
         )
@@ -152,7 +178,7 @@ class Reached:
             if not learned:
                 return
         self._note(
-            f"{slot.owner} uses {slot.name}, a {type(value).__name__} made before this check: what it learned from "
+            f"{slot.owner} uses {slot.name}, {_a(type(value).__name__)} made before this check: what it learned from "
             f"cannot be seen; {_MAKE_IT}, or say trusted=[{_bare(slot.name)!r}]"
         )
 
@@ -194,6 +220,10 @@ class Reached:
             self.unseen.append(text)
 
 
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiouAEIOU" or kind == "ndarray" else f"a {kind}"
+
+
 def _bare(name: str) -> str:
     """``bars`` of "the global `bars`"."""
     return name.split("`")[1] if "`" in name else name
@@ -213,6 +243,20 @@ def _is_rows(value: Any) -> bool:
 
 def _has_times(value: Any) -> bool:
     return hasattr(getattr(value, "index", None), "asi8") and hasattr(value.index, "tz")
+
+
+def _is_time(key: Any) -> bool:
+    return isinstance(key, date | np.datetime64)
+
+
+def _is_field(values: Any, own: BarColumns) -> bool:
+    """Whether a Series is a column of the bars where both have rows."""
+    labels = values.index if values.index.tz is not None else values.index.tz_localize("UTC")
+    _, mine, its = np.intersect1d(labels.as_unit("ns").asi8, own.open_ns, return_indices=True)
+    some = values.iloc[mine]
+    return len(mine) * 2 > len(own) and any(
+        some.dtype.kind in "fiu" and np.array_equal(some.to_numpy(), getattr(own, name)[its]) for name in _FIELDS
+    )
 
 
 def _is_same(own: BarColumns, other: BarColumns) -> bool:

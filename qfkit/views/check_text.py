@@ -38,6 +38,9 @@ def _lookahead(report: "LookaheadReport") -> tuple[str, list[Part]]:
         parts.append(_table(report.findings))
     if report.unseen:
         parts.append(Part("What could not be looked into", tuple(report.unseen)))
+    if report.hints:
+        told = (f"{sentence(one)}; no decision was seen to change" for one in report.hints)
+        parts.append(Part("Worth a look", tuple(told)))
     return heads[report.verdict], parts
 
 
