@@ -207,7 +207,7 @@ def test_more_tries_deflate_the_sharpe_ratio_and_none_say_so(result, page):
 def test_a_sweep_tells_its_best_how_many_were_tried_and_reports_itself(tmp_path):
     bars = qf.sample("IBM").iloc[:600]
     sweep = qf.sweep(qf.MovingAverageCrossover, bars, fast=[5, 10, 25], slow=[20, 40], executor=1)
-    best = Page(sweep.best.report(tries=sweep).html)
+    best = Page(sweep.best.report().html)
     assert best.row("tried") == ["6"]
     path = sweep.report(tmp_path / "sweep.html")
     found = Page(path.read_text("utf-8"))

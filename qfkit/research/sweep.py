@@ -262,8 +262,10 @@ class Sweep(SweepShown, SweepPictures):
 
     @cached_property
     def best(self) -> Result:
-        """The run of the best combination, made again here."""
-        return self.result(self.best_number)
+        """The run of the best combination, made again here; it knows of how many tries it is the best."""
+        found = self.result(self.best_number)
+        found.tries = self.overfitting
+        return found
 
     def result(self, combination: int | Mapping[str, Any]) -> Result:
         """The run of one combination, by its number or its parameters, as :func:`backtest` gives it."""

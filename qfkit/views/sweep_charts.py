@@ -111,7 +111,7 @@ def spread(table: "pandas.DataFrame", metric: str, *, luck: float | None = None,
     """How many combinations have which metric; the best, the median and what luck alone would show (``luck``) are marked."""
     found = spread_of(table, metric, lower_is_better=lower_is_better)
     words = describe_spread(found)
-    marks = "   ".join(
+    marks = ", ".join(
         f"{name} {figure_text(value, float(found.edges[-1] - found.edges[0]))}"
         for name, value, _ in _marks(found, luck)
     )

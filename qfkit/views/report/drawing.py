@@ -98,7 +98,7 @@ def chart(
     )
     caption = f"<figcaption><b>{safe(title)}</b><span>{keys}</span></figcaption>" if title or keys else ""
     return (
-        f'<figure>{caption}<div class="pane"><div class="area" style="height:{height}px">'
+        f'<figure>{caption}<div class="pane"><div class="area" style="--high:{height}px">'
         f'<svg viewBox="0 0 {_SIZE:g} {_SIZE:g}" preserveAspectRatio="none" role="img" aria-label="{safe(words)}">'
         f'<path class="grid" d="{"".join(grid)}"/>{"".join(layer.svg for layer in layers)}</svg></div>'
         f'<div class="ys">{"".join(names)}</div><div class="xs">{times}</div></div></figure>'

@@ -73,7 +73,7 @@ background:currentColor}
 .key.gain::before{color:var(--gain)}.key.soft::before{color:var(--faint)}
 .key.run,.key.beside,.key.loss,.key.gain{color:var(--soft)}
 .pane{display:grid;grid-template-columns:minmax(0,1fr) 74px;row-gap:3px}
-.area{position:relative;min-width:0}
+.area{position:relative;min-width:0;height:var(--high)}
 .area svg{position:absolute;inset:0;width:100%;height:100%;overflow:visible}
 .ys,.xs{position:relative;font-size:11.5px;color:var(--soft)}
 .xs{height:17px}
@@ -91,7 +91,7 @@ background:currentColor}
 .area .fill.run{fill:var(--run);fill-opacity:.13}.area .fill.loss{fill:var(--loss);fill-opacity:.2}
 .area .fill.soft{fill:var(--faint);fill-opacity:.25}
 .area .bars.gain{fill:rgba(var(--gain-fill),.85)}.area .bars.loss{fill:rgba(var(--loss-fill),.85)}
-.area .bars.run{fill:var(--run);fill-opacity:.75}.area .bars.soft{fill:var(--faint);fill-opacity:.5}
+.area .bars.run{fill:var(--run);fill-opacity:.75}.area .bars.soft{fill:var(--faint);fill-opacity:.65}
 .area .dots{stroke-width:7;stroke-linecap:round}.area .boxes{stroke-width:6;stroke-linecap:square}
 .area .dots.few,.area .boxes.few{stroke-width:8}
 .area .run.dots,.area .run.boxes{stroke:var(--run)}.area .beside.dots,.area .beside.boxes{stroke:var(--beside)}
@@ -120,7 +120,8 @@ h2,h3,figcaption,thead{break-after:avoid}
 figure,.tiles,.short,tr,.months,table.whole,.keep{break-inside:avoid}
 section{margin-top:22px}
 table,.months td{font-size:9.5px}th{font-size:9px}td{padding-top:2px;padding-bottom:2px}
-.tile b{font-size:15px}.tile{padding:7px 10px}.tile span,figcaption,.note,.badge,footer{font-size:9.5px}
+.area{height:calc(var(--high)*.78)}.tiles{grid-template-columns:repeat(6,1fr)}
+.tile b{font-size:14px}.tile{padding:6px 8px}.tile span,figcaption,.note,.badge,footer{font-size:9.5px}
 .ys,.xs{font-size:9px}
 .scroll{overflow:visible}.months{min-width:0}
 a{color:inherit;text-decoration:none}

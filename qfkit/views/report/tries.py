@@ -8,7 +8,7 @@ import numpy as np
 
 from qfkit.core.metrics import Metrics
 from qfkit.core.wording import count, money, share
-from qfkit.errors import ParameterError, QfkitError
+from qfkit.errors import ParameterError
 from qfkit.research.overfitting import deflated_sharpe, expected_maximum_sharpe
 from qfkit.views.report.grids import Cell, pairs
 from qfkit.views.report.page import safe
@@ -35,11 +35,11 @@ class Tries(msgspec.Struct, frozen=True):
 
 
 def tries_of(given: object, equity: Floats, metrics: Metrics) -> Tries:
-    """``given`` is a number, a sweep (whose own figures are taken), or None. Raises :class:`ParameterError` for another."""
+    """``given`` is a number, a sweep or its evidence (whose own figures are taken), or None. Raises :class:`ParameterError` for another."""
     if given is None:
         return Tries(None)
-    record = getattr(given, "overfitting", None)
-    if record is not None:
+    record = getattr(given, "overfitting", given)
+    if hasattr(record, "deflated_sharpe"):
         return _of_sweep(record, metrics)
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
         raise ParameterError(f"tries={given!r}: how many combinations were tried, 1 or more, or the sweep itself")
@@ -67,19 +67,14 @@ def tries_of(given: object, equity: Floats, metrics: Metrics) -> Tries:
 
 
 def _of_sweep(record: Any, metrics: Metrics) -> Tries:
-    try:
-        return Tries(
-            int(record.tries),
-            metrics.sharpe,
-            float(record.expected_sharpe),
-            float(record.deflated_sharpe),
-            float(record.overfitting_probability),
-            "the tries' Sharpe ratios spread as they did in the sweep",
-        )
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ParameterError(f"tries={record!r}: give the number of tries, or a sweep ({error})") from None
-    except QfkitError:
-        return Tries(None)
+    return Tries(
+        int(record.tries),
+        metrics.sharpe,
+        float(record.expected_sharpe),
+        float(record.deflated_sharpe),
+        float(record.overfitting_probability),
+        "the tries' Sharpe ratios spread as they did in the sweep",
+    )
 
 
 def sentence(tries: Tries) -> str:
