@@ -22,7 +22,7 @@ from qfkit.views.report.outlay import outlay_of
 from qfkit.views.report.quality import bar_quality
 
 if TYPE_CHECKING:
-    from tests.browser import Browser
+    from tests.browser import Browser, Pages
 
 DAY_NS = 86_400_000_000_000
 HOSTILE = '</title><script>alert("1")</script><img src=x onerror=alert(1)>\x1b'
@@ -333,3 +333,20 @@ def test_a_report_opens_in_a_browser_without_a_request_and_prints(chromium: "Bro
             assert seen["printed"] == "rgb(255, 255, 255)"
             pages = len(re.findall(rb"/Type\s*/Page\b", seen["pdf"]))
             assert 4 <= pages <= 10, json.dumps(pages)
+
+
+def test_a_cell_shows_the_report_in_a_frame(lab: "Pages") -> None:
+    page = lab.open(
+        ["import qfkit as qf\nresult = qf.backtest(qf.MovingAverageCrossover, qf.sample('IBM'))\nresult.report()"]
+    )
+    page.run_all()
+    page.scroll_to(0)
+    frame = page.do(lambda window: window.locator("iframe[srcdoc]").first.bounding_box())
+    assert frame["height"] > 600 and frame["width"] > 600
+    page.wait_until("document.querySelector('iframe[srcdoc]').srcdoc.includes('Equity and drawdown')")
+    sharpe = page.value("f'{result.metrics.sharpe:.2f}'")
+    shown = page.do(
+        lambda window: window.frame_locator("iframe[srcdoc]").first.locator("[data-figure=sharpe] b").inner_text()
+    )
+    assert shown == sharpe
+    page.screenshot("report-in-a-cell")

@@ -121,6 +121,7 @@ figure,.tiles,.short,tr,.months,table.whole,.keep{break-inside:avoid}
 section{margin-top:22px}
 table,.months td{font-size:9.5px}th{font-size:9px}td{padding-top:2px;padding-bottom:2px}
 .area{height:calc(var(--high)*.78)}.tiles{grid-template-columns:repeat(6,1fr)}
+footer{margin-top:14px;padding-top:6px}
 .tile b{font-size:14px}.tile{padding:6px 8px}.tile span,figcaption,.note,.badge,footer{font-size:9.5px}
 .ys,.xs{font-size:9px}
 .scroll{overflow:visible}.months{min-width:0}
