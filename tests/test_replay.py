@@ -427,7 +427,7 @@ def test_what_is_no_recording_is_told_so(tmp_path):
         (written("bad.parquet", b"PAR1 and no more"), FrameError, "cannot be read as Parquet"),
         (written("bad.sqlite", b"SQLite format 3\x00 and no more"), JournalFormatError, "bad.sqlite"),
         (tmp_path / "folder", FrameError, "folder without Parquet"),
-        ("s3://bucket/capture.gz", FrameError, "fsspec|cannot be opened"),
+        ("gs://bucket/capture.gz", FrameError, "fsspec|cannot be opened"),
     ]
     for source, error, text in cases:
         with pytest.raises(error, match=text):

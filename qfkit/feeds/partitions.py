@@ -9,8 +9,8 @@ more lie by the year, ``year=2024``, for a file of 24 rows costs more to open th
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,8 @@ from urllib.parse import quote, unquote, urlsplit
 import msgspec
 
 from qfkit.core.timeframes import timeframe_ns
-from qfkit.errors import ConnectionFailedError, FeedError, FrameError, ParameterError, QfkitError, SymbolError
+from qfkit.errors import ParameterError, SymbolError
+from qfkit.feeds.addresses import reaching
 from qfkit.feeds.captures import file_system_of, shown
 
 __all__ = ["DAY_NS", "Part", "RowKind", "Store", "part_name", "period_ns", "series_name", "unquoted"]
@@ -129,7 +130,7 @@ class Store:
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
-        with self._reaching():
+        with self.reaching():
             return file_system_of(self.address)
 
     @property
@@ -139,7 +140,7 @@ class Store:
     def find(self, *steps: str) -> dict[str, int]:
         """The files below a folder of the catalogue: their paths, in order, and sizes in bytes; one listing."""
         file_system, root = self._opened
-        with self._reaching():
+        with self.reaching():
             # Another process may have added to it.
             file_system.invalidate_cache()
             try:
@@ -175,13 +176,13 @@ class Store:
     def open(self, path: str, size: int) -> "RangedFile | io.BufferedReader":
         """A file of which only what is read is fetched."""
         file_system, _ = self._opened
-        with self._reaching():
+        with self.reaching():
             return Path(path).open("rb") if self.is_local else RangedFile(self, file_system, path, size)
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file: it is there as a whole or not at all, also for whoever reads it meanwhile."""
         file_system, root = self._opened
-        with self._reaching():
+        with self.reaching():
             if not self.is_local:
                 file_system.pipe_file(f"{root}/{name}", data)
                 return
@@ -193,21 +194,12 @@ class Store:
 
     def remove(self, path: str) -> None:
         """Remove a file."""
-        with self._reaching():
+        with self.reaching():
             self._opened[0].rm_file(path)
 
-    @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        try:
-            yield
-        except QfkitError:
-            raise
-        except Exception as error:
-            named = _named(error, shown(self.address))
-            if named is None:
-                raise
-            # What a store's client says may have a signed address or a key's name in it.
-            raise named from None
+    def reaching(self) -> AbstractContextManager[None]:
+        """What goes wrong there within it is a named error."""
+        return reaching(self.address)
 
 
 class RangedFile(io.RawIOBase):
@@ -253,37 +245,5 @@ class RangedFile(io.RawIOBase):
         return data
 
     def _fetch(self, start: int, end: int) -> bytes:
-        with self._store._reaching():
+        with self._store.reaching():
             return bytes(self._file_system.cat_file(self._path, start=max(0, start), end=end))
-
-
-def _named(error: Exception, where: str) -> QfkitError | None:
-    """What a file system or its client raised as an error with a fix; None for what is no fault of the store."""
-    name = type(error).__name__
-    place = type(error).__module__.partition(".")[0]
-    if name in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"):
-        return FeedError(
-            f"{where}: there are no credentials for it ({name}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
-            "AWS_PROFILE, in the environment"
-        )
-    if isinstance(error, FileNotFoundError):
-        return FrameError(
-            f"there is nothing at {where}: check the address; a bucket must be made before it is written to"
-        )
-    if isinstance(error, PermissionError):
-        fix = (
-            "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's rights"
-            if "://" in where
-            else "check its rights"
-        )
-        return FeedError(f"{where}: access is denied: {fix}")
-    if place in ("botocore", "aiobotocore", "aiohttp") or isinstance(error, ConnectionError | TimeoutError):
-        return ConnectionFailedError(
-            f"{where} cannot be reached ({name}): check the network, the region and, for a store of your own, "
-            "AWS_ENDPOINT_URL"
-        )
-    if isinstance(error, OSError):
-        return FrameError(
-            f"{where} cannot be read or written ({error.strerror or name}): check the address and its rights"
-        )
-    return None

@@ -9,11 +9,13 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from qfkit.core.events import MarketEvent
 from qfkit.errors import FeedError
+from qfkit.feeds.addresses import reaching
 from qfkit.feeds.captures import file_system_of, name_of, shown
 from qfkit.feeds.parquet_events import encode_part, event_schema, pieces_of
 
@@ -195,9 +197,10 @@ class _Folder:
         self._file_system, self._root = file_system_of(path)
         self._is_local = "://" not in path
         try:
-            if recorded_names(self._file_system, self._root):
-                raise FeedError(f"{shown(path)} holds a recording already: give another folder, or remove that one")
-            self._file_system.makedirs(self._root, exist_ok=True)
+            with nullcontext() if self._is_local else reaching(path):
+                if recorded_names(self._file_system, self._root):
+                    raise FeedError(f"{shown(path)} holds a recording already: give another folder, or remove that one")
+                self._file_system.makedirs(self._root, exist_ok=True)
         except OSError as error:
             raise FeedError(f"{shown(path)} cannot be recorded to: {_safe(error, path)}; give another folder") from None
         self.unfit = 0

@@ -7,7 +7,7 @@ Parquet files, frames and lists lie in memory anyway. Nothing is judged here but
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from heapq import merge as merge_sorted
 from itertools import islice
 from operator import attrgetter
@@ -19,6 +19,7 @@ import msgspec
 
 from qfkit.core.events import Bar, Command, Depth, Event, Gap, Heartbeat, MarketEvent, Quote, Tick
 from qfkit.errors import DataError, FrameError, SymbolError, TimeframeError, did_you_mean
+from qfkit.feeds.addresses import reaching
 from qfkit.feeds.calendars import calendar_named, with_hours
 from qfkit.feeds.captures import (
     BATCH,
@@ -68,6 +69,8 @@ class Recording(msgspec.Struct, frozen=True):
     count: int | None
     path: str | None
     read: Reader
+    columns: Callable[[], dict[str, BarColumns]] | None = None
+    """All of it in memory as arrays, where it is bars of a catalogue; None for any other, and with a calendar."""
 
     def __repr__(self) -> str:
         return f"Recording({self.label}: {self.kind} of {', '.join(self.symbols)})"
@@ -132,7 +135,7 @@ def open_recording(
         return with_hours(recording.portions(on_bad), None if calendar == "auto" else calendar)
 
     # Its count is that of the events, and these are more; how far it is they tell themselves.
-    return msgspec.structs.replace(recording, count=None, read=read)
+    return msgspec.structs.replace(recording, count=None, read=read, columns=None)
 
 
 def _open(source: Source, symbols: Iterable[str] | str | None, timeframe: str | None) -> Recording:
@@ -142,7 +145,9 @@ def _open(source: Source, symbols: Iterable[str] | str | None, timeframe: str | 
     if isinstance(source, Selection):
         return _open_selection(source if wanted is None else source.of(wanted), timeframe)
     if isinstance(source, str | PathLike):
-        return _open_path(fspath(source), wanted, timeframe)
+        path = fspath(source)
+        with reaching(path) if "://" in path else nullcontext():
+            return _open_path(path, wanted, timeframe)
     if isinstance(source, BarColumns) or is_frame(source) or isinstance(source, Mapping):
         return _open_frames(source, wanted, timeframe, label="data in memory", kind="frame")
     if isinstance(source, Iterator):
@@ -197,8 +202,9 @@ def _open_selection(selection: Selection, timeframe: str | None) -> Recording:
     def read(on_bad: OnBad | None) -> Iterator[Portion]:
         return selection.portions()
 
+    columns = selection.columns if selection.kind == "bars" else None
     return Recording(
-        selection.label, selection.symbols, selection.timeframe, "catalogue", None, selection.address, read
+        selection.label, selection.symbols, selection.timeframe, "catalogue", None, selection.address, read, columns
     )
 
 

@@ -18,7 +18,7 @@ from qfkit.feeds.captures import BATCH, Portion, name_of
 from qfkit.feeds.heartbeats import with_heartbeats
 from qfkit.feeds.moments import Moment, moment_ns
 from qfkit.feeds.partitions import Part, RowKind, Store, unquoted
-from qfkit.feeds.stored_rows import COLUMNS, bars_of_rows, decode, read_rows
+from qfkit.feeds.stored_rows import COLUMNS, bars_of_rows, column_names, decode, read_rows
 from qfkit.frames import check_columns
 from qfkit.tables import BarColumns
 
@@ -187,17 +187,18 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
         store = Store(self.address)
         frames = []
-        known: set[str] = set()
+        read: set[str] = set()
         for symbol, parts in self._series(store):
             for part in parts:
                 if part.kind != self.kind:
                     continue
                 for rows in read_rows(store, part, self.start_ns, self.end_ns, others):
-                    known.update(rows.schema.names)
+                    read.update(rows.schema.names)
                     own = pyarrow.Table.from_batches([rows]).to_pandas(timestamp_as_object=False)
                     frames.append(own.assign(symbol=symbol) if len(self.symbols) > 1 else own)
         for name in others:
-            if name not in known:
+            if name not in read:
+                known = {one for part in self.parts() for one in column_names(store, part)}
                 raise ParameterError(f"there is no column {name!r}.{did_you_mean(name, known)}")
         if not frames:
             raise FrameError(f"{self.label}: there are no rows in this span")

@@ -21,6 +21,7 @@ __all__ = [
     "CLOCK",
     "COLUMNS",
     "bars_of_rows",
+    "column_names",
     "decode",
     "encode",
     "footer",
@@ -131,6 +132,13 @@ def footer(file: IO[bytes] | io.RawIOBase, path: str, size: int) -> Any:
         return parquet.read_metadata(io.BytesIO(file.read(length) or b""))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise _damaged(path, error) from None
+
+
+def column_names(store: Store, part: Part) -> list[str]:
+    """The columns that a part has."""
+    with store.open(part.path, part.size) as file:
+        names: list[str] = footer(file, part.path, part.size).schema.to_arrow_schema().names
+        return names
 
 
 def _damaged(path: str, error: Exception) -> FrameError:
