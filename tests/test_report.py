@@ -230,7 +230,11 @@ def test_a_session_reports_its_stops_warnings_and_labels_what_is_made_up(tmp_pat
     limits = {"account": qf.RiskLimits(max_drawdown=0.0005, on_breach={"max_drawdown": "flatten"})}
     strategy = qf.MovingAverageCrossover(fast=3, slow=8)
     session = qf.paper(strategy, feed, timeframe="5s", name="reported", risk=limits).start().wait(60)
+    assert "Drift from the backtest" not in session.report().html
+    session.expect(session.result)
     live = Page(session.report(tmp_path / "live.html").read_text("utf-8"))
+    drifted = [row for row in live.rows if len(row) == 5 and row[0] == "total return"]
+    assert "Drift from the backtest" in live.text and drifted == [list(session.drift().lines()[0])]
     session.stop()
     read = Page(qf.read_session("reported").report(tmp_path / "read.html").read_text("utf-8"))
     for page in (live, read):

@@ -14,6 +14,7 @@ from qfkit.tables import records_frame
 if TYPE_CHECKING:
     import pandas
 
+    from qfkit.resampling.drift import Drift
     from qfkit.views.report.page import Report
 
 __all__ = ["RecordFrames"]
@@ -56,7 +57,7 @@ class RecordFrames:
         title: str | None = ...,
         benchmark: object = ...,
         tries: object = ...,
-        drift: object = ...,
+        drift: "Drift | None" = ...,
     ) -> "Report": ...
     @overload
     def report(
@@ -66,7 +67,7 @@ class RecordFrames:
         title: str | None = ...,
         benchmark: object = ...,
         tries: object = ...,
-        drift: object = ...,
+        drift: "Drift | None" = ...,
     ) -> Path: ...
     def report(
         self,
@@ -75,10 +76,10 @@ class RecordFrames:
         title: str | None = None,
         benchmark: object = BUY_AND_HOLD,
         tries: object = None,
-        drift: object = None,
+        drift: "Drift | None" = None,
     ) -> "Report | Path":
         """One page with all that it did so far, as :meth:`Result.report` makes it, and how it went: how the data arrived,
-        limits and stops, warnings and alerts. ``drift`` is what :meth:`drift` gave, to have it on the page.
+        limits and stops, warnings and alerts. A session that was told what to expect has its drift on the page too; ``drift`` is another look's.
         """
         from qfkit.views.report.session_page import session_report
 

@@ -5,7 +5,9 @@ from typing import Any
 
 from qfkit.core.snapshot import SymbolHealth
 from qfkit.core.wording import count, money, utc_time
+from qfkit.errors import SessionError
 from qfkit.live.registry import SessionRecord, session_record
+from qfkit.resampling.drift import Drift
 from qfkit.result import Result
 from qfkit.views.report.footer import footer
 from qfkit.views.report.grids import Cell, pairs, table
@@ -30,7 +32,7 @@ def session_report(
     title: str | None = None,
     benchmark: object = "buy and hold",
     tries: object = None,
-    drift: Any = None,
+    drift: Drift | None = None,
 ) -> Report:
     """See :meth:`qfkit.Session.report`."""
     result: Result = session.result
@@ -41,8 +43,8 @@ def session_report(
     intervals, spent = intervals_of(result), outlay_of(result)
     chapters = run_sections(result, comparison, intervals, spent, known)
     own = [Section("The session", _session(session, record, result))]
-    if drift is not None:
-        own.append(Section("Drift from the backtest", _drift(drift)))
+    if (told := _drift_of(session, drift)) is not None:
+        own.append(Section("Drift from the backtest", _drift(told)))
     own.append(Section("Warnings, errors and alerts", _log(session)))
     arrived = health_html(health)
     chapters = [
@@ -123,19 +125,23 @@ def _limits(frame: Any) -> str:
     return f"<h3>Limits in the end</h3>{table(('strategy', 'limit', 'value', 'bound', 'stop'), rows, words=2)}"
 
 
-def _drift(drift: Any) -> str:
-    """What the session's drift says of itself, in lines or as its text."""
-    lines = drift.lines() if callable(getattr(drift, "lines", None)) else repr(drift).splitlines()
-    frame = getattr(drift, "table", None)
-    shown = ""
-    if frame is not None and len(frame):
-        head = ("", *(str(name) for name in frame.columns))
-        rows: list[list[Cell]] = [
-            [str(name), *(f"{value:,.4g}" if isinstance(value, float) else str(value) for value in row)]
-            for name, row in zip(frame.index, frame.itertuples(index=False), strict=True)
-        ]
-        shown = table(head, rows)
-    return "".join(f"<p>{safe(line)}</p>" for line in lines if isinstance(line, str)) + shown
+def _drift_of(session: Any, given: Drift | None) -> Drift | None:
+    """The drift that was given, or that of a session which knows what to expect."""
+    ask = getattr(session, "drift", None)
+    if given is not None or ask is None:
+        return given
+    try:
+        found: Drift = ask()
+    except SessionError:
+        # It was never told what to expect.
+        return None
+    return found
+
+
+def _drift(drift: Drift) -> str:
+    head = ("", "live", f"{drift.level * 100.0:g} % low", "high", "percentile")
+    told = "".join(f'<p class="note">{safe(line)}</p>' for line in drift.assumptions)
+    return f"<p>{safe(drift.verdict)}: {safe(drift.text)}</p>{table(head, drift.lines())}{told}"
 
 
 def _log(session: Any) -> str:
