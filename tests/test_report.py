@@ -233,7 +233,7 @@ def test_a_session_reports_its_stops_warnings_and_labels_what_is_made_up(tmp_pat
     assert "Drift from the backtest" not in session.report().html
     session.expect(session.result)
     live = Page(session.report(tmp_path / "live.html").read_text("utf-8"))
-    drifted = [row for row in live.rows if len(row) == 5 and row[0] == "total return"]
+    drifted = [row for row in live.rows if len(row) == 5 and row[0] == "return"]
     assert "Drift from the backtest" in live.text and drifted == [list(session.drift().lines()[0])]
     session.stop()
     read = Page(qf.read_session("reported").report(tmp_path / "read.html").read_text("utf-8"))
