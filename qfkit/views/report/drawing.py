@@ -16,6 +16,7 @@ from qfkit.views.series import Floats, around, round_ticks
 __all__ = ["Layer", "Scale", "area", "bars", "chart", "dots", "key", "level", "line", "linear", "logarithmic"]
 
 _SIZE = 1000.0
+_LOG_TICKS = 7
 
 
 class Scale(msgspec.Struct, frozen=True):
@@ -54,15 +55,15 @@ def linear(
 
 
 def logarithmic(low: float, high: float) -> Scale:
-    """A scale on which the same growth has the same height; its ticks are 1, 2 and 5 times powers of ten."""
+    """A scale on which the same growth has the same height; its ticks are powers of ten, and 2 and 5 times them."""
     margin = (high / low) ** 0.05
     start, end = low / margin, high * margin
-    ticks = []
-    for power in range(floor(log10(start)), ceil(log10(end)) + 1):
-        for times in (1.0, 2.0, 5.0):
-            value = times * 10.0**power
-            if start <= value <= end:
-                ticks.append((value, f"{value:,.{max(0, -power)}f}"))
+    first, last = floor(log10(start)), ceil(log10(end))
+    values = [times * 10.0**power for power in range(first, last + 1) for times in (1.0, 2.0, 5.0)]
+    if log10(end / start) > 3.0:
+        step = ceil((last - first) / _LOG_TICKS)
+        values = [10.0**power for power in range(first, last + 1, step)]
+    ticks = [(value, f"{value:,.{max(0, -floor(log10(value) + 1e-9))}f}") for value in values if start <= value <= end]
     return Scale(start, end, tuple(ticks), is_log=True)
 
 

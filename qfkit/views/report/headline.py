@@ -30,6 +30,8 @@ _TILES = (
     ("profit_factor", "profit factor", money),
     ("trades", "trades", count),
 )
+_FEWEST_SAMPLES = 250
+_MOST_DRAWN = 30_000_000
 _NAMES = {"cagr": "CAGR", "sharpe": "Sharpe", "sortino": "Sortino"}
 _COLOURED = ("total_return", "cagr")
 
@@ -60,7 +62,9 @@ def intervals_of(result: Result) -> Intervals:
     if ask is None:
         return Intervals(None, "")
     try:
-        found = ask()
+        # A long run has so many returns that fewer samples say as much, and take no longer.
+        points = max(len(result._equity.times_ns), 1)
+        found = ask(samples=min(1_000, max(_FEWEST_SAMPLES, _MOST_DRAWN // points)))
     except QfkitError as error:
         return Intervals(None, "", f"no intervals: {error}")
     return Intervals(found.table, "; ".join(found.assumptions))

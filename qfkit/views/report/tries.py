@@ -85,6 +85,8 @@ def sentence(tries: Tries) -> str:
         return "It is the only one that was tried, so its Sharpe ratio is not deflated."
     if not isfinite(tries.deflated):
         return f"It is the best of {tries.count:,} tries; it is too short to deflate its Sharpe ratio."
+    if tries.sharpe <= 0.0:
+        return f"It is the best of {tries.count:,} tries by its Sharpe ratio, which is not above zero."
     verdict = (
         "luck alone hardly explains it"
         if tries.deflated >= 0.95
