@@ -110,6 +110,12 @@ def test_bars_give_the_same_run_from_the_catalogue_as_from_their_frame(catalogue
         pandas.testing.assert_frame_equal(result.equity, expected.equity, check_exact=True)
     one = qf.backtest(Crossover, f"{catalogue.address}/bars/timeframe=1m/symbol=A")
     pandas.testing.assert_frame_equal(one.fills, qf.backtest(Crossover, frames["A"]).fills.assign(symbol="A"))
+    day = qf.backtest(Crossover, Path(catalogue.address, "bars/timeframe=1m/symbol=A/day=2024-03-02"))
+    assert {str(time.date()) for time in day.bars.index} == {"2024-03-02"}
+    with pytest.raises(FrameError, match="no rows at .*day=2024-03-09"):
+        qf.backtest(Crossover, f"{catalogue.address}/bars/timeframe=1m/symbol=A/day=2024-03-09")
+    with pytest.raises(FrameError, match=r"no bars of 'C'"):
+        qf.backtest(Crossover, f"{catalogue.address}/bars/timeframe=1m/symbol=C")
 
 
 def test_a_signal_function_and_a_sweep_take_a_selection_too(catalogue) -> None:
@@ -316,7 +322,7 @@ def test_days_that_another_program_wrote_are_read_too(catalogue) -> None:
     assert len(catalogue.bars("A").to_frame()) == 1_440
 
 
-def test_what_is_broken_in_a_part_is_named_with_its_file(catalogue) -> None:
+def test_what_is_broken_in_a_part_is_named_with_its_file(catalogue, caplog) -> None:
     catalogue.add(minutes(2), symbol="A")
     first, second = (Path(part.path) for part in catalogue.bars("A").parts())
     table = parquet.ParquetFile(first).read()
@@ -332,7 +338,9 @@ def test_what_is_broken_in_a_part_is_named_with_its_file(catalogue) -> None:
     second.write_bytes(second.read_bytes()[:5_000])
     with pytest.raises(FrameError, match=r"day=2024-03-02/part-0.parquet cannot be read as Parquet"):
         qf.backtest(Crossover, catalogue.bars("A"))
-    # The day before is still there.
+    # The day before is still there, and the table of what there is says what can be read.
+    assert catalogue.to_frame()[["parts", "rows"]].values.tolist() == [[2, 1_440]]
+    assert "day=2024-03-02/part-0.parquet cannot be read" in caplog.text
     assert qf.backtest(Crossover, catalogue.bars("A", end="2024-03-02")).fills.shape[0]
 
 
@@ -422,9 +430,7 @@ print(json.dumps([Watcher.seen, peak * (1 if sys.platform == "darwin" else 1024)
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a process's peak of memory is asked of Unix")
 def test_a_run_over_many_days_takes_no_more_memory_than_one_over_few(catalogue) -> None:
-    pytest.importorskip("resource")
     days, rows = 16, 40_000
     price = np.round(100 * np.exp(np.cumsum(np.random.default_rng(1).normal(0, 1e-4, rows))), 2)
     for day in range(days):

@@ -123,6 +123,24 @@ def test_only_the_days_and_columns_that_a_run_needs_are_fetched(catalogue, store
     assert sum(one.path.endswith("part-0.parquet") for one in store.asked) == 2
 
 
+def test_the_next_days_are_fetched_while_one_is_played(catalogue, store) -> None:
+    frame = wide(8)
+    catalogue.add(frame, symbol="A")
+    selection = catalogue.bars("A")
+    store.delay_s, store.most_at_once = 0.03, 0
+    try:
+        batches = selection.batches()
+        first = next(batches)
+        assert store.most_at_once > 1
+        # Whoever stops early has not fetched all.
+        batches.close()
+        assert len(store.parts()) < 8
+    finally:
+        store.delay_s = 0.0
+    assert first == of(selection, Bar)[: len(first)]
+    assert len(of(selection, Bar)) == len(frame)
+
+
 def test_the_table_of_a_catalogue_fetches_the_ends_of_files_alone(catalogue, store) -> None:
     catalogue.add(wide(4), symbol="A")
     total = sum(part.size for part in catalogue.bars("A").parts())

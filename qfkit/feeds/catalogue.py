@@ -1,5 +1,6 @@
 """The catalogue: market data of many days in a folder or an object store, listed, added to, and chosen from."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike, fspath
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Catalogue"]
 
 _READERS = 8
+_logger = logging.getLogger("qfkit.feeds")
 
 
 class _Facts(msgspec.Struct, frozen=True):
@@ -74,6 +76,7 @@ class Catalogue:
         shown = frame.assign(
             first=_times_text(frame["first"]),
             last=_times_text(frame["last"]),
+            timeframe=frame["timeframe"].fillna(""),
             rows=frame["rows"].map("{:,}".format),
             bytes=frame["bytes"].map("{:,}".format),
         )
@@ -84,7 +87,7 @@ class Catalogue:
         """What there is, a row a series: read from the names of the files and their footers, no data.
 
         Recordings by ``feed.record`` that lie in its folder have a row each, their symbols as the first and the last
-        in alphabetical order. ``first`` and ``last`` are times in UTC: of a bar its open, else the exchange's.
+        in alphabetical order. A file that cannot be read counts no rows, and is in the log. ``first`` and ``last`` are times in UTC: of a bar its open, else the exchange's.
         """
         import pandas
 
@@ -115,8 +118,8 @@ class Catalogue:
             symbol = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}" if names else ""
             where = folder.removeprefix(self._store.root).strip("/")
             first, last = _span(known)
-            days = 0 if first is None or last is None else len(pandas.date_range(first.floor("D"), last.floor("D")))
-            rows.append(("recording", symbol, None, first, last, days, _count(known), sum(files_of.values()), where))
+            size = sum(files_of.values())
+            rows.append(("recording", symbol, None, first, last, len(known), _count(known), size, where))
         names = ["kind", "symbol", "timeframe", "first", "last", "parts", "rows", "bytes", "recording"]
         frame = pandas.DataFrame(rows, columns=names)
         times = {"first": "datetime64[ns, UTC]", "last": "datetime64[ns, UTC]"}
@@ -276,8 +279,13 @@ class Catalogue:
         return {path: _known[self.address, path, size] for path, size in files}
 
     def _read_facts(self, file: tuple[str, int]) -> _Facts:
-        with self._store.open(*file) as opened:
-            about = footer(opened, *file)
+        try:
+            with self._store.open(*file) as opened:
+                about = footer(opened, *file)
+        except FrameError as error:
+            # One damaged file must not hide the others; a run on it raises.
+            _logger.warning("%s", error)
+            return _Facts(0, None, None)
         firsts: list[int] = []
         lasts: list[int] = []
         symbols: set[str] = set()
