@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from qfkit.research.signal import signal
     from qfkit.research.stress import StressTest, stress
     from qfkit.research.sweep import Sweep, read_sweep, sweep
+    from qfkit.research.walk_forward import WalkForward, walk_forward
     from qfkit.research.warmup_check import check_warmup
     from qfkit.research.warmup_report import WarmupReport
     from qfkit.result import Result
@@ -109,12 +110,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ADX",
     "ATR",
-    "EMA",
-    "MACD",
-    "RSI",
-    "SMA",
-    "VWAP",
-    "WMA",
     "AddStrategy",
     "Allocation",
     "AllocationContext",
@@ -133,6 +128,7 @@ __all__ = [
     "Currencies",
     "Depth",
     "DonchianChannel",
+    "EMA",
     "Engine",
     "FailoverFeed",
     "Fill",
@@ -145,6 +141,7 @@ __all__ = [
     "LiftStops",
     "LogNormalLatency",
     "LookaheadReport",
+    "MACD",
     "ManualOrder",
     "Margin",
     "ModifyOrder",
@@ -161,6 +158,7 @@ __all__ = [
     "Protect",
     "QfkitError",
     "Quote",
+    "RSI",
     "RateOfChange",
     "RealTimeMovingAverageCrossover",
     "Rebalance",
@@ -172,6 +170,7 @@ __all__ = [
     "RiskBands",
     "RiskLimits",
     "RiskReport",
+    "SMA",
     "Session",
     "SetLimits",
     "SetParameters",
@@ -193,6 +192,9 @@ __all__ = [
     "TimeInForce",
     "Trade",
     "UniformLatency",
+    "VWAP",
+    "WMA",
+    "WalkForward",
     "WarmupReport",
     "YahooFeed",
     "YahooFinanceWebSocket",
@@ -220,6 +222,7 @@ __all__ = [
     "stop",
     "stress",
     "sweep",
+    "walk_forward",
     "watch",
     "weights",
 ]
@@ -308,6 +311,7 @@ _NAMES = {
     "qfkit.research.sweep": ("Sweep", "read_sweep", "sweep"),
     "qfkit.research.warmup_check": ("check_warmup",),
     "qfkit.research.warmup_report": ("WarmupReport",),
+    "qfkit.research.walk_forward": ("WalkForward", "walk_forward"),
     "qfkit.result": ("Result",),
     "qfkit.samples": ("sample",),
     "qfkit.side_by_side": ("SideBySide", "compare"),

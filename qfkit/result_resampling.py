@@ -48,7 +48,7 @@ class ResultResampling:
         """Where else the run might have led: end equity and drawdown of ``samples`` paths, and their fan.
 
         ``of="returns"`` draws period returns in blocks (stationary bootstrap) and compounds them; ``of="trades"``
-        draws round trips and adds their profits up. Raises :class:`DataError` for fewer than 10 of them.
+        draws round trips, each a share of the equity at its entry, and compounds these. Raises :class:`DataError` for fewer than 10 of them.
         """
         return monte_carlo_of(
             of,

@@ -217,16 +217,29 @@ def monte_carlo(of="trades", equity=(100.0, 100.0), trades=(), **given):
 
 def test_trades_that_are_all_alike_lead_to_one_end():
     found = monte_carlo(trades=[trade(2.0, place) for place in range(20)])
-    assert set(found.end_equity) == {140.0}
+    # Each gains a fiftieth of the equity.
+    end = 100.0 * 1.02**20
+    assert found.end_equity == pytest.approx(np.full(500, end))
     assert found.loss_probability == 0.0 and found.drawdown_probability(0.0) == 0.0
-    assert found.fan.iloc[0].tolist() == [100.0] * 5 and found.fan.iloc[-1].tolist() == [140.0] * 5
+    assert found.fan.iloc[0].tolist() == [100.0] * 5 and found.fan.iloc[-1].tolist() == pytest.approx([end] * 5)
+
+
+def test_a_trade_counts_by_the_equity_at_its_entry():
+    # The equity doubles, and so does what a trade earns: all are alike.
+    equity = np.append(np.full(10, 100.0), np.full(11, 200.0))
+    trades = [trade(2.0 if place < 10 else 4.0, place) for place in range(20)]
+    found = monte_carlo("trades", equity, trades)
+    assert found.end_equity == pytest.approx(np.full(500, 100.0 * 1.02**20))
+    with pytest.raises(DataError, match="entered on an equity of zero"):
+        monte_carlo("trades", np.append(equity[:20], 0.0) * (np.arange(21) < 5), trades)
 
 
 def test_drawn_trades_spread_as_independent_ones_do():
     pnl = np.random.default_rng(8).normal(0.1, 1.0, 400)
     found = monte_carlo(trades=[trade(one, place) for place, one in enumerate(pnl)], samples=4_000)
-    assert found.end_equity.mean() == pytest.approx(100.0 + pnl.sum(), abs=2.0)
-    assert found.end_equity.std() == pytest.approx(pnl.std() * 20.0, rel=0.1)
+    logarithms = np.log(1.0 + pnl / 100.0)
+    assert np.log(found.end_equity / 100.0).mean() == pytest.approx(logarithms.sum(), abs=0.02)
+    assert np.log(found.end_equity / 100.0).std() == pytest.approx(logarithms.std() * 20.0, rel=0.1)
     assert found.table.loc[0.5, "end_equity"] == np.median(found.end_equity)
 
 

@@ -206,6 +206,16 @@ def test_the_view_is_made_anew_only_where_something_came(expected):
     assert watch.view() is not first
 
 
+def test_a_session_longer_than_what_was_reckoned_says_once_that_its_stop_acts_no_more():
+    watch = DriftWatch(100.0)
+    watch.expect(expectation(np.random.default_rng(1).normal(0.0, 0.01, 50), samples=200), "pause", 0.9, 0.01)
+    watch.totals.take([(place, 100.0) for place in range(100)], (), ())
+    assert watch.ends() == ""
+    watch.totals.take([(100, 10.0)], (), ())
+    assert "longer than the 100 periods" in watch.ends() and watch.ends() == ""
+    assert watch.look() is None
+
+
 # -- a session -------------------------------------------------------------------------------
 
 
@@ -310,6 +320,18 @@ def test_a_session_may_be_told_while_it_runs_and_armed_again(tmp_path, calm):
     assert session.verify()
 
 
+def test_a_session_that_has_ended_may_still_be_held_against_its_backtest(tmp_path, calm):
+    session, feed = started(tmp_path)
+    session.start()
+    give(session, feed, prices(60, 13))
+    session.stop()
+    before = session.snapshot
+    session.expect(calm)
+    assert session.snapshot.drift is not None
+    assert msgspec.structs.replace(session.snapshot, drift=None) == before
+    assert session.drift().periods == 60
+
+
 def test_a_session_that_is_true_to_its_backtest_goes_on(tmp_path, calm):
     session, feed = started(tmp_path)
     session.expect(calm, stop="flatten", level=0.001).start()
@@ -377,3 +399,28 @@ def test_what_the_meter_says_is_escaped(tmp_path, expected):
         assert raw not in board.text("drift")
     html = Drift(bad, expected)._repr_html_()
     assert "<script" not in html and "<img src=x" not in html
+
+
+_MADE = """import numpy as np, pandas as pd, qfkit as qf
+
+chance = np.random.default_rng(1)
+close = 61_800.0 * np.cumprod(1.0 + chance.normal(0.0, 1e-4, 3_000))
+index = pd.date_range("2024-01-01", periods=3_000, freq="1s", tz="UTC")
+bars = pd.DataFrame({name: close for name in ("open", "high", "low", "close")} | {"volume": 100.0}, index=index)
+result = qf.backtest(qf.MovingAverageCrossover(), {"BTCUSDT": bars}, timeframe="1s")
+feed = qf.SyntheticFeed(["BTCUSDT"], seed=7, duration_s=None, speed=20.0, prices={"BTCUSDT": 61_800.0})
+session = qf.paper(qf.MovingAverageCrossover(), feed, timeframe="1s", name="drifts").start()"""
+_DRIFT = "[...document.querySelectorAll('.qfkit-dash .q-card')].find(one => one.textContent.startsWith('Drift'))"
+
+
+def test_the_meter_comes_and_fits_its_card_in_a_browser(lab) -> None:
+    page = lab.open([_MADE, "session", "session.expect(result, stop='pause', level=1e-6); None"])
+    page.size(1300, 1300)
+    page.run_all()
+    page.wait_until(f"/pauses at the outer/.test({_DRIFT}?.textContent)")
+    page.wait_until(f"{_DRIFT}.querySelectorAll('.q-place u').length > 3")
+    page.evaluate(f"{_DRIFT}.scrollIntoView()")
+    page.wait_until(f"/inside|edge|outside/.test({_DRIFT}.innerText)")
+    assert page.evaluate(f"{_DRIFT}.scrollWidth <= {_DRIFT}.clientWidth")
+    page.screenshot("drift")
+    assert page.value("session.snapshot.drift.verdict") in ("inside", "at the edge", "outside")

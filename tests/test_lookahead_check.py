@@ -750,11 +750,28 @@ def test_a_function_that_needs_a_length_is_told_from_one_that_needs_the_future()
     assert any(one.kind == "error" for one in check(needs_all).findings)
 
 
+def test_a_setup_that_needs_more_rows_than_a_cut_has_is_a_finding_where_it_had_decided_already():
+    class FitsInSetup(Follows):
+        def setup(self):
+            if len(bars) < 200:
+                raise ValueError(f"{len(bars)} rows are too few")
+            self.slope = LinearRegression().fit(np.arange(len(bars)).reshape(-1, 1), bars.close).coef_[0]
+
+        def wants(self, bar):
+            return bar.close > self.slope * 1_000.0
+
+    report = check(FitsInSetup)
+    assert any(one.kind == "error" and one.name == "ValueError" for one in report.findings)
+    assert "self.slope" in report.names
+
+
 def test_wrong_arguments_say_what_is_right():
     with pytest.raises(ParameterError, match="points=0"):
         qf.check_lookahead(trend, BARS, points=0)
-    with pytest.raises(ParameterError, match="commission.*costs|no setting 'cots'.*costs"):
+    with pytest.raises(ParameterError, match="no argument 'cots' here. Did you mean 'costs'"):
         qf.check_lookahead(trend, BARS, cots=qf.Costs())
+    with pytest.raises(ParameterError, match="fast=50 must be below slow=30"):
+        check(qf.MovingAverageCrossover(fast=50))
     with pytest.raises(StrategyError, match="no strategy"):
         qf.check_lookahead(lambda bars: 3, BARS)
     with pytest.raises(ParameterError, match="needs bars"):

@@ -20,9 +20,10 @@ MovingAverageCrossover OnBalanceVolume Order OrderStatus OrderType Param Pause P
 QfkitError Quote RSI RateOfChange RealTimeMovingAverageCrossover Rebalance RebalancePlan ReplayFeed Result Resume
 RiskAssessment RiskBands RiskLimits RiskReport SMA Session SetLimits SetParameters Side SideBySide Signal
 SignalFilters Snapshot SquareRootImpact StandardDeviation Stochastic Stop Strategy StressTest SwapStrategy Sweep
-SyntheticFeed Tick TimeInForce Trade UniformLatency VWAP WMA WarmupReport YahooFeed YahooFinanceWebSocket ZScore
-alerts allow_nested_loops backtest check_lookahead check_warmup compare dashboard errors feeds history paper
-read_session read_sweep recordings resume run sample sessions signal sizing stop stress sweep watch weights
+SyntheticFeed Tick TimeInForce Trade UniformLatency VWAP WMA WalkForward WarmupReport YahooFeed YahooFinanceWebSocket
+ZScore alerts allow_nested_loops backtest check_lookahead check_warmup compare dashboard errors feeds history paper
+read_session read_sweep recordings resume run sample sessions signal sizing stop stress sweep walk_forward watch
+weights
 """.split()  # noqa: SIM905
 
 HEAVY = ("pandas", "ipywidgets", "bqplot", "yfinance", "pyarrow", "httpx", "picows", "rich", "IPython", "bokeh")

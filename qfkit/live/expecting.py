@@ -3,6 +3,8 @@
 import concurrent.futures
 from typing import TYPE_CHECKING, Self
 
+import msgspec
+
 from qfkit.core.events import Flatten, Pause
 from qfkit.errors import ParameterError, SessionError, did_you_mean
 from qfkit.feeds.base import Feed
@@ -78,7 +80,10 @@ class Expecting:
                 )
             if pipeline.writer is not None:
                 pipeline.write_meta(watch.as_meta())
-            pipeline.show()
+                pipeline.show()
+            else:
+                # Of a session that has ended the rest stays as it was seen last.
+                pipeline.snapshot = msgspec.structs.replace(pipeline.snapshot, drift=watch.view())
 
         self._between_batches(told)
         return self

@@ -55,7 +55,7 @@ class Fan(msgspec.Struct, frozen=True, eq=False):
 class MonteCarlo:
     """What :meth:`qfkit.Result.monte_carlo` found: ``end_equity`` and ``max_drawdown`` of each sample, and the fan.
 
-    ``max_drawdown`` is a positive fraction of the highest equity so far; of trades, which are added up, it may be above 1.
+    ``max_drawdown`` is a positive fraction of the highest equity so far.
     """
 
     def __init__(
@@ -174,14 +174,14 @@ def monte_carlo_of(
         real, when = equity, times_ns
         told = "their order is chance, but for what a block keeps"
     else:
-        values = np.array([trade.pnl for trade in trades], dtype=np.float64)
-        if len(values) < FEWEST:
-            raise DataError(f"it takes {FEWEST} trades to resample them: there are {len(values)}")
-        block_length, first = automatic_block_length(values), starting_equity
-        real = starting_equity + np.append(0.0, np.cumsum(values))
+        if len(trades) < FEWEST:
+            raise DataError(f"it takes {FEWEST} trades to resample them: there are {len(trades)}")
         ends = np.array([trade.exit_time_ns for trade in trades], dtype=np.int64)
+        values, first = _shares(trades, equity, times_ns, starting_equity), starting_equity
+        block_length = automatic_block_length(values)
+        real = starting_equity * np.append(1.0, np.cumprod(1.0 + values))
         when = np.append(times_ns[:1] if len(times_ns) else ends[:1], ends)
-        told = "profits and losses are added up in the account's money, as they were, whatever the equity has become"
+        told = "a trade's profit is a share of the account's equity at its entry, and compounds; open positions are left out"
     steps = len(values)
     grid = np.unique(np.linspace(0, steps, min(steps + 1, _MOST_POINTS)).astype(np.int64))
     on_the_way, deepest = [], []
@@ -189,13 +189,8 @@ def monte_carlo_of(
     with RunProgress("Monte Carlo", samples, shown=None, unit="samples") as progress:
         for places in resampled_places(steps, samples, block_length, random):
             drawn = values[places]
-            if of == "returns":
-                figures, growth = path_figures(drawn, periods_per_year, first / starting_equity)
-                path, depth = growth * starting_equity, figures["max_drawdown"]
-            else:
-                path = starting_equity + np.cumsum(drawn, axis=1)
-                peaks = np.maximum(np.maximum.accumulate(path, axis=1), starting_equity)
-                depth = (1.0 - path / peaks).max(axis=1)
+            figures, growth = path_figures(drawn, periods_per_year, first / starting_equity)
+            path, depth = growth * starting_equity, figures["max_drawdown"]
             on_the_way.append(np.column_stack([np.full(len(drawn), first), path])[:, grid])
             deepest.append(depth)
             done += len(places)
@@ -219,3 +214,16 @@ def monte_carlo_of(
     )
     notes = (f"stationary bootstrap in blocks of {block_length:.1f} {noun} on average; {told}",)
     return MonteCarlo(ends_at, depths, fan, of=of, seed=seed, block_length=block_length, assumptions=notes)
+
+
+def _shares(trades: Sequence[Trade], equity: Floats, times_ns: Places, starting_equity: float) -> Floats:
+    """What each trade gained or lost as a share of the equity at its entry; no more than all of it can be lost."""
+    entries = np.array([trade.entry_time_ns for trade in trades], dtype=np.int64)
+    known = np.append(starting_equity, equity)[np.searchsorted(times_ns, entries, side="right")]
+    if float(known.min()) <= 0.0:
+        raise DataError(
+            "a trade was entered on an equity of zero or less: there is nothing to take its profit as a share of"
+        )
+    pnl = np.array([trade.pnl for trade in trades], dtype=np.float64)
+    shares: Floats = np.maximum(pnl / known, -1.0)
+    return shares

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
-from qfkit.errors import DataError, ParameterError, StrategyError
+from qfkit.errors import DataError, ParameterError
 from qfkit.research.futures import CUT, OTHERWISE, Cut, Variant, read_history
 from qfkit.research.lookahead_report import Finding, Kind, LookaheadReport
 from qfkit.research.outside import Outside, look_outside
@@ -17,6 +17,7 @@ from qfkit.research.subjects import (
     RunSubject,
     engine_settings,
     quiet,
+    raise_unrunnable,
     spread,
     subjects_of,
 )
@@ -26,7 +27,7 @@ from qfkit.run_progress import RunProgress
 __all__ = ["check_lookahead"]
 
 # A run to one moment is a run to each before it: for who has nothing but what the engine gives, few are enough.
-_POINTS_OF_THE_DEAF = 10
+_POINTS_OF_THE_DEAF = 6
 
 
 def check_lookahead(
@@ -151,9 +152,7 @@ class _Check:
         """Run over all of the data, twice: what is not the same then says nothing about the future."""
         subject = self.subject
         self.whole = self._observe(subject.whole)
-        raised = self.whole.raised
-        if raised is not None:
-            raise StrategyError(f"{subject.name} raised over all of the data: {raised.text}") from raised.error
+        raise_unrunnable(subject.name, self.whole, "all of the data")
         with quiet():
             again = self._observe(subject.whole)
         end = 2**62

@@ -39,7 +39,8 @@ def observe_run(strategy: Strategy, name: str, events: Sequence[Event], settings
     records = engine.records
     seen_bars, seen_signals = 0, 0
     rows: list[tuple[int, int, dict[str, Any]]] = []
-    bars: list[tuple[int, int, str, dict[str, float]]] = []
+    known: dict[str, dict[str, Line]] = {}
+    bars: dict[str, list[tuple[int, int, list[float]]]] = {}
     signals: list[tuple[int, Signal]] = []
     for event in events:
         engine.process(event)
@@ -47,10 +48,12 @@ def observe_run(strategy: Strategy, name: str, events: Sequence[Event], settings
             signals += [(engine.events, signal) for signal in records.signals[seen_signals:]]
             seen_signals = len(records.signals)
         if len(records.bars) > seen_bars:
-            bars += [
-                (engine.events, engine.clock_ns, bar.symbol, _values_of(desk.named_sets, bar.symbol))
-                for bar in records.bars[seen_bars:]
-            ]
+            for bar in records.bars[seen_bars:]:
+                lines = known.get(bar.symbol)
+                if lines is None:
+                    lines = known[bar.symbol] = _lines_of(desk.named_sets, bar.symbol)
+                values = [line.value for line in lines.values()]
+                bars.setdefault(bar.symbol, []).append((engine.events, engine.clock_ns, values))
             rows.append((engine.events, engine.clock_ns, _attributes_of(strategy)))
             seen_bars = len(records.bars)
         if records.faults:
@@ -59,28 +62,30 @@ def observe_run(strategy: Strategy, name: str, events: Sequence[Event], settings
     if records.faults:
         fault = records.faults[0]
         raised = Raised(fault.time_ns, f"{fault.error}, on {fault.event}", engine.exceptions[name])
-    tracks = [*_decision_tracks(signals), *_indicator_tracks(bars), *_attribute_tracks(rows)]
-    closed: dict[str, list[tuple[int, int]]] = {}
-    for step, time_ns, symbol, _ in bars:
-        closed.setdefault(symbol, []).append((step, time_ns))
+    tracks = [*_decision_tracks(signals), *_keyed("attribute", "", rows)]
     steps, times = (
-        {symbol: np.array([pair[place] for pair in own], dtype=np.int64) for symbol, own in closed.items()}
+        {symbol: np.array([row[place] for row in own], dtype=np.int64) for symbol, own in bars.items()}
         for place in (0, 1)
     )
+    for symbol, own in bars.items():
+        tracks += [
+            Track("indicator", symbol, name, steps[symbol], times[symbol], [row[2][place] for row in own])
+            for place, name in enumerate(known[symbol])
+        ]
     variables = _arrays_of({f"self.{key}": value for key, value in vars(strategy).items()}, None)
     return Observation(_by_key(tracks), variables, steps, times, raised)
 
 
-def _values_of(sets: Sequence[tuple[str, IndicatorSet[Any]]], symbol: str) -> dict[str, float]:
-    values: dict[str, float] = {}
+def _lines_of(sets: Sequence[tuple[str, IndicatorSet[Any]]], symbol: str) -> dict[str, Line]:
+    """The lines of a symbol's indicators by name, as "fast, SMA(10)"."""
+    lines: dict[str, Line] = {}
     for name, indicators in sets:
         indicator = indicators.get(symbol)
         if indicator is not None:
             title = f"{name}, {_title(indicator)}"
-            values[title] = indicator.value
-            for part, line in indicator.outputs() if isinstance(indicator, Indicator) else ():
-                values[f"{title}.{part}"] = line.value
-    return values
+            lines[title] = indicator
+            lines.update({f"{title}.{part}": line for part, line in indicator.outputs()})
+    return lines
 
 
 def _title(indicator: Indicator) -> str:
@@ -129,16 +134,6 @@ def _decision(signal: Signal) -> Decision:
     return Decision(
         text, (signal.wanted, *prices), words, f"{signal.action} {side}", signal.decision != "nothing to do"
     )
-
-
-def _indicator_tracks(bars: Sequence[tuple[int, int, str, dict[str, float]]]) -> Iterator[Track]:
-    for symbol in {own for _, _, own, _ in bars}:
-        rows = [(step, time_ns, values) for step, time_ns, own, values in bars if own == symbol]
-        yield from _keyed("indicator", symbol, rows)
-
-
-def _attribute_tracks(rows: Sequence[tuple[int, int, dict[str, Any]]]) -> Iterator[Track]:
-    yield from _keyed("attribute", "", rows)
 
 
 def _keyed(kind: str, symbol: str, rows: Sequence[tuple[int, int, dict[str, Any]]]) -> Iterator[Track]:

@@ -1,5 +1,6 @@
 """Data that were read and checked once, and the runs that are made on them."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from qfkit.core.engine import Engine
-from qfkit.core.events import Event, Stop, WarmUp
+from qfkit.core.events import Event, SetParameters, Stop, WarmUp
 from qfkit.core.holdings import Holdings
 from qfkit.core.strategy import Strategy
 from qfkit.core.survey import assumptions, take_positions
@@ -28,9 +29,12 @@ from qfkit.tables import BarColumns, EquityColumns, FillColumns, Floats, bar_col
 if TYPE_CHECKING:
     from qfkit.feeds.recordings import Recording
 
-__all__ = ["Columns", "PreparedBars", "PreparedEvents", "prepare"]
+__all__ = ["Columns", "PreparedBars", "PreparedEvents", "Step", "prepare"]
 
 Columns: TypeAlias = Mapping[str, BarColumns]
+
+Step: TypeAlias = tuple[int, Mapping[str, Any]]
+"""New parameters, and when they are set (UTC ns): they hold for the bars that close after it."""
 
 _CHUNK = 8_192
 
@@ -87,13 +91,21 @@ def _chosen(columns: dict[str, BarColumns], symbols: str | Sequence[str] | None)
 class PreparedBars:
     """Closed bars by symbol. ``before`` are those that only warm indicators up: no order of theirs is sent.
 
+    ``steps``: parameters that the one strategy gets at a time, in the order of their times.
     ``keeps_series``: for many runs, see :class:`~qfkit.research.signal.SignalBars`.
     """
 
     def __init__(
-        self, columns: Columns, *, label: str = "", before: Columns | None = None, keeps_series: bool = False
+        self,
+        columns: Columns,
+        *,
+        label: str = "",
+        before: Columns | None = None,
+        steps: Sequence[Step] = (),
+        keeps_series: bool = False,
     ) -> None:
         self.columns = columns
+        self.steps = tuple(steps)
         self.label = label
         self._keeps_series = keeps_series
         self.before = {} if before is None else {symbol: own for symbol, own in before.items() if len(own)}
@@ -112,6 +124,7 @@ class PreparedBars:
             "span": self._span,
             "bar_arrays": columns if is_direct else None,
             "again": again,
+            "events": 1 + sum(map(len, columns.values())),
         }
         signals = signals_of(named)
         if signals:
@@ -119,11 +132,9 @@ class PreparedBars:
                 name: self._targets(one, is_direct, settings, name) for name, one in signals.items()
             }
             is_plain = engine.assessor is None and all(map(_is_plain, signals.values()))
-            if is_direct and len(named) == len(columns) == 1 and is_plain:
+            if is_direct and len(named) == len(columns) == 1 and is_plain and not self.before:
                 ((symbol, only),) = columns.items()
-                # Of the warm-up nothing is wanted.
-                own_targets = targets[next(iter(named))][symbol][-len(only) :]
-                records = fast_run(engine, only, own_targets)
+                records = fast_run(engine, only, targets[next(iter(named))][symbol])
                 if records is not None:
                     about |= {"equity_arrays": records.equity_columns, "fill_arrays": records.fill_columns}
                     return _result(engine, records=records, **about)
@@ -144,6 +155,8 @@ class PreparedBars:
 
     def _batches(self) -> Iterator[Sequence[Event]]:
         batches: Iterator[Sequence[Event]] = bar_batches(self.columns, _CHUNK)
+        if self.steps:
+            batches = _stepped(batches, [SetParameters(time_ns, parameters=dict(one)) for time_ns, one in self.steps])
         return chain([[self._warm_up]], batches) if self.before else batches
 
     @cached_property
@@ -165,13 +178,24 @@ class PreparedBars:
             return {symbol: SignalBars(own).targets(strategy, name) for symbol, own in closed.items()}
         found = {}
         for symbol, bars in self._signal_bars.items():
-            values = bars.targets(strategy, name)
+            values = self._stepwise(bars, strategy, symbol, name)
             if symbol in self.before:
                 # NaN keeps what was: whatever it wanted before, it begins flat and acts on the first bar of its own.
                 values = values.copy()
                 values[: len(self.before[symbol])] = np.nan
             found[symbol] = values
         return found
+
+    def _stepwise(self, bars: SignalBars, strategy: SignalStrategy, symbol: str, name: str) -> Floats:
+        values = bars.targets(strategy, name)
+        if self.steps:
+            values = values.copy()
+        parameters = strategy.parameters
+        for time_ns, changed in self.steps:
+            parameters = {**parameters, **changed}
+            row = int(np.searchsorted(bars.close_ns, time_ns, side="right"))
+            values[row:] = bars.targets(type(strategy)(**parameters), name)[row:]
+        return values
 
     @cached_property
     def _signal_bars(self) -> dict[str, SignalBars]:
@@ -244,6 +268,18 @@ def _is_plain(strategy: SignalStrategy) -> bool:
     return type(strategy).__bases__ == (SignalStrategy,)
 
 
+def _stepped(batches: Iterable[Sequence[Event]], sets: Sequence[SetParameters]) -> Iterator[Sequence[Event]]:
+    """The batches with each of the sets after the last bar that was received by then."""
+    waiting = list(sets)
+    for batch in batches:
+        start = 0
+        while waiting and waiting[0].received_ns < batch[-1].received_ns:
+            place = bisect_right(batch, waiting[0].received_ns, lo=start, key=attrgetter("received_ns"))
+            yield [*batch[start:place], waiting.pop(0)]
+            start = place
+        yield batch[start:]
+
+
 def _joined(first: BarColumns, second: BarColumns) -> BarColumns:
     arrays = {
         name: np.concatenate((getattr(first, name), getattr(second, name)))
@@ -297,6 +333,7 @@ def _result(
     equity_arrays: EquityColumns | None = None,
     fill_arrays: Callable[[], FillColumns] | None = None,
     again: Again,
+    events: int = 0,
 ) -> Result:
     for track in engine.tracks.values():
         if track.market.rate != track.market.rate:
@@ -320,7 +357,5 @@ def _result(
         bar_arrays=bar_arrays,
         fill_arrays=fill_arrays,
         # The short way of a signal function plays no events, but their number is known.
-        source=again.source(
-            engine.events or 1 + sum(map(len, (bar_arrays or {}).values())), max(engine.clock_ns, span[1])
-        ),
+        source=again.source(engine.events or events, max(engine.clock_ns, span[1])),
     )

@@ -56,11 +56,16 @@ class Reached:
         return bool(self._changes)
 
     def change(self, variant: Variant) -> Callable[[Slot], Any]:
-        """What takes the place of each slot's value."""
+        """What takes the place of each slot's value; the same for all that hold the same."""
+        made: dict[int, Any] = {}
 
         def changed(slot: Slot) -> Any:
             change = self._changes.get(id(slot))
-            return slot.value if change is None else change(variant)
+            if change is None:
+                return slot.value
+            if id(slot.value) not in made:
+                made[id(slot.value)] = change(variant)
+            return made[id(slot.value)]
 
         return changed
 

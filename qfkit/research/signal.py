@@ -199,6 +199,11 @@ class SignalBars:
         self._times = _times(columns.open_ns)
         self._memo = SeriesMemo(arrays) if keeps_series else None
 
+    @property
+    def close_ns(self) -> Any:
+        """When each of them closed."""
+        return self._columns.close_ns
+
     def targets(self, strategy: SignalStrategy, name: str) -> Floats:
         """The targets over all bars, NaN where the one before is kept."""
         where = f"{name}, over the {len(self._columns):,} bars of {self._columns.symbol}"

@@ -11,16 +11,26 @@ import numpy as np
 
 from qfkit.core.engine import Engine
 from qfkit.core.strategy import Strategy, as_strategy, named_strategies
-from qfkit.errors import ParameterError, StrategyError, did_you_mean
+from qfkit.errors import ParameterError, QfkitError, StrategyError, did_you_mean
 from qfkit.research.futures import WHOLE, Cut, History, Variant
 from qfkit.research.observing import observe_rule, observe_run
 from qfkit.research.signal import SignalStrategy
 from qfkit.research.tracks import Observation, Raised
 from qfkit.tables import bar_columns
 
-__all__ = ["Maker", "RuleSubject", "RunSubject", "engine_settings", "quiet", "spread", "subjects_of"]
+__all__ = [
+    "Maker",
+    "RuleSubject",
+    "RunSubject",
+    "engine_settings",
+    "quiet",
+    "raise_unrunnable",
+    "spread",
+    "subjects_of",
+]
 
 _SETTINGS = ("cash", "costs", "risk", "sizer", "filters", "margin", "currency", "timeframe")
+_ARGUMENTS = ("points", "progress", "seed", "starts", "symbols", "tolerance", "trusted", "warmup")
 
 
 class Maker:
@@ -75,7 +85,10 @@ class RunSubject:
         strategy, raised = _made(self._maker, self.name, variant)
         if strategy is None:
             return Observation({}, {}, {}, raised=raised)
-        return observe_run(strategy, self.name, self.history.events[: variant.cut.step], self._settings)
+        try:
+            return observe_run(strategy, self.name, self.history.events[: variant.cut.step], self._settings)
+        except Exception as error:  # noqa: BLE001 - setup may not get along with the shorter data: told as a finding
+            return Observation({}, {}, {}, raised=Raised(None, f"{type(error).__name__}: {error}", error))
 
 
 class RuleSubject:
@@ -149,8 +162,18 @@ def engine_settings(given: Mapping[str, Any], timeframe: str | None) -> dict[str
     """The engine's settings of what was given as those of ``qf.backtest``."""
     for name in given:
         if name not in _SETTINGS:
-            raise ParameterError(f"no setting {name!r} here.{did_you_mean(name, _SETTINGS)}")
+            raise ParameterError(f"no argument {name!r} here.{did_you_mean(name, (*_SETTINGS, *_ARGUMENTS))}")
     return {"cash": 100_000.0, "timeframe": timeframe, **given}
+
+
+def raise_unrunnable(name: str, seen: Observation, words: str) -> None:
+    """Raise what ended a run over data that the strategy has to run on."""
+    raised = seen.raised
+    if raised is None:
+        return
+    if raised.time_ns is None and isinstance(raised.error, QfkitError):
+        raise raised.error
+    raise StrategyError(f"{name} raised over {words}: {raised.text}") from raised.error
 
 
 @contextmanager

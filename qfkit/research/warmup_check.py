@@ -7,11 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qfkit.core.lanes import KEPT_BARS
-from qfkit.errors import DataError, ParameterError, StrategyError
+from qfkit.errors import DataError, ParameterError
 from qfkit.frames import is_frame
 from qfkit.research.futures import Cut, History, first_rows, last_rows, read_history
 from qfkit.research.outside import look_outside
-from qfkit.research.subjects import Maker, RuleSubject, RunSubject, engine_settings, quiet, subjects_of
+from qfkit.research.subjects import (
+    Maker,
+    RuleSubject,
+    RunSubject,
+    engine_settings,
+    quiet,
+    raise_unrunnable,
+    subjects_of,
+)
 from qfkit.research.tracks import Observation, Track, differing_rows
 from qfkit.research.warmup_report import WarmupReport, WarmupRow, WindowRow
 from qfkit.run_progress import RunProgress
@@ -123,9 +131,7 @@ def check_warmup(
 
 def _observed(subject: RunSubject | RuleSubject) -> Observation:
     seen = subject.observe(subject.whole)
-    if seen.raised is not None:
-        count = len(subject.cuts)
-        raise StrategyError(f"{subject.name} raised over {count:,} bars: {seen.raised.text}") from seen.raised.error
+    raise_unrunnable(subject.name, seen, f"{len(subject.cuts):,} bars")
     return seen
 
 

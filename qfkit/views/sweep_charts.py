@@ -165,7 +165,7 @@ def _heat_figure(cells: HeatCells, told: ipywidgets.HTML) -> bqplot.Figure:
                 cells.y_labels,
                 cells.y,
                 max(2, height // 16),
-                {**look, "orientation": "vertical", "side": "left", "label_offset": f"{left - 14}px"},
+                {**look, "side": "left", "label_offset": f"{left - 14}px"},
             ),
         ],
         fig_margin={"top": 4, "bottom": 44, "left": left, "right": 12},
@@ -353,7 +353,6 @@ def _spread_figure(found: Spread, luck: float | None) -> bqplot.Figure:
             bqplot.Axis(
                 scale=scales["y"],
                 side="right",
-                orientation="vertical",
                 tick_values=np.array([value for value, _ in up]),
                 tick_labels={_key(value): name for value, name in up},
                 grid_lines="solid",

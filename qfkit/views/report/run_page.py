@@ -27,6 +27,7 @@ _DAY_NS = 86_400_000_000_000
 # From so many days on a table of months says something, and a moment is told well enough by its date.
 _MONTHS_FROM = 45.0
 _LONG_FROM = 3.0
+_YEAR_FROM = 30.0
 _MADE_UP = ("synthetic", "made up", "simulated", "random")
 
 
@@ -141,8 +142,10 @@ def in_short(
             f"At worst it stood {share(metrics.max_drawdown)} below an earlier peak, and was under water for "
             f"{_length(metrics.longest_drawdown_days)} at a stretch."
         )
+    if metrics.days < _YEAR_FROM:
+        lines.append("So short a run says nothing about a year: figures that are annualised are of little meaning.")
     bounds = intervals.of("sharpe")
-    if bounds is not None:
+    if bounds is not None and metrics.days >= _YEAR_FROM:
         chance = (
             "zero lies inside, so chance alone may have made it"
             if bounds[0] <= 0.0 <= bounds[1]

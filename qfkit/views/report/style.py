@@ -54,6 +54,7 @@ table.pairs td:first-child{color:var(--soft)}
 .columns{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(290px,100%),1fr));gap:0 36px;align-items:start}
 .columns.two{grid-template-columns:repeat(auto-fit,minmax(min(290px,100%),1fr))}
 .columns>*{min-width:0}
+.one{max-width:580px}
 .months{table-layout:fixed;min-width:620px;border-spacing:2px;border-collapse:separate}
 .months th{border:0;text-align:center;padding:2px 0}
 .months td{border:0;text-align:center;padding:5px 2px;border-radius:3px;font-size:12.5px;white-space:nowrap}

@@ -52,7 +52,7 @@ def sweep_report(sweep: Sweep, *, title: str | None = None) -> Report:
             f"{sweep.done:,} combinations of {' x '.join(f'{name} ({len(values)})' for name, values in sweep.axes.items())}"
         ],
         badges=_badges(sweep),
-        in_short=sweep.lines()[1:],
+        in_short=[line[:1].upper() + line[1:] for line in sweep.lines()[1:]],
         sections=sections,
         footer=footer(),
     )
@@ -95,7 +95,7 @@ def _worth(sweep: Sweep) -> str:
         "they are worth and the deflated figure a careful one; tries made elsewhere are not known here.</p>"
     )
     note = f'<p class="note">{safe(found.without)}</p>' if found.without else ""
-    return f'{told}<div class="columns two">{pairs(rows)}</div>{note}{sources}'
+    return f'{told}<div class="one">{pairs(rows)}</div>{note}{sources}'
 
 
 def _words(sweep: Sweep) -> list[str]:
@@ -109,11 +109,16 @@ def _words(sweep: Sweep) -> list[str]:
             else "As luck would have it: the best of as many worthless tries usually looks at least as good."
         )
         lines.append(verdict)
-    if isfinite(found.overfitting_probability):
+    if found.overfitting_probability > 0.5:
+        text = "Choosing by the past was no better than drawing lots: the best of one half of time was mostly not above the median in the other."
+        if found.deflated_sharpe >= 0.95:
+            text += (
+                " So what earned was common to the tries, and not the choice among them: read the median, not the best."
+            )
+        lines.append(text)
+    elif isfinite(found.overfitting_probability):
         lines.append(
-            "Choosing by the past was worse than drawing lots: the best of one half of time was mostly below the median in the other."
-            if found.overfitting_probability > 0.5
-            else "Choosing by the past helped: the best of one half of time was mostly above the median in the other."
+            "Choosing by the past helped: the best of one half of time was mostly above the median in the other."
         )
     return lines
 
@@ -183,7 +188,7 @@ def _neighbours(sweep: Sweep) -> str:
         else f"The best neighbourhood is that of {', '.join(f'{name} {axis_text(value)}' for name, value in stable.items())}: "
         "the middle of a plateau is a safer choice than a lone peak."
     )
-    return f'<div class="columns two">{pairs(rows)}</div><p>{safe(told)}</p>'
+    return f'<div class="one">{pairs(rows)}</div><p>{safe(told)}</p>'
 
 
 def _failures(sweep: Sweep) -> str:

@@ -123,4 +123,4 @@ def tries_html(tries: Tries) -> str:
         if tries.spread
         else ""
     )
-    return f'<p>{safe(sentence(tries))}</p><div class="columns two">{pairs(rows)}</div>{told}'
+    return f'<p>{safe(sentence(tries))}</p><div class="one">{pairs(rows)}</div>{told}'
