@@ -185,6 +185,17 @@ def test_other_columns_of_a_frame_are_kept_and_given_back_when_asked_for(catalog
         catalogue.bars("A").to_frame("trade")
 
 
+def test_a_plain_parquet_file_is_added_under_the_name_that_is_given(catalogue, tmp_path) -> None:
+    minutes().to_parquet(tmp_path / "download.parquet")
+    catalogue.add(tmp_path / "download.parquet", symbol="A")
+    assert catalogue.bars().symbols == ("A",)
+    many = pandas.concat([minutes().assign(symbol="X", n=1), minutes(seed=5).assign(symbol="Y", n=2)])
+    assert set(catalogue.add(many, symbols=["Y"]).rows) == {"bars 1m of Y"}
+    pandas.testing.assert_frame_equal(
+        catalogue.bars("Y").to_frame("n"), minutes(seed=5).assign(n=2), check_exact=True, check_freq=False
+    )
+
+
 # -- days ------------------------------------------------------------------------------------------
 
 
@@ -391,10 +402,12 @@ def test_what_is_not_there_is_told_with_what_there_is(catalogue) -> None:
         qf.backtest(Crossover, catalogue.address)
     with pytest.raises(SymbolError, match="no 'MSFT'"):
         qf.backtest(Crossover, catalogue.bars(timeframe="1m"), symbols=["MSFT"])
-    with pytest.raises(ParameterError, match="has a column 'symbol' already"):
-        catalogue.add(minutes().assign(symbol="X"), symbol="A")
-    with pytest.raises(ParameterError, match="a dict names its own"):
-        catalogue.add({"X": minutes()}, symbol="A")
+    with pytest.raises(ParameterError, match="does not say what it is of: add symbol="):
+        catalogue.add(minutes())
+    with pytest.raises(SymbolError, match="have no 'Y'"):
+        catalogue.add({"X": minutes()}, symbol="Y")
+    with pytest.raises(ParameterError, match="both choose"):
+        catalogue.add(minutes(), symbol="Y", symbols=["X"])
     with pytest.raises(NaiveTimeError):
         catalogue.add(minutes().tz_localize(None), symbol="A")
 

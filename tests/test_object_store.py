@@ -107,7 +107,7 @@ def test_only_the_days_and_columns_that_a_run_needs_are_fetched(catalogue, store
         return store.parts()
 
     few = fetched(start="2024-03-05", end="2024-03-07")
-    assert [path.split("/")[-2] for path in few] == ["day=2024-03-05", "day=2024-03-06"]
+    assert sorted(path.split("/")[-2] for path in few) == ["day=2024-03-05", "day=2024-03-06"]
     everything = fetched()
     assert sum(few.values()) / sum(everything.values()) == pytest.approx(2 / DAYS, rel=0.05)
     # The columns that no run needs are two thirds of each file, and stay where they are.

@@ -71,7 +71,7 @@ _SMALL_BYTES = 4 << 20
 _HOLE_BYTES = 16_384
 
 
-def row_kind(event: MarketEvent) -> RowKind | None:
+def row_kind(event: object) -> RowKind | None:
     """The kind of rows that an event is; None for one that a catalogue has no table for."""
     return (
         "ticks" if type(event) is Tick else "quotes" if type(event) is Quote else "bars" if type(event) is Bar else None
