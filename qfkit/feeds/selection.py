@@ -55,6 +55,14 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     end_ns: int = FOREVER_NS
     with_quotes: bool = False
 
+    def __repr__(self) -> str:
+        what = (
+            f"{self.timeframe} bars" if self.kind == "bars" else "trades and quotes" if self.with_quotes else "trades"
+        )
+        span = f"{f' from {_moment(self.start_ns)}' if self.start_ns else ''}"
+        span += f" until {_moment(self.end_ns)}" if self.end_ns != FOREVER_NS else ""
+        return f"Selection({what} of {', '.join(self.symbols)}{span} in {self.address})"
+
     @property
     def label(self) -> str:
         what = (
@@ -218,6 +226,10 @@ def _merged(streams: list[Iterator[list[MarketEvent]]]) -> Iterator[list[MarketE
     events = merge_sorted(*((event for batch in stream for event in batch) for stream in streams), key=_received_ns)
     while batch := list(islice(events, BATCH)):
         yield batch
+
+
+def _moment(time_ns: int) -> str:
+    return str(np.datetime64(time_ns, "ns")).replace("T", " ").removesuffix(".000000000") + " UTC"
 
 
 def _day(time_ns: int) -> str:
