@@ -11,6 +11,7 @@ __all__ = ["peers_python"]
 _ROOT = Path(__file__).parent.parent
 _FOLDER = _ROOT / ".venv-bench"
 _REQUIREMENTS = Path(__file__).parent / "requirements-peers.txt"
+_OPTIONAL = ("vectorbt-rust==1.2.0",)
 _NAMED_BY = "QFKIT_BENCH_PEERS_PYTHON"
 
 
@@ -55,5 +56,8 @@ def peers_python() -> Path | str:
         subprocess.run([str(python), *install], check=True)
     except subprocess.CalledProcessError as error:
         return f"the peers could not be installed ({error}); name an interpreter that has them with {_NAMED_BY}"
+    # Compiled for some systems only: what needs it says that it did not run.
+    for requirement in _OPTIONAL:
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", requirement], check=False, capture_output=True)
     stamp.write_text(wanted, encoding="utf-8")
     return python

@@ -20,6 +20,7 @@ from bench.notebook import notebook
 from bench.processes import best_seconds, qfkit_command, run_apart
 from bench.report import at_least, at_most, machine, rate, table, write
 from bench.streams import streaming
+from bench.sweeping import sweeps
 from bench.work import FAST, SLOW, SLOW_PAIR, Fills, Timing, bar_data, load, save, tick_data
 from bench.worker import Worker
 
@@ -337,8 +338,9 @@ _CASES = {
     "guarded": guarded,
     "processes": processes,
     "notebook": notebook,
+    "sweeps": sweeps,
 }
-_WITH_PEERS = {"bars", "ticks", "streaming"}
+_WITH_PEERS = {"bars", "ticks", "streaming", "sweeps"}
 
 
 def main() -> None:

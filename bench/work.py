@@ -17,6 +17,7 @@ __all__ = [
     "difference",
     "load",
     "save",
+    "sweep_data",
     "symbol_name",
     "ties",
     "tick_data",
@@ -102,6 +103,13 @@ def bar_data(count: int, *, seed: int = 7) -> dict[str, np.ndarray]:
     }
     volume = generator.integers(1_000, 100_000, count).astype(float)
     return {**columns, "volume": volume, "open_ns": START_NS + MINUTE_NS * np.arange(count, dtype=np.int64)}
+
+
+def sweep_data(count: int, *, seed: int = 13) -> dict[str, np.ndarray]:
+    """Bars whose prices are no whole cents: no two averages of any lengths are ever equal."""
+    data = bar_data(count, seed=seed)
+    noise = np.random.default_rng(seed).uniform(0.0, 1e-3, count)
+    return {name: data[name] + noise if name in ("open", "high", "low", "close") else data[name] for name in data}
 
 
 def tick_data(count: int, *, symbols: int = 10, seed: int = 11, pairs: bool = True) -> dict[str, np.ndarray]:

@@ -170,6 +170,18 @@ def test_a_run_that_became_another_is_outside_and_told_why(expected):
     assert place < 0.01
 
 
+def test_a_session_that_has_not_traded_yet_is_held_against_the_number_of_trades_only():
+    random = np.random.default_rng(3)
+    weekly = [trade(1.0, (place + 1) * _DAY_NS) for place in range(0, 1_000, 5)]
+    found = expectation(random.normal(0.0, 0.01, 1_000), weekly)
+    early = found.view(totals_of(np.zeros(50)), 0.9)
+    assert [row.name for row in early.rows if not isnan(row.percentile)] == ["trades_per_day"]
+    assert early.verdict == "outside" and early.text.startswith("trades a day 0 where ")
+    # Where a trade is rare, none so far is nothing strange.
+    rare = expectation(random.normal(0.0, 0.01, 1_000), weekly[::20])
+    assert rare.view(totals_of(np.zeros(30)), 0.9).verdict == "inside"
+
+
 def test_too_short_and_too_long_are_said_with_how_long_it_takes(expected):
     short = expected.view(totals_of(np.zeros(5)), 0.9)
     assert short.verdict == "too short to tell" and "5 of 20 periods: about 15.0 d more" in short.text

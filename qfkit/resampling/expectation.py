@@ -32,7 +32,7 @@ FIGURES = {
     "volatility": ("volatility", share),
     "sharpe": ("Sharpe", money),
     "max_drawdown": ("max drawdown", share),
-    "trades_per_day": ("trades a day", lambda value: money(value) if isnan(value) else f"{value:,.3g}"),
+    "trades_per_day": ("trades a day", lambda value: f"{value:,.3g}" if value < 100.0 else money(value)),
     "win_rate": ("win rate", share),
     "cost": ("mean cost", lambda value: share(value) if isnan(value) else f"{value * 1e4:,.2f} bp"),
 }
@@ -184,11 +184,14 @@ class Expectation:
         if not self.can_tell(periods):
             rows = tuple(DriftRow(name, value, nan, nan, nan) for name, value in values.items())
             return DriftView(*self._cannot_tell(periods), rows, periods, level, stop)
+        # Indicators may not be ready yet: that nothing moved says no more than that nothing was traded.
+        is_idle = totals.fills == 0 and totals.deviation == 0.0
         found = []
         for name, value in values.items():
             quantiles = self.quantiles(name, periods)
             low, high = (float(np.interp(one, _QUANTILES, quantiles)) for one in _ends(level))
-            place = nan if isnan(value) or isnan(low) else _percentile(value, quantiles)
+            cannot = isnan(value) or isnan(low) or (is_idle and name != "trades_per_day")
+            place = nan if cannot else _percentile(value, quantiles)
             found.append(DriftRow(name, value, low, high, place))
         low_at, high_at, weight = self._between(periods)
         edge, outside = (float(one[low_at] * (1.0 - weight) + one[high_at] * weight) for one in self._rare)
