@@ -17,7 +17,7 @@ from pyarrow import parquet
 
 import qfkit as qf
 from qfkit.core.events import Bar, Depth, Heartbeat, Quote, Tick
-from qfkit.errors import FrameError, NaiveTimeError, ParameterError, SymbolError, TimeframeError
+from qfkit.errors import DataError, FrameError, NaiveTimeError, ParameterError, SymbolError, TimeframeError
 from qfkit.feeds.catalogue import Catalogue
 from qfkit.feeds.recordings import open_recording
 
@@ -118,7 +118,7 @@ def test_bars_give_the_same_run_from_the_catalogue_as_from_their_frame(catalogue
         qf.backtest(Crossover, f"{catalogue.address}/bars/timeframe=1m/symbol=C")
 
 
-def test_a_signal_function_and_a_sweep_take_a_selection_too(catalogue) -> None:
+def test_a_signal_function_a_sweep_and_a_walk_forward_take_a_selection_too(catalogue) -> None:
     @qf.signal(fast=3, slow=9)
     def trend(bars, fast, slow):
         return qf.SMA(fast).over(bars.close) > qf.SMA(slow).over(bars.close)
@@ -128,9 +128,13 @@ def test_a_signal_function_and_a_sweep_take_a_selection_too(catalogue) -> None:
     frame.attrs["symbol"] = "A"
     expected = qf.backtest(trend, frame).equity
     pandas.testing.assert_frame_equal(qf.backtest(trend, catalogue.bars("A")).equity, expected, check_exact=True)
-    pandas.testing.assert_frame_equal(
-        qf.backtest(trend, catalogue.bars("A").columns()).equity, expected, check_exact=True
+    arguments = {"train": "12h", "test": "6h", "fast": (3, 5)}
+    found, known = (qf.walk_forward(trend, data, **arguments) for data in (catalogue.bars("A"), frame))
+    pandas.testing.assert_frame_equal(found.table, known.table, check_exact=True)
+    found, known = (
+        qf.sweep(trend, data, fast=(3, 5)).table.drop(columns="seconds") for data in (catalogue.bars("A"), frame)
     )
+    pandas.testing.assert_frame_equal(found, known, check_exact=True)
 
 
 def test_a_paper_session_on_a_selection_trades_as_the_backtest_and_replays(catalogue) -> None:
@@ -396,8 +400,11 @@ def test_what_is_not_there_is_told_with_what_there_is(catalogue) -> None:
     catalogue.add(qf.sample("IBM"))
     with pytest.raises(TimeframeError, match="bars of 1m, 1d: say which"):
         catalogue.bars("IBM")
-    with pytest.raises(SymbolError, match="name at least one"):
-        catalogue.bars([])
+    for nothing in ([], 5, ""):
+        with pytest.raises(SymbolError, match="name at least one"):
+            catalogue.bars(nothing)
+    with pytest.raises(DataError, match=r"a Catalogue is no recording: give .* qf.recordings\(\).bars"):
+        qf.backtest(Crossover, catalogue)
     with pytest.raises(FrameError, match=r"is a whole catalogue: choose from it, as in qf.recordings"):
         qf.backtest(Crossover, catalogue.address)
     with pytest.raises(SymbolError, match="no 'MSFT'"):

@@ -322,7 +322,9 @@ def _holds_bars(data: Any) -> bool:
 def _wanted(symbols: str | Iterable[str] | None) -> tuple[str, ...] | None:
     if symbols is None:
         return None
-    names = (symbols,) if isinstance(symbols, str) else tuple(dict.fromkeys(symbols))
+    names = (
+        (symbols,) if isinstance(symbols, str) or not isinstance(symbols, Iterable) else tuple(dict.fromkeys(symbols))
+    )
     if not names or not all(isinstance(name, str) and name for name in names):
         raise SymbolError(f"symbols={symbols!r}: name at least one, or leave it out for all there are")
     return names
