@@ -29,7 +29,8 @@ def vectorbt_jobs(engine: str) -> dict[str, Any]:
     """vectorbt: all combinations as columns of one portfolio; return, Sharpe, drawdown and number of trades of each."""
     import vectorbt as vbt
 
-    vbt.settings["engine"] = engine
+    # By itself it takes Rust where it has it, and numba for the rest.
+    vbt.settings["engine"] = "auto" if engine == "rust" else engine
     frames: dict[str, pd.DataFrame] = {}
 
     def sweep(folder: str, pairs: list[list[int]], save_to: str | None = None, **_: Any) -> dict[str, Any]:

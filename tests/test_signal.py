@@ -469,16 +469,20 @@ def signal_returning(answer):
     return answers
 
 
-def test_the_bars_cannot_be_written_to():
+def test_what_a_function_writes_into_its_bars_stays_with_it():
     def spoils(bars):
         bars.loc[bars.index[0], "close"] = 5.0
-        return bars.close > 0
+        bars["twice"] = 2.0 * bars.close
+        del bars["open"]
+        return bars.close > 4.0
 
-    data = frame([1.0, 2, 3])
+    data = frame([1.0, 2, 3, 3])
     before = data.copy()
-    with pytest.raises(StrategyError, match="read-only"):
-        qf.backtest(qf.signal(spoils), data)
+    result = qf.backtest(qf.signal(spoils), data, costs=qf.Costs.ideal())
     pd.testing.assert_frame_equal(data, before)
+    assert result.bars["close"].tolist() == [1.0, 2.0, 3.0, 3.0]
+    # The first row was made to say so: bought at the next open, sold at the one after.
+    assert result.fills["side"].tolist() == ["buy", "sell"]
 
 
 def test_what_comes_later_changes_no_earlier_fill():

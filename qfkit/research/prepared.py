@@ -19,6 +19,7 @@ from qfkit.errors import DataError, FrameError, ParameterError, StrategyError, T
 from qfkit.frames import bar_batches, bars_of, columns_by_symbol, is_frame, is_tick_frame
 from qfkit.research.again import Again, hand_out, signals_of
 from qfkit.research.border import Border
+from qfkit.research.fast_records import FastRecords
 from qfkit.research.fast_signal import fast_run
 from qfkit.research.signal import SignalBars, SignalStrategy
 from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, Result
@@ -108,6 +109,7 @@ class PreparedBars:
         self.steps = tuple(steps)
         self.label = label
         self._keeps_series = keeps_series
+        self._quick_engine: tuple[Mapping[str, Any], Engine] | None = None
         self.before = {} if before is None else {symbol: own for symbol, own in before.items() if len(own)}
 
     def run(self, named: dict[str, Strategy], settings: Mapping[str, Any], progress: bool | None = False) -> Result:
@@ -131,16 +133,40 @@ class PreparedBars:
             targets = again.targets = {
                 name: self._targets(one, is_direct, settings, name) for name, one in signals.items()
             }
-            is_plain = engine.assessor is None and all(map(_is_plain, signals.values()))
-            if is_direct and len(named) == len(columns) == 1 and is_plain and not self.before:
-                ((symbol, only),) = columns.items()
-                records = fast_run(engine, only, targets[next(iter(named))][symbol])
+            only = self._only(named, settings)
+            if only is not None and engine.assessor is None:
+                records = fast_run(engine, only, targets[next(iter(named))][only.symbol])
                 if records is not None:
                     about |= {"equity_arrays": records.equity_columns, "fill_arrays": records.fill_columns}
                     return _result(engine, records=records, **about)
             hand_out(signals, targets)
         _run(engine, self._batches(), sum(map(len, columns.values())), progress)
         return _result(engine, **about)
+
+    def quick(self, strategy: Strategy, settings: Mapping[str, Any]) -> FastRecords | None:
+        """The records alone of one signal function's run by the short way; None where :meth:`run` has to do it.
+
+        For many runs under the same settings: they share one engine, which the short way only reads.
+        """
+        name = type(strategy).__name__
+        only = self._only({name: strategy}, settings)
+        if only is None or not isinstance(strategy, SignalStrategy):
+            return None
+        if self._quick_engine is None or self._quick_engine[0] is not settings:
+            engine = Engine({name: strategy}, symbols=(only.symbol,), has_running_metrics=False, **settings)
+            self._quick_engine = (settings, engine)
+        engine = self._quick_engine[1]
+        if engine.assessor is not None:
+            return None
+        return fast_run(engine, only, self._stepwise(self._signal_bars[only.symbol], strategy, name))
+
+    def _only(self, named: Mapping[str, Strategy], settings: Mapping[str, Any]) -> BarColumns | None:
+        """The bars of the one symbol, where one signal function runs on nothing but them."""
+        if len(named) > 1 or len(self.columns) > 1 or self.before:
+            return None
+        ((_symbol, only),), own = self.columns.items(), settings["timeframe"]
+        is_direct = own is None or own == only.timeframe
+        return only if is_direct and all(_is_plain(one) for one in named.values()) else None
 
     @cached_property
     def _timeframes(self) -> set[str]:
@@ -178,7 +204,7 @@ class PreparedBars:
             return {symbol: SignalBars(own).targets(strategy, name) for symbol, own in closed.items()}
         found = {}
         for symbol, bars in self._signal_bars.items():
-            values = self._stepwise(bars, strategy, symbol, name)
+            values = self._stepwise(bars, strategy, name)
             if symbol in self.before:
                 # NaN keeps what was: whatever it wanted before, it begins flat and acts on the first bar of its own.
                 values = values.copy()
@@ -186,7 +212,7 @@ class PreparedBars:
             found[symbol] = values
         return found
 
-    def _stepwise(self, bars: SignalBars, strategy: SignalStrategy, symbol: str, name: str) -> Floats:
+    def _stepwise(self, bars: SignalBars, strategy: SignalStrategy, name: str) -> Floats:
         values = bars.targets(strategy, name)
         if self.steps:
             values = values.copy()
@@ -268,7 +294,7 @@ class PreparedEvents:
 # -- signal functions ------------------------------------------------------------------------
 
 
-def _is_plain(strategy: SignalStrategy) -> bool:
+def _is_plain(strategy: Strategy) -> bool:
     """Whether it is what the decorator made, with nothing written on top."""
     return type(strategy).__bases__ == (SignalStrategy,)
 

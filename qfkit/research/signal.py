@@ -165,17 +165,11 @@ class _Window:
 
     def frame(self) -> "pandas.DataFrame":
         rows = slice(max(0, self._end - KEPT_BARS), self._end)
-        return _frame(*self._values[:, rows], times=_times(self._open_ns[rows]))
+        return _frame(*self._values[:, rows], open_ns=self._open_ns[rows]).copy(deep=False)
 
 
-def _times(open_ns: Any) -> "pandas.DatetimeIndex":
-    import pandas
-
-    return pandas.DatetimeIndex(open_ns.view("datetime64[ns]"), name="time").tz_localize("UTC")
-
-
-def _frame(*columns: Floats, times: "pandas.DatetimeIndex") -> "pandas.DataFrame":
-    """The frame that the function gets. Its arrays are shared with the run, so they cannot be written to."""
+def _frame(*columns: Floats, open_ns: Any) -> "pandas.DataFrame":
+    """The frame whose shallow copies the function gets. Its arrays are those of the run, and are never written to."""
     import pandas
 
     named = {}
@@ -183,7 +177,8 @@ def _frame(*columns: Floats, times: "pandas.DatetimeIndex") -> "pandas.DataFrame
         shared = values.view()
         shared.flags.writeable = False
         named[name] = shared
-    return pandas.DataFrame(named, index=times, copy=False)
+    index = pandas.DatetimeIndex(open_ns.view("datetime64[ns]"), name="time").tz_localize("UTC")
+    return pandas.DataFrame(named, index=index, copy=False)
 
 
 class SignalBars:
@@ -195,8 +190,7 @@ class SignalBars:
     def __init__(self, columns: BarColumns, *, keeps_series: bool = False) -> None:
         self._columns = columns
         arrays = (columns.open, columns.high, columns.low, columns.close, columns.volume)
-        self._arrays = arrays
-        self._times = _times(columns.open_ns)
+        self._frame = _frame(*arrays, open_ns=columns.open_ns)
         self._memo = SeriesMemo(arrays) if keeps_series else None
 
     @property
@@ -207,8 +201,8 @@ class SignalBars:
     def targets(self, strategy: SignalStrategy, name: str) -> Floats:
         """The targets over all bars, NaN where the one before is kept."""
         where = f"{name}, over the {len(self._columns):,} bars of {self._columns.symbol}"
-        # A new one each time, for a function may put columns of its own into it.
-        frame = _frame(*self._arrays, times=self._times)
+        # Its own each time: what a function writes into it stays there.
+        frame = self._frame.copy(deep=False)
         with remembering(self._memo):
             return targets_over(strategy, frame, where=where)
 

@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from math import nan
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from qfkit.core.annualisation import infer_annualisation
-from qfkit.core.metrics import Metrics, period_returns
+from qfkit.core.metrics import Metrics, measure, period_returns
 from qfkit.core.strategy import Strategy
 from qfkit.errors import ParameterError, did_you_mean
 from qfkit.research.fingerprint import fingerprint_of
@@ -123,8 +123,7 @@ class Job:
 
     def result(self, parameters: Mapping[str, Any], window: int = 0) -> Result:
         """The run of one combination, as :func:`~qfkit.backtest` gives it."""
-        strategy = self.kind(**{**self.base, **parameters})
-        return self.prepared(window).run({self.kind.__name__: strategy}, self.settings)
+        return self.prepared(window).run({self.kind.__name__: self._strategy(parameters)}, self.settings)
 
     def run(self, items: Sequence[Item]) -> TrialBlock:
         """Make trials, one after the other. What raises in one is its row's error."""
@@ -136,17 +135,42 @@ class Job:
         for row, (number, window, parameters) in enumerate(items):
             started_s = time.perf_counter()
             try:
-                result = self.result(parameters, window)
-                measured = result.measure(self._periods_per_year(result, window))
+                measured, equity, found = self._measured(parameters, window)
                 figures[row] = [getattr(measured, name) for name in FIGURES]
-                sums[row], squares[row], skewness[row], kurtosis[row] = returns_moments(result)
-                metric[row] = getattr(measured, self.metric) if isinstance(self.metric, str) else self.metric(result)
+                sums[row], squares[row], skewness[row], kurtosis[row] = returns_moments(equity)
+                metric[row] = (
+                    getattr(measured, self.metric)
+                    if isinstance(self.metric, str)
+                    else self.metric(cast("Result", found))
+                )
             except Exception as error:  # noqa: BLE001 - whatever a user's code raises is told in its row; the others go on
                 figures[row] = metric[row] = nan
                 errors[number] = _text(error)
             seconds[row] = time.perf_counter() - started_s
         numbers = np.array([number for number, _, _ in items], dtype=np.int64)
         return TrialBlock(numbers, figures, metric, sums, squares, skewness, kurtosis, seconds, errors)
+
+    def _measured(self, parameters: Mapping[str, Any], window: int) -> tuple[Metrics, Floats, Result | None]:
+        """The figures, the account's equity and, where a function of the user's judges, the result."""
+        prepared = self.prepared(window)
+        if isinstance(prepared, PreparedBars) and isinstance(self.metric, str):
+            records = prepared.quick(self._strategy(parameters), self.settings)
+            if records is not None:
+                columns = records.equity_columns
+                measured = measure(
+                    columns.times_ns,
+                    columns.account,
+                    starting_equity=self.settings["cash"],
+                    deals=records.deals,
+                    periods_per_year=self._periods_per_year(columns.times_ns, window),
+                )
+                return measured, columns.account, None
+        result = self.result(parameters, window)
+        equity = result._equity
+        return result.measure(self._periods_per_year(equity.times_ns, window)), equity.account, result
+
+    def _strategy(self, parameters: Mapping[str, Any]) -> Strategy:
+        return self.kind(**{**self.base, **parameters})
 
     def failed(self, item: Item, error: str) -> TrialBlock:
         """The row of a trial that could not be made at all."""
@@ -155,9 +179,8 @@ class Job:
         number = np.array([item[0]], dtype=np.int64)
         return TrialBlock(number, figures, unknown, blocks, blocks, unknown, unknown, unknown, {item[0]: error})
 
-    def _periods_per_year(self, result: Result, window: int) -> float:
+    def _periods_per_year(self, times_ns: NDArray[np.int64], window: int) -> float:
         """Read off the times once: all trials of a window have the same."""
-        times_ns = result._equity.times_ns
         key = (window, len(times_ns))
         known = getattr(self._local, "year", None)
         if known is None or known[0] != key:
@@ -177,9 +200,9 @@ def cut(columns: BarColumns, window: Window) -> BarColumns:
     return BarColumns(columns.symbol, columns.timeframe, **{name: getattr(columns, name)[start:end] for name in names})
 
 
-def returns_moments(result: Result) -> tuple[Floats, Floats, float, float]:
+def returns_moments(equity: Floats) -> tuple[Floats, Floats, float, float]:
     """Sums and sums of squares of the period returns by stretch of time, their skewness and kurtosis; NaN for too few."""
-    returns = period_returns(result._equity.account)
+    returns = period_returns(equity)
     unknown = np.full(BLOCKS, nan)
     if len(returns) < BLOCKS:
         return unknown, unknown, nan, nan
