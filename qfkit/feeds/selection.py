@@ -42,7 +42,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
     It holds where they lie and which they are, no data and no keys: it is small, can be sent to another process
     or machine, and is opened there. Played, it reads one day of each symbol after the other, and of each only the
-    columns that events need. Bars are those that open in [``start_ns``, ``end_ns``); of trades and quotes it is the
+    columns that events need; from an object store the next days (four small ones, or one) are fetched meanwhile. What
+    the run itself keeps, its bars, orders and fills, grows with it. Bars are those that open in [``start_ns``, ``end_ns``); of trades and quotes it is the
     receipt that counts. Symbols are merged by receipt, for bars their close; at one time in the order of
     ``symbols``, quotes before trades.
     """
