@@ -1,9 +1,9 @@
 """A catalogue in an object store: a real server with the interface of S3, and what is asked of it, counted."""
 
+import multiprocessing
 import pickle
-import subprocess
-import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import boto3
@@ -107,7 +107,7 @@ def test_only_the_days_and_columns_that_a_run_needs_are_fetched(catalogue, store
         return store.parts()
 
     few = fetched(start="2024-03-05", end="2024-03-07")
-    assert [path.split("/")[-2] for path in few] == ["day=2024-03-05", "day=2024-03-06"]
+    assert sorted(path.split("/")[-2] for path in few) == ["day=2024-03-05", "day=2024-03-06"]
     everything = fetched()
     assert sum(few.values()) / sum(everything.values()) == pytest.approx(2 / DAYS, rel=0.05)
     # The columns that no run needs are two thirds of each file, and stay where they are.
@@ -123,6 +123,24 @@ def test_only_the_days_and_columns_that_a_run_needs_are_fetched(catalogue, store
     assert sum(one.path.endswith("part-0.parquet") for one in store.asked) == 2
 
 
+def test_the_next_days_are_fetched_while_one_is_played(catalogue, store) -> None:
+    frame = wide(8)
+    catalogue.add(frame, symbol="A")
+    selection = catalogue.bars("A")
+    store.delay_s, store.most_at_once = 0.03, 0
+    try:
+        batches = selection.batches()
+        first = next(batches)
+        assert store.most_at_once > 1
+        # Whoever stops early has not fetched all.
+        batches.close()
+        assert len(store.parts()) < 8
+    finally:
+        store.delay_s = 0.0
+    assert first == of(selection, Bar)[: len(first)]
+    assert len(of(selection, Bar)) == len(frame)
+
+
 def test_the_table_of_a_catalogue_fetches_the_ends_of_files_alone(catalogue, store) -> None:
     catalogue.add(wide(4), symbol="A")
     total = sum(part.size for part in catalogue.bars("A").parts())
@@ -135,21 +153,26 @@ def test_the_table_of_a_catalogue_fetches_the_ends_of_files_alone(catalogue, sto
     assert store.parts() == {}
 
 
-def test_a_selection_is_opened_by_another_process_with_its_own_credentials(catalogue, store) -> None:
-    catalogue.add(minutes(2), symbol="A")
-    selection = catalogue.bars("A", end="2024-03-02")
+def test_a_sweep_sends_its_workers_where_the_bars_lie_and_each_reads_them_once(catalogue, store) -> None:
+    frame = wide(4)
+    catalogue.add(frame, symbol="A")
+    selection = catalogue.bars("A", start="2024-03-02", end="2024-03-04")
     sent = pickle.dumps(selection)
+    assert len(sent) < 400
     assert KEY.encode() not in sent
     assert SECRET.encode() not in sent
-    code = (
-        "import pickle, sys, qfkit as qf\n"
-        "print(qf.backtest(qf.MovingAverageCrossover(fast=3, slow=9), pickle.loads(bytes.fromhex(sys.argv[1])))"
-        ".equity['account'].iloc[-1].hex())"
-    )
-    done = subprocess.run([sys.executable, "-c", code, sent.hex()], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    expected = qf.backtest(qf.MovingAverageCrossover(fast=3, slow=9), minutes(2).iloc[:1_440])
-    assert done.stdout.strip() == float(expected.equity["account"].iloc[-1]).hex()
+    axes = {"fast": (3, 5, 7), "slow": (9, 20)}
+    expected = qf.sweep(qf.MovingAverageCrossover, {"A": frame.loc["2024-03-02":"2024-03-03"]}, **axes).table
+    store.asked.clear()
+    # Another process has nothing but what it is sent and its environment.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        found = qf.sweep(qf.MovingAverageCrossover, selection, executor=pool, **axes).table
+    figures = [name for name in expected.columns if "second" not in name]
+    assert expected["trades"].min() > 10
+    pandas.testing.assert_frame_equal(found[figures], expected[figures], check_exact=True)
+    # For each of the two days its end and its columns, once for six runs.
+    assert len(store.parts()) == 2
+    assert sum(one.path.endswith(".parquet") for one in store.asked) == 4
 
 
 def test_a_feed_recorded_into_the_store_is_listed_and_added(catalogue) -> None:

@@ -36,6 +36,8 @@ def _named(error: Exception, where: str) -> QfkitError | None:
             f"{where}: there are no credentials for it ({name}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
             "AWS_PROFILE, in the environment"
         )
+    if isinstance(error, FileNotFoundError) and "://" not in where:
+        return FrameError(f"{where} cannot be read or written: check the path")
     if isinstance(error, FileNotFoundError):
         return FrameError(
             f"there is nothing at {where}: check the address; a bucket must be made before it is written to"

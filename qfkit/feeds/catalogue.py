@@ -1,13 +1,13 @@
 """The catalogue: market data of many days in a folder or an object store, listed, added to, and chosen from."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from os import PathLike, fspath
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from qfkit.core.events import MarketEvent
 from qfkit.core.timeframes import timeframe_ns
 from qfkit.errors import FrameError, ParameterError, SymbolError, TimeframeError, did_you_mean
 from qfkit.feeds.captures import name_of
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Catalogue"]
 
 _READERS = 8
+_logger = logging.getLogger("qfkit.feeds")
 
 
 class _Facts(msgspec.Struct, frozen=True):
@@ -74,6 +75,7 @@ class Catalogue:
         shown = frame.assign(
             first=_times_text(frame["first"]),
             last=_times_text(frame["last"]),
+            timeframe=frame["timeframe"].fillna(""),
             rows=frame["rows"].map("{:,}".format),
             bytes=frame["bytes"].map("{:,}".format),
         )
@@ -84,7 +86,8 @@ class Catalogue:
         """What there is, a row a series: read from the names of the files and their footers, no data.
 
         Recordings by ``feed.record`` that lie in its folder have a row each, their symbols as the first and the last
-        in alphabetical order. ``first`` and ``last`` are times in UTC: of a bar its open, else the exchange's.
+        in alphabetical order. A file that cannot be read counts no rows, and is in the log. ``first`` and ``last``
+        are times in UTC: of a bar its open, else the exchange's.
         """
         import pandas
 
@@ -115,8 +118,8 @@ class Catalogue:
             symbol = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}" if names else ""
             where = folder.removeprefix(self._store.root).strip("/")
             first, last = _span(known)
-            days = 0 if first is None or last is None else len(pandas.date_range(first.floor("D"), last.floor("D")))
-            rows.append(("recording", symbol, None, first, last, days, _count(known), sum(files_of.values()), where))
+            size = sum(files_of.values())
+            rows.append(("recording", symbol, None, first, last, len(known), _count(known), size, where))
         names = ["kind", "symbol", "timeframe", "first", "last", "parts", "rows", "bytes", "recording"]
         frame = pandas.DataFrame(rows, columns=names)
         times = {"first": "datetime64[ns, UTC]", "last": "datetime64[ns, UTC]"}
@@ -217,42 +220,35 @@ class Catalogue:
     ) -> Deposit:
         """Add bars, trades and quotes: a DataFrame or a dict of them, a capture, a journal, a recording, a list of events.
 
-        ``symbol`` names that of a frame without one; ``symbols`` takes only these of the data's. Other columns of a
-        frame of bars are kept and never read in a run. Whatever was added before is not doubled: rows that are the
-        same (bars by their open, trades by their id, else by time, price, size and side) are replaced by what is
-        added now, and a day that is there gets what it lacks. Each day is written whole or not at all; one
-        process at a time adds to a symbol. Order books, gaps, market hours and splits have no table: they are counted
-        in ``left_out``.
+        ``symbol`` names that of a frame, or a plain Parquet file, without one; ``symbols`` takes only these of the
+        data's. Other columns of a frame of bars are kept and never read in a run.
+
+        What was added before is not doubled: rows that are the same (bars by their open, trades by their id, else by
+        time, price, size and side) are replaced by those of now, and a day that is there gets what it lacks. Each day
+        is written whole or not at all; only one process at a time may add to a symbol. Order books, gaps, market hours
+        and splits have no table: they are counted in ``left_out``.
         """
-        if symbol is not None and not symbol.strip():
-            raise SymbolError("symbol= is empty: name it, as in symbol='BTCUSDT'")
+        wanted = _wanted(symbol if symbols is None else symbols)
+        if symbol is not None and symbols is not None:
+            raise ParameterError(f"symbol={symbol!r} and symbols={symbols!r} both choose: give one")
         named = data
-        if symbol is not None:
-            if not is_frame(data):
-                raise ParameterError(
-                    f"symbol={symbol!r} names a DataFrame without one; a {type(data).__name__} names its own: leave it "
-                    "out, or choose with symbols="
-                )
-            if "symbol" in {str(name).strip().lower() for name in data.columns}:
-                raise ParameterError(
-                    f"symbol={symbol!r}: the frame has a column 'symbol' already; choose with symbols="
-                )
+        if is_frame(data) and not _names_its_symbol(data):
+            if symbol is None:
+                raise ParameterError("the frame does not say what it is of: add symbol=, as in symbol='BTCUSDT'")
             named = {symbol: data}
         with RunProgress(f"to {name_of(self.address)}", None, shown=progress, unit="rows") as bar:
             depositor = Depositor(self._store, bar.update)
-            wanted = _wanted(symbols)
             if _holds_bars(named):
-                for columns, others in bars_with_others(named, timeframe):
+                found = list(bars_with_others(named, timeframe))
+                known = [columns.symbol for columns, _ in found]
+                for name in wanted or ():
+                    if name not in known:
+                        raise SymbolError(f"the data have no {name!r}.{did_you_mean(name, known)}")
+                for columns, others in found:
                     if wanted is None or columns.symbol in wanted:
                         depositor.take_bars(columns, others)
             else:
-                source = fspath(named) if isinstance(named, PathLike) else named
-                recording = (
-                    source
-                    if isinstance(source, Recording)
-                    else open_recording(source, symbols=wanted, timeframe=timeframe)
-                )
-                depositor.take_events(batches_of(recording))
+                depositor.take_events(_opened(named, wanted, timeframe).batches())
             return depositor.end()
 
     # -- footers -----------------------------------------------------------------------------
@@ -276,8 +272,13 @@ class Catalogue:
         return {path: _known[self.address, path, size] for path, size in files}
 
     def _read_facts(self, file: tuple[str, int]) -> _Facts:
-        with self._store.open(*file) as opened:
-            about = footer(opened, *file)
+        try:
+            with self._store.open(*file) as opened:
+                about = footer(opened, *file)
+        except FrameError as error:
+            # One damaged file must not hide the others; a run on it raises.
+            _logger.warning("%s", error)
+            return _Facts(0, None, None)
         firsts: list[int] = []
         lasts: list[int] = []
         symbols: set[str] = set()
@@ -296,9 +297,20 @@ class Catalogue:
         return _Facts(about.num_rows, min(firsts, default=None), max(lasts, default=None), tuple(sorted(symbols)))
 
 
-def batches_of(recording: Recording) -> Iterator[list[MarketEvent]]:
-    for batch, _ in recording.portions():
-        yield batch
+def _opened(data: Any, wanted: tuple[str, ...] | None, timeframe: str | None) -> Recording:
+    if isinstance(data, Recording):
+        if wanted is not None:
+            raise ParameterError("symbols= are chosen by what opens a recording, not for an open one")
+        return data
+    return open_recording(data, symbols=wanted, timeframe=timeframe)
+
+
+def _names_its_symbol(frame: Any) -> bool:
+    return (
+        "symbol" in frame.attrs
+        or frame.columns.nlevels > 1
+        or "symbol" in {str(name).strip().lower() for name in frame.columns}
+    )
 
 
 def _holds_bars(data: Any) -> bool:
@@ -310,7 +322,9 @@ def _holds_bars(data: Any) -> bool:
 def _wanted(symbols: str | Iterable[str] | None) -> tuple[str, ...] | None:
     if symbols is None:
         return None
-    names = (symbols,) if isinstance(symbols, str) else tuple(dict.fromkeys(symbols))
+    names = (
+        (symbols,) if isinstance(symbols, str) or not isinstance(symbols, Iterable) else tuple(dict.fromkeys(symbols))
+    )
     if not names or not all(isinstance(name, str) and name for name in names):
         raise SymbolError(f"symbols={symbols!r}: name at least one, or leave it out for all there are")
     return names

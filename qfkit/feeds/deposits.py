@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from qfkit.core.events import Bar, Heartbeat, MarketEvent
+from qfkit.core.events import Bar, Event, Heartbeat
 from qfkit.errors import FrameError
 from qfkit.feeds.partitions import RowKind, Store, part_name, period_ns, series_name
 from qfkit.feeds.stored_rows import CLOCK, COLUMNS, encode, row_kind, rows_of, table_of_bars
@@ -49,7 +49,7 @@ class Depositor:
 
     def __init__(self, store: Store, on_rows: Callable[[int], None]) -> None:
         self._store, self._on_rows = store, on_rows
-        self._open: dict[Series, tuple[int, list[Any], list[MarketEvent]]] = {}
+        self._open: dict[Series, tuple[int, list[Any], list[Any]]] = {}
         self._rows: Counter[str] = Counter()
         self._new: Counter[str] = Counter()
         self._left_out: Counter[str] = Counter()
@@ -65,7 +65,7 @@ class Depositor:
             self._write(("bars", columns.symbol, columns.timeframe), start_ns, table.slice(first, last - first))
             first = last
 
-    def take_events(self, batches: Iterator[list[MarketEvent]]) -> None:
+    def take_events(self, batches: Iterator[list[Event]]) -> None:
         """Events in the order of their receipt."""
         for batch in batches:
             for event in batch:

@@ -205,7 +205,7 @@ class Store:
 class RangedFile(io.RawIOBase):
     """A file in an object store, for pyarrow: each read fetches its range, but for what came with the end of the file.
 
-    A small file comes as a whole with its end.
+    A small file comes as a whole with its end, and :meth:`fetch` brings what will be read.
     """
 
     def __init__(self, store: Store, file_system: Any, path: str, size: int) -> None:
@@ -213,6 +213,12 @@ class RangedFile(io.RawIOBase):
         self._store, self._file_system, self._path, self._size = store, file_system, path, size
         self._position = 0
         self._tail = b""
+        self._kept: list[tuple[int, bytes]] = []
+
+    def fetch(self, start: int, end: int) -> None:
+        """Keep a range for the reads to come."""
+        if not self._tail or start < self._size - len(self._tail):
+            self._kept.append((start, self._get(start, end)))
 
     def readable(self) -> bool:
         return True
@@ -238,12 +244,13 @@ class RangedFile(io.RawIOBase):
             data = self._tail[start - tail_start : end - tail_start]
         else:
             if end == self._size and not self._tail:
-                self._tail = self._fetch(min(start, self._size - _TAIL_BYTES if self._size > _WHOLE_BYTES else 0), end)
+                self._tail = self._get(min(start, self._size - _TAIL_BYTES if self._size > _WHOLE_BYTES else 0), end)
                 return self.read(size)
-            data = self._fetch(start, end)
+            kept = next((one for one in self._kept if one[0] <= start and end <= one[0] + len(one[1])), None)
+            data = self._get(start, end) if kept is None else kept[1][start - kept[0] : end - kept[0]]
         self._position = start + len(data)
         return data
 
-    def _fetch(self, start: int, end: int) -> bytes:
+    def _get(self, start: int, end: int) -> bytes:
         with self._store.reaching():
             return bytes(self._file_system.cat_file(self._path, start=max(0, start), end=end))

@@ -156,7 +156,7 @@ def _open(source: Source, symbols: Iterable[str] | str | None, timeframe: str | 
         return _open_events(source, wanted, timeframe)
     raise DataError(
         f"a {type(source).__name__} is no recording: give a path, a DataFrame, a dict of them by symbol, "
-        "or a list of events"
+        "qf.recordings().bars(...) or .ticks(...), or a list of events"
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from heapq import merge as merge_sorted
 from itertools import groupby, islice
 from operator import attrgetter
@@ -18,7 +19,7 @@ from qfkit.feeds.captures import BATCH, Portion, name_of
 from qfkit.feeds.heartbeats import with_heartbeats
 from qfkit.feeds.moments import Moment, moment_ns
 from qfkit.feeds.partitions import Part, RowKind, Store, unquoted
-from qfkit.feeds.stored_rows import COLUMNS, bars_of_rows, column_names, decode, read_rows
+from qfkit.feeds.stored_rows import COLUMNS, Opened, bars_of_rows, column_names, decode, opened_ahead, read_rows
 from qfkit.frames import check_columns
 from qfkit.tables import BarColumns
 
@@ -41,7 +42,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
     It holds where they lie and which they are, no data and no keys: it is small, can be sent to another process
     or machine, and is opened there. Played, it reads one day of each symbol after the other, and of each only the
-    columns that events need. Bars are those that open in [``start_ns``, ``end_ns``); of trades and quotes it is the
+    columns that events need; from an object store the next days (four small ones, or one) are fetched meanwhile. What
+    the run itself keeps, its bars, orders and fills, grows with it. Bars are those that open in [``start_ns``, ``end_ns``); of trades and quotes it is the
     receipt that counts. Symbols are merged by receipt, for bars their close; at one time in the order of
     ``symbols``, quotes before trades.
     """
@@ -53,6 +55,14 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     start_ns: int = 0
     end_ns: int = FOREVER_NS
     with_quotes: bool = False
+
+    def __repr__(self) -> str:
+        what = (
+            f"{self.timeframe} bars" if self.kind == "bars" else "trades and quotes" if self.with_quotes else "trades"
+        )
+        span = f"{f' from {_moment(self.start_ns)}' if self.start_ns else ''}"
+        span += f" until {_moment(self.end_ns)}" if self.end_ns != FOREVER_NS else ""
+        return f"Selection({what} of {', '.join(self.symbols)}{span} in {self.address})"
 
     @property
     def label(self) -> str:
@@ -105,20 +115,20 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     def _stream(self, store: Store, parts: list[Part]) -> Iterator[list[MarketEvent]]:
         """The events of one series, a part after the other."""
         last_ns = -1
-        for _, group in groupby(parts, key=attrgetter("start_ns")):
-            own = list(group)
-            streams = [self._part(store, part) for part in own]
-            for batch in streams[0] if len(own) == 1 else _merged(streams):
-                if batch[0].received_ns < last_ns:
-                    raise FrameError(
-                        f"{own[0].path}: the row of {utc_time(batch[0].received_ns)} UTC lies before the end of the "
-                        "part ahead of it: write the days anew with catalogue.add()"
-                    )
-                last_ns = batch[-1].received_ns
-                yield batch
+        with closing(opened_ahead(store, parts)) as files:
+            for _, group in groupby(parts, key=attrgetter("start_ns")):
+                streams = [self._part(*next(files)) for _ in group]
+                for batch in streams[0] if len(streams) == 1 else _merged(streams):
+                    if batch[0].received_ns < last_ns:
+                        raise FrameError(
+                            f"{store.address}: the row of {utc_time(batch[0].received_ns)} UTC lies before the end of the "
+                            "day ahead of it: remove that day and write it anew with catalogue.add()"
+                        )
+                    last_ns = batch[-1].received_ns
+                    yield batch
 
-    def _part(self, store: Store, part: Part) -> Iterator[list[MarketEvent]]:
-        for rows in read_rows(store, part, self.start_ns, self.end_ns):
+    def _part(self, part: Part, file: Opened) -> Iterator[list[MarketEvent]]:
+        for rows in read_rows(file, part, self.start_ns, self.end_ns):
             if part.kind == "bars":
                 check_columns(bars_of_rows(part, rows))
             events = decode(part, rows)
@@ -164,8 +174,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         for symbol, parts in self._series(store):
             pieces = [
                 bars_of_rows(part, rows)
-                for part in parts
-                for rows in read_rows(store, part, self.start_ns, self.end_ns)
+                for part, file in opened_ahead(store, parts)
+                for rows in read_rows(file, part, self.start_ns, self.end_ns)
             ]
             if not pieces:
                 raise FrameError(f"{symbol}: there are no bars between {_day(self.start_ns)} and {_day(self.end_ns)}")
@@ -189,10 +199,10 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         frames = []
         read: set[str] = set()
         for symbol, parts in self._series(store):
-            for part in parts:
-                if part.kind != self.kind:
-                    continue
-                for rows in read_rows(store, part, self.start_ns, self.end_ns, others):
+            if parts[0].kind != self.kind:
+                continue
+            for part, file in opened_ahead(store, parts, others):
+                for rows in read_rows(file, part, self.start_ns, self.end_ns, others):
                     read.update(rows.schema.names)
                     own = pyarrow.Table.from_batches([rows]).to_pandas(timestamp_as_object=False)
                     frames.append(own.assign(symbol=symbol) if len(self.symbols) > 1 else own)
@@ -217,6 +227,10 @@ def _merged(streams: list[Iterator[list[MarketEvent]]]) -> Iterator[list[MarketE
     events = merge_sorted(*((event for batch in stream for event in batch) for stream in streams), key=_received_ns)
     while batch := list(islice(events, BATCH)):
         yield batch
+
+
+def _moment(time_ns: int) -> str:
+    return str(np.datetime64(time_ns, "ns")).replace("T", " ").removesuffix(".000000000") + " UTC"
 
 
 def _day(time_ns: int) -> str:
@@ -251,7 +265,7 @@ def selection_at(path: str, symbols: Iterable[str] | None = None) -> Selection |
         return None
     if not parts:
         raise FrameError(
-            f"{store.address} has no {kind} of {wanted}: qf.recordings({store.address!r}) lists what there is"
+            f"{store.address} has no {kind} of {unquoted(match['symbol'])!r}: qf.recordings({store.address!r}) lists what there is"
         )
     timeframes = sorted({part.timeframe for part in parts if part.timeframe}, key=timeframe_ns)
     if len(timeframes) > 1:

@@ -1,17 +1,19 @@
 """Rows of a catalogue: bars, trades and quotes as tables of Parquet and as events again."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import repeat
 from operator import attrgetter
-from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
 from qfkit.core.events import Bar, MarketEvent, Quote, Tick
 from qfkit.core.timeframes import timeframe_ns
 from qfkit.errors import FrameError, NaiveTimeError
-from qfkit.feeds.partitions import Part, RowKind, Store
+from qfkit.feeds.partitions import Part, RangedFile, RowKind, Store
 from qfkit.tables import BarColumns
 
 if TYPE_CHECKING:
@@ -20,11 +22,13 @@ if TYPE_CHECKING:
 __all__ = [
     "CLOCK",
     "COLUMNS",
+    "Opened",
     "bars_of_rows",
     "column_names",
     "decode",
     "encode",
     "footer",
+    "opened_ahead",
     "read_rows",
     "row_kind",
     "rows_of",
@@ -32,6 +36,7 @@ __all__ = [
 ]
 
 Rows: TypeAlias = "pyarrow.Table"
+Opened: TypeAlias = RangedFile | io.BufferedReader
 
 COLUMNS: dict[RowKind, dict[str, str]] = {
     "bars": {
@@ -60,9 +65,13 @@ _OPTIONAL = frozenset(
 )
 _ROWS = 8_192
 _GROUP_ROWS = 131_072
+_AHEAD = 4
+_SMALL_BYTES = 4 << 20
+# So much is sooner fetched than a further request is answered.
+_HOLE_BYTES = 16_384
 
 
-def row_kind(event: MarketEvent) -> RowKind | None:
+def row_kind(event: object) -> RowKind | None:
     """The kind of rows that an event is; None for one that a catalogue has no table for."""
     return (
         "ticks" if type(event) is Tick else "quotes" if type(event) is Quote else "bars" if type(event) is Bar else None
@@ -120,7 +129,7 @@ def encode(table: Rows) -> bytes:
 # -- tables to events ------------------------------------------------------------------------
 
 
-def footer(file: IO[bytes] | io.RawIOBase, path: str, size: int) -> Any:
+def footer(file: Opened, path: str, size: int) -> Any:
     """The metadata at the end of a file; :class:`FrameError` for a damaged one."""
     import pyarrow
     from pyarrow import parquet
@@ -130,6 +139,8 @@ def footer(file: IO[bytes] | io.RawIOBase, path: str, size: int) -> Any:
         length = int.from_bytes((file.read(8) or b"")[:4], "little") + 8
         file.seek(max(0, size - length))
         return parquet.read_metadata(io.BytesIO(file.read(length) or b""))
+    except FrameError:
+        raise
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise _damaged(path, error) from None
 
@@ -145,19 +156,68 @@ def _damaged(path: str, error: Exception) -> FrameError:
     return FrameError(f"{path} cannot be read as Parquet ({error}): remove it and add its day again")
 
 
+def opened_ahead(
+    store: Store, parts: Sequence[Part], others: Sequence[str] = ()
+) -> Generator[tuple[Part, Opened], None, None]:
+    """The files of parts one after the other; from an object store the next ones are fetched meanwhile."""
+    if store.is_local:
+        for part in parts:
+            yield part, store.open(part.path, part.size)
+        return
+    # Each request waits for the network: some at once, but no more than fit into little memory.
+    ahead = _AHEAD if max(part.size for part in parts) <= _SMALL_BYTES else 1
+    pool = ThreadPoolExecutor(ahead)
+    try:
+        waiting: deque[tuple[Part, Future[Opened]]] = deque()
+        for part in parts:
+            waiting.append((part, pool.submit(_fetched, store, part, others)))
+            if len(waiting) > ahead:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _fetched(store: Store, part: Part, others: Sequence[str]) -> Opened:
+    """A file of an object store with all of it that will be read."""
+    file = store.open(part.path, part.size)
+    assert isinstance(file, RangedFile)
+    about = footer(file, part.path, part.size)
+    ranges: list[tuple[int, int]] = []
+    for number in range(about.num_row_groups):
+        group = about.row_group(number)
+        wanted = _filled(group, (*COLUMNS[part.kind], *others))
+        for place in range(group.num_columns):
+            column = group.column(place)
+            if column.path_in_schema in wanted:
+                start = column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset
+                ranges.append((start, start + column.total_compressed_size))
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if joined and start - joined[-1][1] <= _HOLE_BYTES:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    for start, end in joined:
+        file.fetch(start, end)
+    return file
+
+
 def read_rows(
-    store: Store, part: Part, start_ns: int, end_ns: int, others: Sequence[str] = ()
+    opened: Opened, part: Part, start_ns: int, end_ns: int, others: Sequence[str] = ()
 ) -> "Iterator[pyarrow.RecordBatch]":
     """The rows of a part in [start, end), in batches: only the columns that events need are fetched, and ``others``."""
     import pyarrow
     from pyarrow import parquet
 
-    with store.open(part.path, part.size) as opened:
+    with opened:
         about = footer(opened, part.path, part.size)
         clock = _checked_clock(part, about.schema.to_arrow_schema())
         before_ns = -1
         try:
-            file = parquet.ParquetFile(opened, metadata=about, pre_buffer=not store.is_local)
+            file = parquet.ParquetFile(opened, metadata=about)
             for group in range(about.num_row_groups):
                 names = _filled(about.row_group(group), (*COLUMNS[part.kind], *others))
                 for batch in file.iter_batches(_ROWS, row_groups=[group], columns=names, use_threads=False):

@@ -70,7 +70,8 @@ def backtest(
       fresh copy with the same parameters, on its own share of the ``cash`` (``shares``, by name).
     - ``data``: a DataFrame of bars (columns open, high, low, close, volume in any case; the index
       is each bar's open time, with a time zone) or of ticks (column price), a dict of frames by
-      symbol, the path of a Parquet file, a capture or a session's journal, or an iterable of events.
+      symbol, what ``qf.recordings()`` gives (read day by day), the path of a Parquet file, a capture or a
+      session's journal, or an iterable of events.
     - ``timeframe``: of the bars that ``on_bar`` gets; None takes the data's own, or "1m" for ticks.
     - ``costs``, ``risk``, ``sizer``: the defaults are ``Costs()``, ``RiskLimits()`` (no borrowing)
       and a tenth of the equity for an order that names no size. ``risk`` may be a dict by strategy.

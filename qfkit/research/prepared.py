@@ -251,6 +251,11 @@ class PreparedEvents:
     def label(self) -> str:
         return self._recording.label
 
+    def in_memory(self, *, keeps_series: bool = False) -> "PreparedBars | PreparedEvents":
+        """The bars of a catalogue read as a whole, for many runs or for arrays; anything else as it is."""
+        columns = self._recording.columns
+        return self if columns is None else PreparedBars(columns(), label=self.label, keeps_series=keeps_series)
+
     def run(self, named: dict[str, Strategy], settings: Mapping[str, Any], progress: bool | None = False) -> Result:
         """One run of fresh strategies; ``settings`` are the engine's."""
         recording = self._recording
@@ -263,7 +268,7 @@ class PreparedEvents:
         signals = signals_of(named)
         if signals and recording.columns is not None:
             # A signal function looks at all bars at once anyway.
-            return PreparedBars(recording.columns(), label=recording.label).run(named, settings, progress)
+            return self.in_memory().run(named, settings, progress)
         if signals:
             batches = Border(recording.kind).checked(recording.batches())
             closed = _closed_bars(batches, recording.symbols, settings)

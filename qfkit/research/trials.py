@@ -112,7 +112,9 @@ class Job:
 
     def _prepare(self, window: int) -> PreparedBars | PreparedEvents:
         if self._columns is None:
-            return prepare(self._data, **self.reading)
+            prepared = prepare(self._data, **self.reading)
+            # A worker reads the bars of a catalogue once, for all its trials.
+            return prepared.in_memory(keeps_series=True) if isinstance(prepared, PreparedEvents) else prepared
         columns = self._columns
         if self.windows:
             columns = {symbol: cut(own, self.windows[window]) for symbol, own in columns.items()}

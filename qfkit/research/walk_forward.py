@@ -20,6 +20,7 @@ from qfkit.core.sizing import Sizer
 from qfkit.core.strategy import as_strategy
 from qfkit.core.wording import span_text
 from qfkit.errors import ParameterError, ResearchError
+from qfkit.feeds.selection import Selection
 from qfkit.research.backtest import engine_settings
 from qfkit.research.dispatch import Dispatch, Workers
 from qfkit.research.folds import Fold, Length, folds_of
@@ -102,6 +103,9 @@ def walk_forward(
         margin=margin,
         currency=currency,
     )
+    if isinstance(data, Selection) and data.kind == "bars":
+        # The folds are cut from its times.
+        data = data.columns()
     job = Job(first, data, settings, {"timeframe": timeframe, "symbols": symbols, "calendar": None}, metric)
     if job.columns is None:
         raise ParameterError(

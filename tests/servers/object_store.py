@@ -1,7 +1,8 @@
 """An object store on the loopback: moto's server with the interface of S3, and a count of what it was asked for."""
 
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Self
 from urllib.parse import unquote
 
@@ -32,6 +33,11 @@ class ObjectStore:
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
+        self.delay_s = 0.0
+        """How long an answer takes, as over a network."""
+        self.most_at_once = 0
+        self._at_once = 0
+        self._lock = threading.Lock()
         self._application = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._counted, threaded=True, request_handler=_Quiet)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -58,13 +64,15 @@ class ObjectStore:
         return found
 
     def _counted(self, environment: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        pieces = self._application(environment, start_response)
-        return self._count(environment, pieces)
-
-    def _count(self, environment: dict[str, Any], pieces: Iterable[bytes]) -> Iterator[bytes]:
-        size = 0
-        for piece in pieces:
-            size += len(piece)
-            yield piece
+        with self._lock:
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            time.sleep(self.delay_s)
+            pieces = list(self._application(environment, start_response))
+        finally:
+            with self._lock:
+                self._at_once -= 1
         path = unquote(environment.get("RAW_URI", environment["PATH_INFO"]).partition("?")[0])
-        self.asked.append(Asked(environment["REQUEST_METHOD"], path, size))
+        self.asked.append(Asked(environment["REQUEST_METHOD"], path, sum(map(len, pieces))))
+        return pieces
