@@ -373,8 +373,9 @@ def tail_losses(returns: Floats) -> tuple[float, float]:
         return nan, nan
     place = (len(returns) - 1) * _TAIL
     last = int(place)
-    # numpy's quantile would put them in order once more.
-    ordered = np.partition(returns, (last, last + 1))
+    # The tail is among the losses as a rule, and these are few beside the zeros of a position that is not there.
+    losses = returns[returns < 0.0]
+    ordered = np.partition(losses if len(losses) > last + 1 else returns, (last, last + 1))
     low, high, part = float(ordered[last]), float(ordered[last + 1]), place - last
     quantile = low + (high - low) * part if part < 0.5 else high - (high - low) * (1.0 - part)
     return 0.0 - quantile, 0.0 - float(np.mean(ordered[: last + 1]))
