@@ -462,3 +462,15 @@ def test_a_job_on_its_way_leaves_its_own_memory_behind():
     assert there.result({"fast": 5}).equity.equals(job.result({"fast": 5}).equity)
     rows = there.run([(0, 0, {"fast": 5})])
     assert rows.figures.shape == (1, len(FIGURES)) and rows.sums.shape == (1, BLOCKS)
+
+
+def test_a_sweep_over_a_catalogue_notices_that_its_files_changed(tmp_path):
+    catalogue = qf.recordings(str(tmp_path / "market"))
+    catalogue.add(bars(100), symbol="AAPL")
+    path = tmp_path / "sweep.parquet"
+    rule = rules()["strategy"]
+    qf.sweep(rule, catalogue.bars("AAPL", timeframe="1d"), executor=1, path=path, fast=(5, 8))
+    assert qf.sweep(rule, catalogue.bars("AAPL", timeframe="1d"), executor=1, path=path, fast=(5, 8)).done == 2
+    catalogue.add(sample("AAPL").iloc[100:400], symbol="AAPL")
+    with pytest.raises(ResearchError, match="another sweep"):
+        qf.sweep(rule, catalogue.bars("AAPL", timeframe="1d"), executor=1, path=path, fast=(5, 8))
