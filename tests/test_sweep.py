@@ -447,6 +447,9 @@ def test_a_sweep_shows_itself_in_a_notebook_with_names_escaped():
     page = found._repr_html_()
     assert "<script>" not in page and "&lt;script&gt;" in page
     assert page.count("<tr>") == 1 + 10
+    assert page.count("<img") == 1 and "sharpe by fast and slow" in page
+    one_axis = qf.sweep(rules()["signal"], bars(), executor=1, fast=(5, 8))
+    assert "<img" not in one_axis._repr_html_()
 
 
 def test_the_bar_tells_the_rate_and_the_time_left(capfd):
