@@ -96,14 +96,17 @@ def test_loky(one_by_one):
 
 @pytest.fixture(scope="module")
 def dask_client():
+    import dask
     from distributed import Client, LocalCluster
 
-    # A worker that is killed is told by its nanny and by the scheduler; it is meant here.
-    cluster = LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
-    )
-    with cluster, Client(cluster) as client:
-        yield client
+    # So long it is looked for a worker that died with results; by default half a minute.
+    with dask.config.set({"distributed.comm.timeouts.connect": "5s"}):
+        # That a worker is killed is told by its nanny and the scheduler; it is meant here.
+        cluster = LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
+        )
+        with cluster, Client(cluster) as client:
+            yield client
 
 
 class Watched(Executor):

@@ -1,8 +1,10 @@
 """Trials handed to whoever works: this process, processes of its own, or any executor."""
 
+import logging
 import os
 import socket
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
@@ -74,6 +76,12 @@ def _useless(error: BaseException) -> ResearchError:
         f"no worker of the executor could do anything ({type(error).__name__}: {error}): they need qfkit of this version, "
         "and whatever the strategy imports"
     )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Dask logs an error for each task whose result was on its way when it was cancelled."""
+    frames = traceback.walk_tb(record.exc_info[2] if record.exc_info else None)
+    return all(frame.f_code.co_name != "_cascade_future" for frame, _ in frames)
 
 
 def _is_broken(future: Future[Any]) -> bool:
@@ -212,6 +220,7 @@ class Dispatch:
                     f"the executor broke ({type(error).__name__}: {error}): give continue_() another one"
                 ) from error
             except BaseException:
+                logging.getLogger("tornado.application").addFilter(_is_news)
                 for future in under_way:
                     future.cancel()
                 if may_break:
