@@ -6,6 +6,8 @@ from itertools import product
 from math import prod
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from qfkit.core.strategy import Strategy
 from qfkit.errors import ParameterError
 
@@ -126,6 +128,8 @@ def _listed(
     seed: int,
     constraint: Constraint | None,
 ) -> Space:
+    if not isinstance(combinations, Iterable):
+        raise ParameterError(f"combinations={combinations!r}: give a list of dicts such as {{'fast': 10, 'slow': 30}}")
     found: list[Combination] = []
     for number, one in enumerate(combinations):
         if not isinstance(one, Mapping):
@@ -152,9 +156,9 @@ def _in_order(values: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def _checked_samples(samples: object) -> int:
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+    if isinstance(samples, bool) or not isinstance(samples, int | np.integer) or samples < 1:
         raise ParameterError(f"samples={samples!r}: give a whole number of combinations, or None for the whole grid")
-    return samples
+    return int(samples)
 
 
 def _lets_through(strategy: Strategy, constraint: Constraint | None, one: Combination) -> bool:
