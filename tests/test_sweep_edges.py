@@ -77,3 +77,44 @@ def test_another_metric_function_of_the_same_name_is_another_sweep(tmp_path):
     assert again.where == "" and again.table["<lambda>"].tolist() == first.table["<lambda>"].tolist()
     with pytest.raises(ResearchError, match="holds another sweep"):
         qf.sweep(rules()["strategy"], bars(100), metric=lambda result: -result.metrics.total_return, **settings)
+
+
+def test_a_file_of_other_axes_or_of_more_combinations_is_not_written_over(tmp_path):
+    path = tmp_path / "sweep.parquet"
+    rule, data = rules()["strategy"], bars(100)
+    first = qf.sweep(rule, data, executor=1, path=path, fast=(5, 6), slow=(20, 30, 40))
+    # slow=30 is the strategy's own: the rows of the others are not those of fast alone.
+    with pytest.raises(ResearchError, match="holds a sweep over fast, slow, not fast"):
+        qf.sweep(rule, data, executor=1, path=path, fast=(5, 6))
+    with pytest.raises(ResearchError, match="not slow"):
+        qf.sweep(rule, data, executor=1, path=path, slow=(20, 30))
+    with pytest.raises(ResearchError, match="holds 3 combinations that are not among these 6"):
+        qf.sweep(rule, data, executor=1, path=path, fast=(5, 7), slow=(20, 30, 40))
+    wider = qf.sweep(rule, data, executor=1, path=path, slow=(40, 30, 20), fast=(5, 6, 7))
+    assert wider.done == 9 and len(qf.read_sweep(path)) == 9
+    chosen = (wider.table["fast"] < 7).to_numpy()
+    assert sorted(wider.table.loc[chosen, "end_equity"]) == sorted(first.table["end_equity"])
+
+
+def test_a_file_is_read_with_the_data_it_was_made_with_or_alone(tmp_path):
+    path, rule = tmp_path / "sweep.parquet", rules()["strategy"]
+
+    def gain(result):
+        return result.metrics.total_return
+
+    found = qf.sweep(rule, bars(100), executor=1, path=path, metric=gain, fast=(5, 6))
+    with pytest.raises(ResearchError, match="called gain: give metric="):
+        qf.read_sweep(path, rule, bars(100))
+    with pytest.raises(ResearchError, match="of other code, data, settings or metric"):
+        qf.read_sweep(path, rule, bars(101), metric=gain)
+    assert qf.read_sweep(path, rule, bars(100), metric=gain).best.equity.equals(found.best.equity)
+
+
+def test_texts_of_numpy_are_shown_as_texts():
+    class Named(qf.Strategy):
+        kind = qf.Param("a")
+
+    found = qf.sweep(Named, bars(60), executor=1, metric="total_return", kind=np.array(["a", "b"]))
+    assert "kind='a'" in repr(found)
+    listed = qf.sweep(Named, bars(60), executor=1, metric="total_return", combinations=[{"kind": np.str_("b")}])
+    assert "kind='b'" in repr(listed)

@@ -327,10 +327,21 @@ class Sweep(SweepShown, SweepPictures):
             raise ResearchError(
                 f"{self._path} holds another sweep (other code, data, settings or metric): give another path=, or remove it"
             )
+        if set(about["axes"]) != set(self._space.axes):
+            raise ResearchError(
+                f"{self._path} holds a sweep over {', '.join(about['axes'])}, not {', '.join(self._space.axes)}: "
+                "give another path=, or remove it"
+            )
         numbers = {_key(one): number for number, one in enumerate(self._space.combinations)}
         kept = [numbers.get(_key(one)) for one in table.select(list(self._space.axes)).to_pylist()]
-        places = [place for place, number in enumerate(kept) if number is not None]
-        fill_rows(self.rows, table.take(places), [number for number in kept if number is not None])
+        others = kept.count(None)
+        if others:
+            # Written again the file would lose them, and they count among the tries.
+            raise ResearchError(
+                f"{self._path} holds {others:,} combinations that are not among these {len(self):,}: name their values "
+                "too, or give another path="
+            )
+        fill_rows(self.rows, table, [number for number in kept if number is not None])
         self.elapsed_s = float(about["elapsed_s"])
 
 
@@ -350,8 +361,9 @@ def _key(combination: Mapping[str, Any]) -> tuple[Any, ...]:
 def read_sweep(path: str | Path, strategy: object = None, data: object = None, **settings: Any) -> Sweep:
     """A sweep from the file that ``path=`` or :meth:`Sweep.save` wrote: its table, evidence and pictures.
 
-    With the strategy, the data and the settings that it was made with it can make runs again and continue.
-    Raises :class:`FrameError` for a file that is none.
+    With the strategy, the data and the settings that it was made with it can make runs again, and try once more what
+    failed; what an interrupt left is done by the same :func:`sweep` with ``path``. Raises :class:`FrameError` for a
+    file that is none, and :class:`ResearchError` where strategy, data, settings or metric are others.
     """
     table, about = read_rows(Path(path))
     axes = {str(name): tuple(values) for name, values in about["axes"].items()}
@@ -359,9 +371,16 @@ def read_sweep(path: str | Path, strategy: object = None, data: object = None, *
     metric, job = str(about["metric"]), None
     if strategy is not None:
         metric = settings.pop("metric", metric)
-        reading = {name: settings.pop(name, None) for name in ("symbols", "calendar")}
-        reading["timeframe"] = settings.get("timeframe")
+        if metric not in FIGURES and isinstance(metric, str):
+            raise ResearchError(f"{path} was judged by a function called {metric}: give metric= with it too")
+        reading = {"timeframe": settings.get("timeframe")}
+        reading |= {name: settings.pop(name, None) for name in ("symbols", "calendar")}
         job = Job(as_strategy(strategy), data, engine_settings(**settings), reading, metric)
+        if about["fingerprint"] != job.fingerprint:
+            raise ResearchError(
+                f"{path} is a sweep of other code, data, settings or metric than these: give those it was made with, "
+                "or the path alone"
+            )
     found = Sweep(space, str(about["metric"]), str(about["strategy"]), str(about["label"]), job)
     fill_rows(found.rows, table, range(len(space)))
     found.elapsed_s = float(about["elapsed_s"])

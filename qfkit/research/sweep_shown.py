@@ -74,7 +74,8 @@ class SweepShown:
         from qfkit.research.trial_rows import SMALLER_IS_BETTER
 
         # An infinite one, as the profit factor of a run without a loss, cannot be ranked: as for best_parameters.
-        known = self.table[np.isfinite(self.table[self.metric].to_numpy(dtype=float, na_value=np.nan))]
+        is_known = np.isfinite(self.table[self.metric].to_numpy(dtype=float, na_value=np.nan))
+        known: pandas.DataFrame = self.table.loc[is_known]
         return known.sort_values(self.metric, ascending=self.metric in SMALLER_IS_BETTER, kind="stable").head(count)
 
     # -- texts -------------------------------------------------------------------------------
