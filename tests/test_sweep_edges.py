@@ -6,6 +6,8 @@ import pytest
 import qfkit as qf
 from qfkit.errors import ParameterError, ResearchError
 from qfkit.research.trials import FIGURES
+from qfkit.views.sweep_cells import parallel_lines
+from qfkit.views.sweep_picture import describe_parallel
 from tests.test_sweep import AXES, bars, rules
 
 
@@ -21,6 +23,8 @@ def test_a_number_out_of_the_table_names_a_combination_and_nonsense_is_told():
     number = found.table["sharpe"].idxmax()
     assert isinstance(number, np.integer)
     assert found.result(number).metrics.sharpe == found.table["sharpe"].max()
+    with pytest.raises(ParameterError, match="swept by combinations="):
+        qf.sweep(rules()["signal"], bars(), seed=[1, 2], **AXES)
     for wrong in ("fast", 1.0, True):
         with pytest.raises(ParameterError, match="its number in the table"):
             found.result(wrong)
@@ -118,3 +122,35 @@ def test_texts_of_numpy_are_shown_as_texts():
     assert "kind='a'" in repr(found)
     listed = qf.sweep(Named, bars(60), executor=1, metric="total_return", combinations=[{"kind": np.str_("b")}])
     assert "kind='b'" in repr(listed)
+
+
+def test_a_single_try_and_one_too_short_to_judge_are_told_in_words():
+    alone = qf.sweep(rules()["strategy"], bars(), executor=1, fast=5)
+    assert "1 combination in" in repr(alone) and "a single try" in repr(alone)
+    assert "Sharpe ratio -" not in repr(alone) and "overfitting -" not in repr(alone)
+    short = qf.sweep(rules()["strategy"], bars(10), executor=1, metric="total_return", fast=(2, 3))
+    assert "2 tries: too few of them have a Sharpe ratio" in repr(short)
+
+    def unknown(result):
+        return np.nan
+
+    nothing = qf.sweep(rules()["strategy"], bars(100), executor=1, metric=unknown, fast=(5, 6))
+    assert "the metric is no number for any" in repr(nothing)
+
+
+def test_of_equal_ones_the_same_is_drawn_as_is_named():
+    class Same(qf.Strategy):
+        at = qf.Param(1)
+
+    for metric in ("end_equity", "max_drawdown"):
+        found = qf.sweep(Same, bars(60), executor=1, metric=metric, at=range(1, 4))
+        assert found.best_parameters == {"at": 1}
+        drawn = parallel_lines(found.table, found.axes, metric, lower_is_better=metric == "max_drawdown")
+        assert "at at 0 %" in describe_parallel(drawn)
+
+
+def test_a_walk_forwards_report_says_that_its_parameters_changed():
+    found = qf.walk_forward(rules()["strategy"], bars(), train=200, test=100, executor=1, **AXES)
+    assert "walk-forward of 4 windows" in repr(found.result)
+    assert any("the parameters named are the last window's" in line for line in found.result.assumptions)
+    assert "chosen anew for each of 4 windows" in found.result.report().html

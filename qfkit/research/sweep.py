@@ -243,7 +243,10 @@ class Sweep(SweepShown, SweepPictures):
         """The number of the best combination; :class:`ResearchError` where none has a figure."""
         best = self.rows.best(self.metric)
         if best is None:
-            error = next(iter(self.rows.errors.values()), "none was run, or none of them traded")
+            error = next(
+                iter(self.rows.errors.values()),
+                "none was run, or the metric is no number for any, as where none traded",
+            )
             raise ResearchError(f"no combination has a {self.metric}: {error}")
         return best
 
