@@ -1,10 +1,13 @@
 """Sweeps at their edges: single combinations, numbers of numpy, names that are taken, figures that are infinite."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import qfkit as qf
 from qfkit.errors import ParameterError, ResearchError
+from qfkit.research.shipping import Cargo
 from qfkit.research.trials import FIGURES
 from qfkit.views.sweep_cells import parallel_lines
 from qfkit.views.sweep_picture import describe_parallel
@@ -154,3 +157,19 @@ def test_a_walk_forwards_report_says_that_its_parameters_changed():
     assert "walk-forward of 4 windows" in repr(found.result)
     assert any("the parameters named are the last window's" in line for line in found.result.assumptions)
     assert "chosen anew for each of 4 windows" in found.result.report().html
+
+
+def test_a_cargo_that_cannot_be_removed_yet_does_not_fail_the_sweep(monkeypatch):
+    cargo = Cargo({"a": np.arange(3)})
+    cargo.load()
+    path = Path(cargo.reference.path)
+    with monkeypatch.context() as patched:
+
+        def refuse(path, **_):
+            raise PermissionError(13, "The process cannot access the file", str(path))
+
+        patched.setattr("os.unlink", refuse)
+        cargo.close()
+    assert path.exists()
+    path.unlink()
+    path.parent.rmdir()

@@ -75,7 +75,7 @@ def sweep(
       function of a :class:`Result`, whose greatest value is the best.
     - ``executor``: None tries some here and takes a process a core where there is more to do; a number of processes (1 for
       none); or any ``concurrent.futures.Executor``, as ``ThreadPoolExecutor()`` or Dask's ``client.get_executor()``.
-    - ``path``: a Parquet file that what is done is kept in; the same sweep again goes on from there.
+    - ``path``: a Parquet file that what is done is kept in; the same sweep again, or a wider one, goes on from there.
     - the rest is as in :func:`backtest`.
 
     What raises in one combination is the error of its row. An interrupt keeps what is done: the sweep is returned as it
