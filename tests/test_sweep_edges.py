@@ -173,3 +173,11 @@ def test_a_cargo_that_cannot_be_removed_yet_does_not_fail_the_sweep(monkeypatch)
     assert path.exists()
     path.unlink()
     path.parent.rmdir()
+
+
+def test_a_windows_length_that_is_none_is_told_by_its_name():
+    for wrong in ("200", "52 weeks", 2.5):
+        with pytest.raises(ParameterError, match=r"test=.* give a number of bars"):
+            qf.walk_forward(rules()["signal"], bars(), train=np.int64(200), test=wrong, executor=1, **AXES)
+    found = qf.walk_forward(rules()["signal"], bars(), train=np.int64(200), test=np.int32(200), executor=1, fast=(5, 6))
+    assert len(found) == 2
