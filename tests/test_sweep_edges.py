@@ -181,3 +181,22 @@ def test_a_windows_length_that_is_none_is_told_by_its_name():
             qf.walk_forward(rules()["signal"], bars(), train=np.int64(200), test=wrong, executor=1, **AXES)
     found = qf.walk_forward(rules()["signal"], bars(), train=np.int64(200), test=np.int32(200), executor=1, fast=(5, 6))
     assert len(found) == 2
+
+
+def test_those_that_lost_everything_are_told_beside_the_evidence():
+    class Levered(qf.Strategy):
+        weight = qf.Param(1.0)
+
+        def on_bar(self, bar):
+            if not self.position(bar.symbol):
+                self.order_target(bar.symbol, weight=self.weight)
+
+    data = bars(60).copy()
+    prices = ["open", "high", "low", "close"]
+    data.loc[data.index[40:], prices] *= 0.2
+    limits = qf.RiskLimits(max_gross_exposure=10.0)
+    found = qf.sweep(Levered, data, executor=1, risk=limits, weight=(0.2, 0.5, 3.0, 5.0))
+    assert (found.table["end_equity"] <= 0.0).sum() == 2
+    assert found.table.loc[[2, 3], "sharpe"].isna().all() and found.overfitting.tries == 4
+    assert found.overfitting.cross_validation.combinations == 2
+    assert "2 of them lost everything" in repr(found)

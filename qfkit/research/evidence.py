@@ -111,6 +111,9 @@ def evidence_of(rows: TrialRows, best: int, *, years: float, other_tries: int = 
         found = overfitting_probability(np.diff(np.append(starts, count)), rows.sums[alike], rows.squares[alike])
     except DataError as error:
         without = f"without a probability of overfitting: {error}"
+    ruined = int(np.sum(rows.figure("end_equity")[done] <= 0.0))
+    if ruined and not without:
+        without = f"{ruined:,} of them lost everything: they have no Sharpe ratio, and count here as tries only"
     return Evidence(
         tries=tries,
         sharpe=annual,
