@@ -25,15 +25,43 @@ def _answer(seconds: float, end_equity: np.ndarray, sharpe: np.ndarray, save_to:
     return {"seconds": seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
 
 
+def _other_figures(portfolio: Any) -> list[Any]:
+    """What qfkit's table holds besides, as far as vectorbt has it for many columns at once."""
+    trades = portfolio.trades.closed
+    return [
+        portfolio.annualized_return(),
+        portfolio.annualized_volatility(),
+        portfolio.sortino_ratio(),
+        portfolio.calmar_ratio(),
+        portfolio.value_at_risk(),
+        portfolio.cond_value_at_risk(),
+        portfolio.drawdowns.max_duration(),
+        portfolio.position_coverage(),
+        portfolio.orders.count(),
+        portfolio.orders.fees.sum(),
+        trades.win_rate(),
+        trades.profit_factor(),
+        trades.expectancy(),
+        trades.pnl.max(),
+        trades.pnl.min(),
+        trades.duration.mean(),
+    ]
+
+
 def vectorbt_jobs(engine: str) -> dict[str, Any]:
-    """vectorbt: all combinations as columns of one portfolio; return, Sharpe, drawdown and number of trades of each."""
+    """vectorbt: all combinations as columns of one portfolio; return, Sharpe, drawdown and number of trades of each.
+
+    ``is_whole``: the further figures that qfkit's table has, too.
+    """
     import vectorbt as vbt
 
     # By itself it takes Rust where it has it, and numba for the rest.
     vbt.settings["engine"] = "auto" if engine == "rust" else engine
     frames: dict[str, pd.DataFrame] = {}
 
-    def sweep(folder: str, pairs: list[list[int]], save_to: str | None = None, **_: Any) -> dict[str, Any]:
+    def sweep(
+        folder: str, pairs: list[list[int]], save_to: str | None = None, is_whole: bool = False
+    ) -> dict[str, Any]:
         if folder not in frames:
             data = load(Path(folder))
             frames[folder] = pd.DataFrame({name: data[name] for name in ("open", "close")})
@@ -53,6 +81,8 @@ def vectorbt_jobs(engine: str) -> dict[str, Any]:
                 portfolio.max_drawdown(),
                 portfolio.trades.count(),
             )
+            if is_whole:
+                _other_figures(portfolio)
             return figures, portfolio.final_value()
 
         seconds, (figures, end) = timed(work)

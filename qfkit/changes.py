@@ -11,7 +11,7 @@ from qfkit.core.strategy import Strategy, as_strategy
 from qfkit.core.wording import money
 from qfkit.errors import ParameterError, did_you_mean
 
-__all__ = ["SAME", "Changes", "Made", "Same"]
+__all__ = ["SAME", "Changes", "Made", "Same", "unknown_setting"]
 
 Made: TypeAlias = Mapping[str, tuple[type[Strategy], Mapping[str, Any]]]
 """Class and parameters of each strategy by its name."""
@@ -57,6 +57,12 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             raise ParameterError(f"costs={self.costs!r}: it must be a Costs, as in costs=qf.Costs.harsh()")
         if not (self.latency_s is None or isinstance(self.latency_s, int | float) or callable(self.latency_s)):
             raise ParameterError(f"latency_s={self.latency_s!r}: give seconds, or one of those that Costs takes")
+        if isinstance(self.cash, bool) or not isinstance(self.cash, int | float | None):
+            raise ParameterError(f"cash={self.cash!r}: give an amount, as in cash=50_000")
+        if not isinstance(self.shares, Mapping | Same | None):
+            raise ParameterError(
+                f"shares={self.shares!r}: give a dict by strategy, as in shares={{'trend': 0.6, 'other': 0.4}}"
+            )
         if not isinstance(self.commands, bool):
             raise ParameterError(f"commands={self.commands!r}: True keeps what was done by hand, False leaves it out")
 
@@ -67,11 +73,12 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
             return given
         if not isinstance(given, Mapping):
             raise ParameterError(
-                f'{given!r}: each what-if is a dict of settings, as in {{"harsh": dict(costs=qf.Costs.harsh())}}'
+                f'{given!r}: each what-if is a dict of settings, as in {{"harsh": dict(costs=qf.Costs.harsh())}}; '
+                'a parameter alone is params={"fast": 8}'
             )
-        for name in given:
-            if name not in cls.__struct_fields__:
-                raise ParameterError(f"a what-if has no setting {name!r}.{did_you_mean(name, cls.__struct_fields__)}")
+        unknown = {name: value for name, value in given.items() if name not in cls.__struct_fields__}
+        if unknown:
+            raise ParameterError(unknown_setting(unknown))
         return cls(**given)
 
     def __or__(self, later: "Changes") -> "Changes":
@@ -220,6 +227,14 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         if not self.commands:
             words.append("nothing by hand")
         return ", ".join(words) or "nothing changed"
+
+
+def unknown_setting(given: Mapping[str, Any]) -> str:
+    """What to say of settings that there are none of: most often they are a strategy's parameters."""
+    name = next(iter(given))
+    meant = did_you_mean(name, Changes.__struct_fields__)
+    parameters = ", ".join(f'"{key}": {value!r}' for key, value in given.items())
+    return f"a what-if has no setting {name!r}; a strategy's parameters are given as params={{{parameters}}}.{meant}"
 
 
 def _merged(first: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:

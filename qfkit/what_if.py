@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from qfkit.changes import SAME, Changes, Kept
+from qfkit.changes import SAME, Changes, Kept, unknown_setting
 from qfkit.core.allocation import Allocation
 from qfkit.core.costs import Costs
 from qfkit.core.filters import SignalFilters
@@ -48,6 +48,7 @@ class WhatIf:
         netting: bool | Kept = SAME,
         commands: bool = True,
         progress: bool | None = None,
+        **unknown: Any,
     ) -> SideBySide:
         """The same events with something changed, beside what was: ``both.other`` is the other run, a Result of its own.
 
@@ -67,6 +68,8 @@ class WhatIf:
         The trap: the best of many what-ifs on the same events is the luckiest. Raises :class:`ParameterError` for
         what the run does not have, :class:`SessionError` for a run that cannot be had again.
         """
+        if unknown:
+            raise ParameterError(unknown_setting(unknown))
         single = Changes(
             params=params,
             strategy=strategy,

@@ -193,8 +193,9 @@ class VoilaServer(_Server):
             "--Voila.port_retries=0",
             f"--token={self.token}",
             "--show_tracebacks=True",
-            # An extension of JupyterLab's that a page of Voila's has no use for, and that fails there.
+            # Extensions of JupyterLab's that a page of Voila's has no use for, and that fail there.
             "--VoilaConfiguration.extension_denylist=jupyterlab-jupytext",
+            "--VoilaConfiguration.extension_denylist=ipyparallel-labextension",
         ]
 
     def address_when_up(self) -> str:

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 BINDER = ROOT / "binder"
-EXTRAS = ("learning", "voila")
+EXTRAS = ("dask", "learning", "voila")
 """What the notebooks use beside the dependencies."""
 BINDERS_OWN = {"ipykernel", "jupyter-server", "notebook"}
 """Binder brings them in older versions, which do not go with the JupyterLab of ours."""

@@ -297,6 +297,8 @@ def test_the_stop_rule_gives_the_command_that_a_person_would_give_and_says_so(tm
     until(lambda: session.snapshot.drift.verdict == "outside")
     assert "it has acted" in session.snapshot.drift.stop
     until(lambda: told)
+    # What was said before the first event has a time of the feed's, not of 1970.
+    assert session.log.index[0].year > 2000 and "told what to expect" in session.log.text.iloc[0]
     assert told[0].kind == "Drift" and "of the backtest's resampled stretches of" in told[0].text
     assert any("drawdown" in text or "return" in text for _, text in session.snapshot.messages)
     if stop == "pause":

@@ -1,6 +1,7 @@
 """Sweeps: each row is the backtest of its parameters, whoever ran it; what is done is kept; luck is told."""
 
 import os
+import pathlib
 import signal
 import threading
 import time
@@ -249,20 +250,37 @@ def test_an_interrupt_keeps_what_is_done_and_the_sweep_goes_on():
     assert found.done == len(found.table) == 10 and not found.is_interrupted
 
 
-def test_a_real_interrupt_while_processes_work_is_answered_at_once():
+def test_a_real_interrupt_while_processes_work_is_answered_at_once(tmp_path):
+    folder = str(tmp_path)
+
     class Slow(qf.Strategy):
         at = qf.Param(1)
 
         def on_start(self):
             if self.at > 3:
+                pathlib.Path(folder, str(self.at)).touch()
                 time.sleep(30)
 
-    main = threading.main_thread().ident
-    threading.Timer(4.0, signal.pthread_kill, [main, signal.SIGINT]).start()
-    started_s = time.monotonic()
-    found = qf.sweep(Slow, bars(30), executor=2, at=range(12))
-    assert found.is_interrupted and 0 < found.done < 12
-    assert time.monotonic() - started_s < 25.0
+    over, main = threading.Event(), threading.main_thread().ident
+
+    def press():
+        # Once two of the slow ones are under way; and again, as a person does, should it not be heard.
+        while len(list(tmp_path.iterdir())) < 2 and not over.wait(0.05):
+            continue
+        while not over.is_set():
+            signal.pthread_kill(main, signal.SIGINT)
+            over.wait(5.0)
+
+    presser = threading.Thread(target=press)
+    presser.start()
+    try:
+        found = qf.sweep(Slow, bars(30), executor=2, at=range(12))
+    finally:
+        over.set()
+        presser.join()
+    # Each of the others would have taken half a minute.
+    assert found.is_interrupted and 4 <= found.done < 12 and found.elapsed_s < 60.0
+    assert found.table["at"].tolist() == list(range(found.done))
 
 
 def test_a_sweep_with_a_path_goes_on_where_it_was_left(tmp_path):
@@ -447,6 +465,9 @@ def test_a_sweep_shows_itself_in_a_notebook_with_names_escaped():
     page = found._repr_html_()
     assert "<script>" not in page and "&lt;script&gt;" in page
     assert page.count("<tr>") == 1 + 10
+    assert page.count("<img") == 1 and "sharpe by fast and slow" in page
+    one_axis = qf.sweep(rules()["signal"], bars(), executor=1, fast=(5, 8))
+    assert "<img" not in one_axis._repr_html_()
 
 
 def test_the_bar_tells_the_rate_and_the_time_left(capfd):
@@ -462,3 +483,15 @@ def test_a_job_on_its_way_leaves_its_own_memory_behind():
     assert there.result({"fast": 5}).equity.equals(job.result({"fast": 5}).equity)
     rows = there.run([(0, 0, {"fast": 5})])
     assert rows.figures.shape == (1, len(FIGURES)) and rows.sums.shape == (1, BLOCKS)
+
+
+def test_a_sweep_over_a_catalogue_notices_that_its_files_changed(tmp_path):
+    catalogue = qf.recordings(str(tmp_path / "market"))
+    catalogue.add(bars(100), symbol="AAPL")
+    path = tmp_path / "sweep.parquet"
+    rule = rules()["strategy"]
+    qf.sweep(rule, catalogue.bars("AAPL", timeframe="1d"), executor=1, path=path, fast=(5, 8))
+    assert qf.sweep(rule, catalogue.bars("AAPL", timeframe="1d"), executor=1, path=path, fast=(5, 8)).done == 2
+    catalogue.add(sample("AAPL").iloc[100:400], symbol="AAPL")
+    with pytest.raises(ResearchError, match="another sweep"):
+        qf.sweep(rule, catalogue.bars("AAPL", timeframe="1d"), executor=1, path=path, fast=(5, 8))

@@ -211,6 +211,11 @@ def test_several_at_once_by_name() -> None:
         ({"latency_s": -1.0}, r"latency_s=-1\.0"),
         ({"latency_s": "2"}, "latency_s='2': give seconds"),
         ({"cash": -5.0}, r"cash=-5\.0"),
+        ({"cash": "5"}, "cash='5': give an amount"),
+        ({"shares": 5}, "shares=5: give a dict by strategy"),
+        ({"allocation": 5}, "it must be an Allocation"),
+        ({"size": 8.0}, r"no setting 'size'; a strategy's parameters are given as params=\{\"size\": 8\.0\}"),
+        ({"cost": qf.Costs.harsh()}, r"no setting 'cost'.* Did you mean 'costs'"),
         ({"netting": 3}, "netting=3"),
         ({"commands": "no"}, "commands='no'"),
     ],
@@ -225,10 +230,14 @@ def test_what_several_cannot_be_names_the_fix() -> None:
     result = qf.backtest({"one": Once, "two": Later}, PRICES)
     with pytest.raises(ParameterError, match="say in whose place, as a dict by name; there are one, two"):
         result.what_if(strategy=Later)
-    with pytest.raises(ParameterError, match=r"no setting 'cost'\. Did you mean 'costs'"):
+    with pytest.raises(ParameterError, match=r"no setting 'cost'.* Did you mean 'costs'"):
         result.what_if({"harsh": {"cost": qf.Costs.harsh()}})
     with pytest.raises(ParameterError, match="each what-if is a dict of settings"):
         result.what_if({"harsh": qf.Costs.harsh()})
+    with pytest.raises(ParameterError, match=r'a parameter alone is params=\{"fast": 8\}'):
+        result.what_if({"size": 8.0})
+    with pytest.raises(ParameterError, match=r'given as params=\{"size": 8\.0\}'):
+        result.what_if({"bigger": {"size": 8.0}})
     with pytest.raises(ParameterError, match="'actual', which is the run itself"):
         result.what_if({"actual": {"cash": 1.0}})
     with pytest.raises(ParameterError, match="one of the several by name, or alone"):

@@ -335,9 +335,9 @@ def _annualised(returns: Floats, periods_per_year: float) -> tuple[float, float,
         return nan, nan, nan
     root = sqrt(periods_per_year)
     mean = float(np.mean(returns))
-    deviation = float(np.std(returns, ddof=1))
-    rounding = _ROUNDING * float(np.max(np.abs(returns)))
-    downside = sqrt(float(np.mean(np.square(np.minimum(returns, 0.0)))))
+    deviation = sqrt(float(np.sum(np.square(returns - mean))) / (len(returns) - 1))
+    rounding = _ROUNDING * max(float(np.max(returns)), -float(np.min(returns)))
+    downside = sqrt(float(np.sum(np.square(np.minimum(returns, 0.0)))) / len(returns))
     sharpe = mean / deviation * root if deviation > rounding else nan
     sortino = mean / downside * root if downside > rounding else nan
     return deviation * root, sharpe, sortino
@@ -347,9 +347,12 @@ def _drawdown(times_ns: Times, equity: Floats, starting_equity: float) -> tuple[
     """The deepest drawdown, its days, and the days of the longest one."""
     if not len(equity):
         return 0.0, 0.0, 0.0
-    peaks = np.maximum.accumulate(np.maximum(equity, starting_equity))
-    depth = 1.0 - equity / peaks
-    deepest = int(np.argmax(depth))
+    peaks = np.maximum.accumulate(equity)
+    if peaks[0] < starting_equity:
+        np.maximum(peaks, starting_equity, out=peaks)
+    parts = equity / peaks
+    deepest = int(np.argmin(parts))
+    depth = 1.0 - float(parts[deepest])
     padded = np.zeros(len(equity) + 2, dtype=bool)
     np.less(equity, peaks, out=padded[1:-1])
     edges = np.flatnonzero(padded[1:] != padded[:-1])
@@ -358,10 +361,10 @@ def _drawdown(times_ns: Times, equity: Floats, starting_equity: float) -> tuple[
     # The stretches below a peak: each from the point that it is measured from to the first that is back, or the end.
     begins, ends = edges[::2], edges[1::2]
     days = (times_ns[np.minimum(ends, len(equity) - 1)] - times_ns[np.maximum(begins - 1, 0)]) / _DAY_NS
-    if not depth[deepest] > 0.0:
+    if not depth > 0.0:
         return 0.0, 0.0, float(np.max(days))
     own = int(np.searchsorted(begins, deepest, side="right")) - 1
-    return float(depth[deepest]), float(days[own]), float(np.max(days))
+    return depth, float(days[own]), float(np.max(days))
 
 
 def tail_losses(returns: Floats) -> tuple[float, float]:
@@ -370,8 +373,9 @@ def tail_losses(returns: Floats) -> tuple[float, float]:
         return nan, nan
     place = (len(returns) - 1) * _TAIL
     last = int(place)
-    # numpy's quantile would put them in order once more.
-    ordered = np.partition(returns, (last, last + 1))
+    # The tail is among the losses as a rule, and these are few beside the zeros of a position that is not there.
+    losses = returns[returns < 0.0]
+    ordered = np.partition(losses if len(losses) > last + 1 else returns, (last, last + 1))
     low, high, part = float(ordered[last]), float(ordered[last + 1]), place - last
     quantile = low + (high - low) * part if part < 0.5 else high - (high - low) * (1.0 - part)
     return 0.0 - quantile, 0.0 - float(np.mean(ordered[: last + 1]))

@@ -39,7 +39,11 @@ def check_kinds(**settings: tuple[object, type, str]) -> None:
     """Raise :class:`ParameterError` for a setting of another kind than it must be; None is left out of any."""
     for name, (value, kind, example) in settings.items():
         if value is not None and not isinstance(value, kind):
-            raise ParameterError(f"{name}={value!r}: it must be a {kind.__name__}, as in {name}={example}")
+            raise ParameterError(f"{name}={value!r}: it must be {_a(kind.__name__)}, as in {name}={example}")
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'AEIOUaeiou' else 'a'} {noun}"
 
 
 def open_desks(

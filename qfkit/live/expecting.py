@@ -72,7 +72,7 @@ class Expecting:
             if stop is not None:
                 often = expectation.false_stops(level)
                 pipeline.say(
-                    pipeline.engine.clock_ns,
+                    pipeline.said_ns(),
                     "info",
                     f"told what to expect: {stop} where return or drawdown leave all but {level * 100.0:g} % of "
                     f"{expectation.samples:,} samples; {often * 100.0:.0f} % of them would be stopped themselves "

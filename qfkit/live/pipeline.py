@@ -144,7 +144,7 @@ class Pipeline:
         for call in engine.records.margin_calls:
             self.say(call.time_ns, "warning", call.text, call.strategy)
         if bad_events:
-            self.say(self._said_ns(), "warning", f"bad data kept aside: {bad_events[-1].error}")
+            self.say(self.said_ns(), "warning", f"bad data kept aside: {bad_events[-1].error}")
         self._held += events
         self._held_feed_events += feed_events
         self._held_bad += bad_events
@@ -209,7 +209,7 @@ class Pipeline:
         self._is_shown = False
 
     def _say_alerts(self) -> None:
-        now_ns = self._said_ns()
+        now_ns = self.said_ns()
         for alert in self.alerts.fired:
             self.say(alert.time_ns, "alert", alert.text, alert.strategy)
         for text in (*self.alerts.faults, *self.alerts.take_deliveries()):
@@ -346,7 +346,7 @@ class Pipeline:
             self.snapshot = msgspec.structs.replace(self.snapshot, state=self.state)
             writer.abandon()
 
-    def _said_ns(self) -> int:
+    def said_ns(self) -> int:
         """The engine's time, by which messages are found again when looking back; before its first event the feed's."""
         return self.engine.clock_ns or self.now_ns()
 

@@ -1,13 +1,15 @@
 """Trials handed to whoever works: this process, processes of its own, or any executor."""
 
+import logging
 import os
 import socket
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from qfkit.errors import ParameterError, ResearchError
 from qfkit.research.shipping import Cargo, CargoReference, unload
@@ -15,7 +17,16 @@ from qfkit.research.trials import Item, Job, TrialBlock
 
 __all__ = ["Dispatch", "Workers", "workers_count"]
 
-Workers: TypeAlias = Executor | int | None
+
+class _DaskClient(Protocol):
+    def get_executor(self, **options: Any) -> Any: ...
+
+
+class _EnginesClient(Protocol):
+    def executor(self) -> Any: ...
+
+
+Workers: TypeAlias = Executor | _DaskClient | _EnginesClient | int | None
 Take: TypeAlias = Callable[[TrialBlock], None]
 
 # A block takes so long: rare enough to cost nothing, often enough for a progress bar.
@@ -42,6 +53,37 @@ def _work(reference: CargoReference, items: list[Item], contents: bytes | None =
     return f"{socket.gethostname()} {os.getpid()}", None if job is None else job.run(items)
 
 
+def _executor_of(workers: Any) -> Any:
+    """That of a cluster's client, where it is one; Dask's has a ``submit`` of its own, which gives other futures."""
+    if hasattr(workers, "get_executor"):
+        # As a pure function a trial that is tried once more would be given the same error.
+        return workers.get_executor(pure=False)
+    return workers.executor() if callable(getattr(workers, "executor", None)) else workers
+
+
+def _answer(future: Future[Any]) -> tuple[str, TrialBlock | None]:
+    answer = future.result()
+    if not isinstance(answer, tuple):
+        raise ResearchError(
+            "the executor has every worker do each task: of ipyparallel give the client, or client.executor(), and no "
+            "direct view's"
+        )
+    return answer
+
+
+def _useless(error: BaseException) -> ResearchError:
+    return ResearchError(
+        f"no worker of the executor could do anything ({type(error).__name__}: {error}): they need qfkit of this version, "
+        "and whatever the strategy imports"
+    )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Dask logs an error for each task whose result was on its way when it was cancelled."""
+    frames = traceback.walk_tb(record.exc_info[2] if record.exc_info else None)
+    return all(frame.f_code.co_name != "_cascade_future" for frame, _ in frames)
+
+
 def _is_broken(future: Future[Any]) -> bool:
     return isinstance(future.exception(), BrokenExecutor)
 
@@ -54,10 +96,11 @@ class Dispatch:
     """
 
     def __init__(self, job: Job, workers: Workers, take: Take) -> None:
+        workers = _executor_of(workers)
         if isinstance(workers, bool) or not (workers is None or isinstance(workers, int) or hasattr(workers, "submit")):
             raise ParameterError(
-                f"executor={workers!r}: give an Executor of concurrent.futures (of Dask: client.get_executor()), a number "
-                "of processes, or None for one a core"
+                f"executor={workers!r}: give an Executor of concurrent.futures, a client of Dask (it has get_executor()) or of "
+                "ipyparallel, a number of processes, or None for one a core"
             )
         if isinstance(workers, int) and workers < 1:
             raise ParameterError(f"executor={workers}: a number of processes is 1 or more")
@@ -126,14 +169,20 @@ class Dispatch:
         """Keep an executor busy; returns what was lost where it broke and may."""
         spread = 2 * int(getattr(executor, "_max_workers", None) or 8)
         under_way: dict[Future[Any], list[Item]] = {}
+        # What came back for another reason than its own is done again at the end, one after the other: beside a
+        # combination that kills workers the others would be lost again.
+        suspects: deque[Item] = deque()
         tried: set[int] = set()
         # Few at first: nobody knows yet whether the workers have what they need, or how long a trial takes.
         most = min(width, spread)
         lacking: set[str] = set()
+        heard = 0
         with _shipped(self._job) as cargo:
             cargo.load()
             try:
-                while waiting or under_way:
+                while waiting or under_way or suspects:
+                    if not (waiting or under_way):
+                        waiting.append(suspects.popleft())
                     # While one lacks what it needs nothing is handed out without it, or all would come back.
                     while waiting and len(under_way) < (len(lacking) or most):
                         block = self._next_block(waiting, spread)
@@ -146,24 +195,32 @@ class Dispatch:
                             future.result()
                         block, error = under_way.pop(future), future.exception()
                         if error is not None:
-                            self._again_alone(error, block, waiting, tried)
+                            self._again_alone(error, block, suspects, tried)
+                            if not self._item_s and len(tried) >= spread:
+                                raise _useless(error)
                             continue
-                        worker, found = future.result()
+                        worker, found = _answer(future)
+                        heard += 1
                         if found is None:
                             lacking.add(worker)
+                            heard = 0
                             waiting.extendleft(reversed(block))
                         else:
                             lacking.discard(worker)
+                            if heard > spread + 2 * len(lacking):
+                                # Who was not heard of for so long may be gone; if not, it says so once more.
+                                lacking.clear()
                             most = min(width, 2 * most)
                             self._done(found)
             except BrokenExecutor as error:
-                lost = [item for block in under_way.values() for item in block]
+                lost = [*(item for block in under_way.values() for item in block), *suspects]
                 if may_break:
                     return lost
                 raise ResearchError(
                     f"the executor broke ({type(error).__name__}: {error}): give continue_() another one"
                 ) from error
             except BaseException:
+                logging.getLogger("tornado.application").addFilter(_is_news)
                 for future in under_way:
                     future.cancel()
                 if may_break:
@@ -172,15 +229,14 @@ class Dispatch:
                 raise
         return []
 
-    def _again_alone(self, error: BaseException, block: list[Item], waiting: deque[Item], tried: set[int]) -> None:
+    def _again_alone(self, error: BaseException, block: list[Item], suspects: deque[Item], tried: set[int]) -> None:
         """Not a strategy's own error, which is a row already: a worker that was lost, say. Each is tried once more."""
         for item in block:
             if item[0] in tried:
                 self._take(self._job.failed(item, f"{type(error).__name__}: {error}"))
             else:
                 tried.add(item[0])
-                waiting.appendleft(item)
-        self._item_s = max(self._item_s, 2.0 * _BLOCK_S)
+                suspects.append(item)
 
     # -- blocks ------------------------------------------------------------------------------
 

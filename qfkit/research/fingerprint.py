@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import CodeType
 
 from qfkit.core.strategy import Strategy
+from qfkit.feeds.selection import Selection
 from qfkit.research.signal import SignalStrategy
 from qfkit.tables import BarColumns
 
@@ -23,6 +24,9 @@ def fingerprint_of(
     digest = hashlib.sha256()
     for thing in (kind.key(), _code(kind), *settings):
         digest.update(_ADDRESS.sub("", repr(thing)).encode())
+    if isinstance(data, Selection):
+        # Files may be added or replaced behind the same description.
+        digest.update(repr([(part.path, part.size) for part in data.parts()]).encode())
     if columns is None:
         digest.update(_ADDRESS.sub("", repr(data)).encode())
     for symbol, own in (columns or {}).items():

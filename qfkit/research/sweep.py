@@ -74,7 +74,8 @@ def sweep(
     - ``metric``: a figure of :class:`Metrics` (the least is the best of drawdowns, volatility, costs and the like), or a
       function of a :class:`Result`, whose greatest value is the best.
     - ``executor``: None tries some here and takes a process a core where there is more to do; a number of processes (1 for
-      none); or any ``concurrent.futures.Executor``, as ``ThreadPoolExecutor()`` or Dask's ``client.get_executor()``.
+      none); any ``concurrent.futures.Executor``, as ``ThreadPoolExecutor()`` or mpi4py's ``MPIPoolExecutor()``; or a
+      client that has one: Dask's, by ``get_executor()``, or ipyparallel's, by ``executor()``.
     - ``path``: a Parquet file that what is done is kept in; the same sweep again, or a wider one, goes on from there.
     - the rest is as in :func:`backtest`.
 

@@ -121,7 +121,20 @@ class SweepShown:
     def _repr_html_(self) -> str:
         first, *others = self.lines()
         body = f"<p><b>{escape(first)}</b><br>{'<br>'.join(map(escape, others))}</p>{self._rows_html()}"
-        return body.encode("utf-8", "replace").decode()
+        return (body + self._picture()).encode("utf-8", "replace").decode()
+
+    def _picture(self) -> str:
+        """The heat map where two axes vary; it is drawn without a kernel, so that a saved notebook keeps it."""
+        from qfkit.research.trial_rows import SMALLER_IS_BETTER
+        from qfkit.views.picture import data_uri
+        from qfkit.views.sweep_cells import heat_cells, varying
+        from qfkit.views.sweep_picture import describe_heat, heat_svg
+
+        if not self.table[self.metric].notna().any() or len(varying(self.table, self.axes)) < 2:
+            return ""
+        cells = heat_cells(self.table, self.axes, self.metric, lower_is_better=self.metric in SMALLER_IS_BETTER)
+        words = escape(describe_heat(cells))
+        return f'<img src="{data_uri(heat_svg(cells))}" alt="{words}" style="max-width:100%;height:auto;margin:8px 0">'
 
     def _rows_html(self) -> str:
         table = self.top()

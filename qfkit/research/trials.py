@@ -208,15 +208,18 @@ def returns_moments(equity: Floats) -> tuple[Floats, Floats, float, float]:
     if len(returns) < BLOCKS:
         return unknown, unknown, nan, nan
     starts = (np.arange(BLOCKS) * len(returns)) // BLOCKS
-    powers = returns * returns
-    sums, squares = np.add.reduceat(returns, starts), np.add.reduceat(powers, starts)
-    apart = returns - float(np.mean(returns))
+    sums = np.add.reduceat(returns, starts)
+    squares = np.add.reduceat(returns * returns, starts)
+    count = len(returns)
+    apart = returns - float(np.sum(returns)) / count
     second = apart * apart
-    variance = float(np.mean(second))
+    variance = float(np.sum(second)) / count
     if variance <= 0.0:
         return sums, squares, nan, nan
-    skewness = float(np.mean(second * apart)) / variance**1.5
-    kurtosis = float(np.mean(second * second)) / variance**2
+    apart *= second
+    skewness = float(np.sum(apart)) / count / variance**1.5
+    second *= second
+    kurtosis = float(np.sum(second)) / count / variance**2
     return sums, squares, skewness, kurtosis
 
 
