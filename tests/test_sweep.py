@@ -429,7 +429,7 @@ def test_the_evidence_is_that_of_the_returns_themselves():
     assert "12 tries" in repr(evidence)
     alone = qf.sweep(rule, data, executor=1, fast=(10,))
     assert alone.overfitting.deflated_sharpe != alone.overfitting.deflated_sharpe
-    assert "it takes two" in repr(alone.overfitting)
+    assert "a single try" in repr(alone.overfitting) and "it takes two" in alone.overfitting.without
 
 
 def test_neighbours_worked_by_hand():

@@ -1,11 +1,16 @@
 """Sweeps at their edges: single combinations, numbers of numpy, names that are taken, figures that are infinite."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import qfkit as qf
 from qfkit.errors import ParameterError, ResearchError
+from qfkit.research.shipping import Cargo
 from qfkit.research.trials import FIGURES
+from qfkit.views.sweep_cells import parallel_lines
+from qfkit.views.sweep_picture import describe_parallel
 from tests.test_sweep import AXES, bars, rules
 
 
@@ -21,6 +26,8 @@ def test_a_number_out_of_the_table_names_a_combination_and_nonsense_is_told():
     number = found.table["sharpe"].idxmax()
     assert isinstance(number, np.integer)
     assert found.result(number).metrics.sharpe == found.table["sharpe"].max()
+    with pytest.raises(ParameterError, match="swept by combinations="):
+        qf.sweep(rules()["signal"], bars(), seed=[1, 2], **AXES)
     for wrong in ("fast", 1.0, True):
         with pytest.raises(ParameterError, match="its number in the table"):
             found.result(wrong)
@@ -118,3 +125,78 @@ def test_texts_of_numpy_are_shown_as_texts():
     assert "kind='a'" in repr(found)
     listed = qf.sweep(Named, bars(60), executor=1, metric="total_return", combinations=[{"kind": np.str_("b")}])
     assert "kind='b'" in repr(listed)
+
+
+def test_a_single_try_and_one_too_short_to_judge_are_told_in_words():
+    alone = qf.sweep(rules()["strategy"], bars(), executor=1, fast=5)
+    assert "1 combination in" in repr(alone) and "a single try" in repr(alone)
+    assert "Sharpe ratio -" not in repr(alone) and "overfitting -" not in repr(alone)
+    short = qf.sweep(rules()["strategy"], bars(10), executor=1, metric="total_return", fast=(2, 3))
+    assert "2 tries: too few of them have a Sharpe ratio" in repr(short)
+
+    def unknown(result):
+        return np.nan
+
+    nothing = qf.sweep(rules()["strategy"], bars(100), executor=1, metric=unknown, fast=(5, 6))
+    assert "the metric is no number for any" in repr(nothing)
+
+
+def test_of_equal_ones_the_same_is_drawn_as_is_named():
+    class Same(qf.Strategy):
+        at = qf.Param(1)
+
+    for metric in ("end_equity", "max_drawdown"):
+        found = qf.sweep(Same, bars(60), executor=1, metric=metric, at=range(1, 4))
+        assert found.best_parameters == {"at": 1}
+        drawn = parallel_lines(found.table, found.axes, metric, lower_is_better=metric == "max_drawdown")
+        assert "at at 0 %" in describe_parallel(drawn)
+
+
+def test_a_walk_forwards_report_says_that_its_parameters_changed():
+    found = qf.walk_forward(rules()["strategy"], bars(), train=200, test=100, executor=1, **AXES)
+    assert "walk-forward of 4 windows" in repr(found.result)
+    assert any("the parameters named are the last window's" in line for line in found.result.assumptions)
+    assert "chosen anew for each of 4 windows" in found.result.report().html
+
+
+def test_a_cargo_that_cannot_be_removed_yet_does_not_fail_the_sweep(monkeypatch):
+    cargo = Cargo({"a": np.arange(3)})
+    cargo.load()
+    path = Path(cargo.reference.path)
+    with monkeypatch.context() as patched:
+
+        def refuse(path, **_):
+            raise PermissionError(13, "The process cannot access the file", str(path))
+
+        patched.setattr("os.unlink", refuse)
+        cargo.close()
+    assert path.exists()
+    path.unlink()
+    path.parent.rmdir()
+
+
+def test_a_windows_length_that_is_none_is_told_by_its_name():
+    for wrong in ("200", "52 weeks", 2.5):
+        with pytest.raises(ParameterError, match=r"test=.* give a number of bars"):
+            qf.walk_forward(rules()["signal"], bars(), train=np.int64(200), test=wrong, executor=1, **AXES)
+    found = qf.walk_forward(rules()["signal"], bars(), train=np.int64(200), test=np.int32(200), executor=1, fast=(5, 6))
+    assert len(found) == 2
+
+
+def test_those_that_lost_everything_are_told_beside_the_evidence():
+    class Levered(qf.Strategy):
+        weight = qf.Param(1.0)
+
+        def on_bar(self, bar):
+            if not self.position(bar.symbol):
+                self.order_target(bar.symbol, weight=self.weight)
+
+    data = bars(60).copy()
+    prices = ["open", "high", "low", "close"]
+    data.loc[data.index[40:], prices] *= 0.2
+    limits = qf.RiskLimits(max_gross_exposure=10.0)
+    found = qf.sweep(Levered, data, executor=1, risk=limits, weight=(0.2, 0.5, 3.0, 5.0))
+    assert (found.table["end_equity"] <= 0.0).sum() == 2
+    assert found.table.loc[[2, 3], "sharpe"].isna().all() and found.overfitting.tries == 4
+    assert found.overfitting.cross_validation.combinations == 2
+    assert "2 of them lost everything" in repr(found)

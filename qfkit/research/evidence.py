@@ -49,17 +49,24 @@ class Evidence(msgspec.Struct, frozen=True, eq=False):
 
     def lines(self) -> list[str]:
         """The same in words."""
-        lines = [
-            (
-                f"{self.tries:,} tries: the best of as many without worth would show a Sharpe ratio of "
-                f"{_number(self.expected_sharpe)}; this one has {_number(self.sharpe)}"
-            ),
-            f"deflated Sharpe ratio {_share(self.deflated_sharpe)}: how likely it is worth more than that",
-            (
-                f"probability of overfitting {_share(self.overfitting_probability)}: how often the best of one half of time "
+        if self.tries == 1:
+            return ["a single try: nothing was chosen among others, so there is nothing to deflate"]
+        if isfinite(self.expected_sharpe):
+            lines = [
+                (
+                    f"{self.tries:,} tries: the best of as many without worth would show a Sharpe ratio of "
+                    f"{self.expected_sharpe:.2f}; this one has {_number(self.sharpe)}"
+                )
+            ]
+        else:
+            lines = [f"{self.tries:,} tries: too few of them have a Sharpe ratio to say what luck alone would show"]
+        if isfinite(self.deflated_sharpe):
+            lines.append(f"deflated Sharpe ratio {self.deflated_sharpe:.1%}: how likely it is worth more than that")
+        if isfinite(self.overfitting_probability):
+            lines.append(
+                f"probability of overfitting {self.overfitting_probability:.1%}: how often the best of one half of time "
                 "was no better than the median in the other"
-            ),
-        ]
+            )
         if isfinite(self.minimum_years):
             lines.append(
                 f"{self.years:.3g} years of data; below {self.minimum_years:.2g} years luck alone is expected to show as much"
@@ -104,6 +111,9 @@ def evidence_of(rows: TrialRows, best: int, *, years: float, other_tries: int = 
         found = overfitting_probability(np.diff(np.append(starts, count)), rows.sums[alike], rows.squares[alike])
     except DataError as error:
         without = f"without a probability of overfitting: {error}"
+    ruined = int(np.sum(rows.figure("end_equity")[done] <= 0.0))
+    if ruined and not without:
+        without = f"{ruined:,} of them lost everything: they have no Sharpe ratio, and count here as tries only"
     return Evidence(
         tries=tries,
         sharpe=annual,
@@ -124,7 +134,3 @@ def evidence_of(rows: TrialRows, best: int, *, years: float, other_tries: int = 
 
 def _number(value: float) -> str:
     return f"{value:.2f}" if isfinite(value) else "-"
-
-
-def _share(value: float) -> str:
-    return f"{value:.1%}" if isfinite(value) else "-"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qfkit.core.timeframes import timeframe_ns
-from qfkit.errors import ParameterError
+from qfkit.errors import ParameterError, TimeframeError
 from qfkit.research.trials import Window
 from qfkit.tables import BarColumns
 
@@ -75,13 +75,15 @@ def folds_of(
 
 def _checked(name: str, length: Length, *, least: int) -> tuple[int, bool]:
     """The length as a number, and whether it is of bars."""
+    wrong = f'{name}={length!r}: give a number of bars, {least} or more, or a span of time such as "90d"'
     if isinstance(length, str):
-        return timeframe_ns(length), False
-    if isinstance(length, bool) or not isinstance(length, int) or length < least:
-        raise ParameterError(
-            f'{name}={length!r}: give a number of bars, {least} or more, or a span of time such as "90d"'
-        )
-    return length, True
+        try:
+            return timeframe_ns(length), False
+        except TimeframeError as error:
+            raise ParameterError(wrong) from error
+    if isinstance(length, bool) or not isinstance(length, int | np.integer) or length < least:
+        raise ParameterError(wrong)
+    return int(length), True
 
 
 def _after(times_ns: Times, place: int, length: tuple[int, bool]) -> int:

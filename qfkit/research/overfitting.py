@@ -260,7 +260,7 @@ def overfitting_probability(counts: ArrayLike, sums: ArrayLike, squares: ArrayLi
     complete = np.isfinite(sums).all(axis=1) & np.isfinite(squares).all(axis=1)
     places = np.flatnonzero(complete)
     if len(places) < 2:
-        raise DataError(f"{len(places)} combinations without NaN: it takes two to rank them")
+        raise DataError(f"{len(places)} of the combinations have returns: it takes two to rank them")
     if len(places) < len(complete):
         sums, squares = sums[places], squares[places]
     splits = comb(blocks, blocks // 2)

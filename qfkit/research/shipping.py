@@ -50,7 +50,8 @@ class Cargo:
     def load(self) -> None:
         """Write the file, for workers that are other processes."""
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="qfkit-")
+            # Windows does not remove a file that a worker has mapped.
+            self._folder = tempfile.TemporaryDirectory(prefix="qfkit-", ignore_cleanup_errors=True)
             path = Path(self._folder.name) / "cargo"
             path.write_bytes(_packed(self._thing, self.reference.token))
             self.reference = CargoReference(self.reference.token, str(path), os.getpid())
@@ -61,7 +62,7 @@ class Cargo:
         return Path(self.reference.path).read_bytes()
 
     def close(self) -> None:
-        """Remove the file; workers that have it mapped keep it."""
+        """Remove the file; workers that have it mapped keep it. On Windows it stays in the folder for temporary files."""
         _here.pop(self.reference.token, None)
         if self._folder is not None:
             self._folder.cleanup()

@@ -53,6 +53,10 @@ def space_of(
     constraint: Constraint | None = None,
 ) -> Space:
     """The space of a sweep. Raises :class:`ParameterError` for a parameter or value that the strategy does not take."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise ParameterError(
+            f"seed={seed!r}: give a whole number; a parameter of that name is swept by combinations={{'seed': [1, 2]}}"
+        )
     if combinations is not None:
         if axes:
             raise ParameterError(f"give combinations= or axes such as {next(iter(axes))}=..., not both")
@@ -91,7 +95,7 @@ def _chosen(
         return [one for one in _grid(axes) if _lets_through(strategy, constraint, one)]
     wanted = _checked_samples(samples)
     total = prod(map(len, axes.values()))
-    chance = random.Random(seed)  # noqa: S311 - a seeded draw, for the same sample again
+    chance = random.Random(int(seed))  # noqa: S311 - a seeded draw, for the same sample again
     found = []
     for number in _draws(chance, total, wanted):
         one = _numbered(axes, number)
@@ -144,7 +148,7 @@ def _listed(
         found.append(strategy.check_parameters({name: _plain(value) for name, value in one.items()}))
     found = [one for one in found if _lets_through(strategy, constraint, one)]
     if samples is not None and _checked_samples(samples) < len(found):
-        found = random.Random(seed).sample(found, samples)  # noqa: S311 - a seeded draw, for the same sample again
+        found = random.Random(int(seed)).sample(found, samples)  # noqa: S311 - a seeded draw, for the same sample again
     if not found:
         raise ParameterError("combinations: there is none to try; give dicts such as {'fast': 10, 'slow': 30}")
     names = dict.fromkeys(name for one in found for name in one)

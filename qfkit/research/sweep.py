@@ -78,6 +78,8 @@ def sweep(
       client that has one: Dask's, by ``get_executor()``, or ipyparallel's, by ``executor()``. No script needs a main
       guard for qfkit; one that makes a ``LocalCluster`` of Dask's needs it for that.
     - ``path``: a Parquet file that what is done is kept in; the same sweep again goes on from there.
+      client that has one: Dask's, by ``get_executor()``, or ipyparallel's, by ``executor()``.
+    - ``path``: a Parquet file that what is done is kept in; the same sweep again, or a wider one, goes on from there.
     - the rest is as in :func:`backtest`.
 
     What raises in one combination is the error of its row. An interrupt keeps what is done: the sweep is returned as it
@@ -245,7 +247,10 @@ class Sweep(SweepShown, SweepPictures):
         """The number of the best combination; :class:`ResearchError` where none has a figure."""
         best = self.rows.best(self.metric)
         if best is None:
-            error = next(iter(self.rows.errors.values()), "none was run, or none of them traded")
+            error = next(
+                iter(self.rows.errors.values()),
+                "none was run, or the metric is no number for any, as where none traded",
+            )
             raise ResearchError(f"no combination has a {self.metric}: {error}")
         return best
 

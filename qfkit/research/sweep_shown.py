@@ -85,7 +85,8 @@ class SweepShown:
         axes = " x ".join(f"{name} ({len(values)})" for name, values in self.axes.items())
         lines = [f"sweep of {self.strategy_name} over {axes}" + (f" | {self.label}" if self.label else "")]
         rate = f", {self.done / self.elapsed_s:,.0f} a second" if self.elapsed_s > 0.0 and self.done > 1 else ""
-        lines.append(f"{self.done:,} combinations in {self.elapsed_s:,.1f} s{rate} {self.where}".rstrip())
+        many = "combination" if self.done == 1 else "combinations"
+        lines.append(f"{self.done:,} {many} in {self.elapsed_s:,.1f} s{rate} {self.where}".rstrip())
         if self.done < len(self):
             how = "interrupted: " if self.is_interrupted else ""
             lines.append(f"{how}{len(self) - self.done:,} of {len(self):,} are not done; sweep.continue_() goes on")

@@ -163,7 +163,12 @@ def _tested(job: Job, folds: Sequence[Fold], chosen: Sequence[Mapping[str, Any] 
     ]
     prepared = PreparedBars(tested, label=job.label, before=before, steps=steps)
     strategy = job.kind(**{**job.base, **(chosen[start] or {})})
-    return prepared.run({job.kind.__name__: strategy}, job.settings)
+    result = prepared.run({job.kind.__name__: strategy}, job.settings)
+    # Its pages and texts name one set of parameters.
+    told = f"walk-forward: chosen anew for each of {len(folds)} windows; the parameters named are the last window's"
+    result._further_assumptions = (*result._further_assumptions, told)
+    result.label = ", ".join(filter(None, (result.label, f"walk-forward of {len(folds)} windows")))
+    return result
 
 
 _ARRAYS = ("open", "high", "low", "close", "volume", "open_ns", "close_ns")

@@ -169,6 +169,8 @@ def parallel_lines(
     known = np.flatnonzero(np.isfinite(values))
     if not len(known):
         raise DataError(f"no combination has a {metric}: there is nothing to draw")
+    # The best comes last; of equal ones the first, as in best_parameters.
+    known = known[::-1]
     ranked = known[np.argsort(-values[known] if lower_is_better else values[known], kind="stable")]
     chosen = ranked
     caption = f"{len(ranked):,} combinations"
