@@ -371,6 +371,8 @@ def test_a_grid_a_constraint_a_sample_and_a_list():
         ({"fast": (5,), "metric": "sharp"}, r"metric='sharp'.*sharpe"),
         ({"fast": (5,), "executor": "dask"}, r"executor='dask'.*get_executor"),
         ({"fast": (5,), "executor": 0}, r"1 or more"),
+        ({"fast": (5,), "cash": -5.0}, r"cash=-5"),
+        ({"fast": (5,), "costs": 0.001}, r"costs=0.001: it must be a Costs"),
         ({"fast": (5,), "samples": 0}, r"samples=0"),
         ({"fast": (50,), "constraint": lambda p: p.fast < p.slow}, r"lets no combination through"),
         ({"fast": (5,), "constraint": lambda p: p.fst}, r"no parameter 'fst'"),

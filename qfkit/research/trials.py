@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qfkit.core.annualisation import infer_annualisation
+from qfkit.core.engine import Engine
 from qfkit.core.metrics import Metrics, measure, period_returns
 from qfkit.core.strategy import Strategy
 from qfkit.errors import ParameterError, did_you_mean
@@ -78,6 +79,8 @@ class Job:
         self.metric = metric
         self.windows = tuple(windows)
         self.reading = dict(reading)
+        # Settings that cannot be are told here, and not by each of the trials.
+        Engine({self.kind.__name__: Strategy()}, **self.settings)
         first = prepare(data, **reading)
         self.label = first.label
         # Bars are read and checked here and now, for all workers; whatever else there is each of them reads.
