@@ -2,10 +2,12 @@
 
 import sys
 import time
+from datetime import timedelta
+from math import ceil
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from qfkit.ipython import is_kernel
+from qfkit.ipython import CellLine, is_kernel
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["RunProgress"]
 
 _PATIENCE_S = 1.5
+_DRAW_S = 0.25
 
 
 class RunProgress:
@@ -34,6 +37,8 @@ class RunProgress:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._first: int | None = None
+        self._line: CellLine | None = None
+        self._drawn_s = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -43,19 +48,37 @@ class RunProgress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+        if self._line is not None:
+            self._line.clear()
 
     def update(self, done: int) -> None:
         """Say how many are done; what is said first was done before."""
         self._first = done if self._first is None else self._first
         if not self._wanted:
             return
-        if self._bar is None:
+        if self._bar is None and self._line is None:
             if time.monotonic() - self._started_s < self._patience_s:
                 return
-            self._bar = self._open()
-            self._task = self._bar.add_task(self._title, total=self._total, rate="", completed=self._first)
-        if self._task is not None:
+            if is_kernel():
+                self._line = CellLine(self._title)
+            else:
+                self._bar = self._open()
+                self._task = self._bar.add_task(self._title, total=self._total, rate="", completed=self._first)
+        if self._line is not None:
+            now_s = time.monotonic()
+            if now_s - self._drawn_s > _DRAW_S:
+                self._drawn_s = now_s
+                self._line.show(self._text(done), None if not self._total else done / self._total)
+        elif self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, rate=self._rate(done))
+
+    def _text(self, done: int) -> str:
+        made, passed_s = done - (self._first or 0), time.monotonic() - self._started_s
+        whole = "" if self._total is None else f" of {self._total:,}"
+        rate = f", {made / passed_s:,.3g} a second" if self._with_rate and passed_s > 0.0 else ""
+        left_s = ceil((self._total - done) * passed_s / made) if self._total and made else None
+        left = "" if left_s is None else f", {timedelta(seconds=left_s)} left"
+        return f"{done:,}{whole} {self._unit}{rate}{left}"
 
     def _rate(self, done: int) -> str:
         passed_s = time.monotonic() - self._started_s
@@ -65,7 +88,7 @@ class RunProgress:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        console = Console(stderr=not is_kernel())
+        console = Console(stderr=True)
         bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

@@ -64,8 +64,7 @@ def execute(notebook: Any, folder: str) -> Any:
     """Run all cells in a kernel whose sessions and files are in ``folder``; the first error is raised."""
     # The last picture of a dashboard comes a little after its session's end.
     notebook.cells.append(nbformat.v4.new_code_cell("import time\n\ntime.sleep(2)"))
-    # The state of widgets is kept on the way, for what a progress bar writes into one, and not stored.
-    _Client(notebook, timeout=120, resources={"metadata": {"path": folder}}).execute()
+    _Client(notebook, timeout=120, store_widget_state=False, resources={"metadata": {"path": folder}}).execute()
     notebook.cells.pop()
     return notebook
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from _thread import interrupt_main
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -143,6 +144,16 @@ def test_dask_with_a_worker_killed_in_the_midst(dask_client, one_by_one):
     dask_client.wait_for_workers(2, timeout=30)
     after = set(dask_client.run(os.getpid).values())
     assert victim not in after and len(after) == 2
+
+
+def test_an_interrupt_on_dask_keeps_what_is_done_and_leaves_nothing_at_work(dask_client, one_by_one, caplog):
+    executor = Watched(dask_client.get_executor(), interrupt_main, after=5)
+    found = qf.sweep(rule(), bars(), executor=executor, **AXES)
+    assert found.is_interrupted and 0 < found.done < COUNT
+    assert_same(found.continue_(dask_client), one_by_one)
+    assert not any(dask_client.processing().values())
+    # No traceback of what was cancelled on purpose.
+    assert not [record for record in caplog.records if record.name.startswith("tornado")]
 
 
 def test_a_dask_client_is_taken_as_it_is(dask_client, one_by_one):

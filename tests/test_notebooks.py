@@ -32,6 +32,7 @@ TUTORIALS = [
     "05_risk_and_costs",
     "06_why_did_it_trade",
     "07_machine_learning",
+    "08_research_at_scale",
 ]
 WITH_PICTURES = [
     "01_quick_start",
@@ -39,6 +40,7 @@ WITH_PICTURES = [
     "04_real_time_trading",
     "05_risk_and_costs",
     "07_machine_learning",
+    "08_research_at_scale",
 ]
 MOST_WORK_S = 30.0
 MOST_WAIT_S = 110.0

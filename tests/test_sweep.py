@@ -1,6 +1,7 @@
 """Sweeps: each row is the backtest of its parameters, whoever ran it; what is done is kept; luck is told."""
 
 import os
+import pathlib
 import signal
 import threading
 import time
@@ -249,20 +250,37 @@ def test_an_interrupt_keeps_what_is_done_and_the_sweep_goes_on():
     assert found.done == len(found.table) == 10 and not found.is_interrupted
 
 
-def test_a_real_interrupt_while_processes_work_is_answered_at_once():
+def test_a_real_interrupt_while_processes_work_is_answered_at_once(tmp_path):
+    folder = str(tmp_path)
+
     class Slow(qf.Strategy):
         at = qf.Param(1)
 
         def on_start(self):
             if self.at > 3:
+                pathlib.Path(folder, str(self.at)).touch()
                 time.sleep(30)
 
-    main = threading.main_thread().ident
-    threading.Timer(4.0, signal.pthread_kill, [main, signal.SIGINT]).start()
-    started_s = time.monotonic()
-    found = qf.sweep(Slow, bars(30), executor=2, at=range(12))
-    assert found.is_interrupted and 0 < found.done < 12
-    assert time.monotonic() - started_s < 25.0
+    over, main = threading.Event(), threading.main_thread().ident
+
+    def press():
+        # Once two of the slow ones are under way; and again, as a person does, should it not be heard.
+        while len(list(tmp_path.iterdir())) < 2 and not over.wait(0.05):
+            continue
+        while not over.is_set():
+            signal.pthread_kill(main, signal.SIGINT)
+            over.wait(5.0)
+
+    presser = threading.Thread(target=press)
+    presser.start()
+    try:
+        found = qf.sweep(Slow, bars(30), executor=2, at=range(12))
+    finally:
+        over.set()
+        presser.join()
+    # Each of the others would have taken half a minute.
+    assert found.is_interrupted and 4 <= found.done < 12 and found.elapsed_s < 60.0
+    assert found.table["at"].tolist() == list(range(found.done))
 
 
 def test_a_sweep_with_a_path_goes_on_where_it_was_left(tmp_path):

@@ -3,15 +3,13 @@
 import sys
 import time
 from collections.abc import Callable
-from html import escape
 from math import ceil
 from types import TracebackType
 from typing import Self
-from uuid import uuid4
 
 import msgspec
 
-from qfkit.ipython import is_kernel
+from qfkit.ipython import CellLine, is_kernel
 
 __all__ = ["Advance", "WaitProgress"]
 
@@ -139,35 +137,11 @@ class _TerminalLine:
 
 
 class _CellLine:
-    """One output of the cell, replaced as it goes; it reads well without style sheets and without a kernel."""
-
     def __init__(self, title: str) -> None:
-        self._title = title
-        self._display_id = f"qfkit-wait-{uuid4().hex}"
-        self._is_there = False
+        self._line = CellLine(title)
 
     def draw(self, advance: Advance) -> None:
-        self._show(advance.text, advance.share)
+        self._line.show(advance.text, advance.share)
 
     def finish(self, text: str) -> None:
-        self._show(text, None)
-
-    def _show(self, text: str, share: float | None) -> None:
-        from IPython.display import display
-
-        bar = ""
-        if share is not None:
-            percent = f"{share * 100.0:.0f}"
-            bar = (
-                f'<span role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}" '
-                'style="flex:0 0 180px;height:6px;border-radius:3px;overflow:hidden;background:var(--jp-border-color2,#ccc)">'
-                f'<span style="display:block;height:100%;width:{percent}%;background:var(--jp-brand-color1,#1976d2)">'
-                "</span></span> "
-            )
-        html = (
-            '<div style="display:flex;align-items:center;gap:8px;font-variant-numeric:tabular-nums">'
-            f"<b>{escape(self._title)}</b> {bar}<span>{escape(text)}</span></div>"
-        )
-        page = {"text/html": html, "text/plain": f"{self._title}: {text}"}
-        display(page, raw=True, display_id=self._display_id, update=self._is_there)  # type: ignore[no-untyped-call]
-        self._is_there = True
+        self._line.show(text)

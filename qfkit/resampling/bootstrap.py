@@ -79,9 +79,11 @@ def block_length_of(returns: Floats) -> float:
 
 def check_samples(samples: int, level: float | None = None) -> None:
     """Raise :class:`ParameterError` for a number of samples, or a level, that says nothing."""
-    if samples < 50:
-        raise ParameterError(f"samples={samples!r}: fewer than 50 say nothing about the tails; 1,000 are usual")
-    if level is not None and not 0.0 < level < 1.0:
+    if isinstance(samples, bool) or not isinstance(samples, int | np.integer) or samples < 50:
+        raise ParameterError(
+            f"samples={samples!r}: give a whole number; fewer than 50 say nothing about the tails; 1,000 are usual"
+        )
+    if level is not None and (not isinstance(level, int | float) or not 0.0 < level < 1.0):
         raise ParameterError(f"level={level!r}: it is a fraction such as 0.9, of all samples within the interval")
 
 

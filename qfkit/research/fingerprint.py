@@ -4,13 +4,14 @@ import hashlib
 import inspect
 import re
 from collections.abc import Mapping
+from types import CodeType
 
 from qfkit.core.strategy import Strategy
 from qfkit.feeds.selection import Selection
 from qfkit.research.signal import SignalStrategy
 from qfkit.tables import BarColumns
 
-__all__ = ["fingerprint_of"]
+__all__ = ["compiled", "fingerprint_of"]
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _ARRAYS = ("open", "high", "low", "close", "volume", "open_ns", "close_ns")
@@ -41,8 +42,13 @@ def _code(kind: type[Strategy]) -> str:
     try:
         return inspect.getsource(written)
     except (OSError, TypeError):
-        functions = [written, *vars(kind).values()]
-        codes = [getattr(one, "__code__", None) for one in functions]
-        return repr(
-            [(code.co_code, code.co_names, list(map(repr, code.co_consts))) for code in codes if code is not None]
-        )
+        return repr([compiled(one) for one in (written, *vars(kind).values())])
+
+
+def compiled(function: object) -> object:
+    """What a function was compiled to, without the names of files and numbers of lines; None where there is nothing."""
+    code = function if isinstance(function, CodeType) else getattr(function, "__code__", None)
+    if code is None:
+        return None
+    constants = [compiled(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
+    return code.co_code, code.co_names, constants, [repr(one) for one in getattr(function, "__defaults__", None) or ()]

@@ -6,6 +6,8 @@ from itertools import product
 from math import prod
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from qfkit.core.strategy import Strategy
 from qfkit.errors import ParameterError
 
@@ -69,10 +71,17 @@ def space_of(
 
 def _values(strategy: Strategy, name: str, given: Any) -> tuple[Any, ...]:
     is_single = isinstance(given, str | bytes) or not isinstance(given, Iterable)
-    values = tuple(strategy.check_parameters({name: value})[name] for value in ((given,) if is_single else given))
+    values = tuple(
+        strategy.check_parameters({name: _plain(value)})[name] for value in ((given,) if is_single else given)
+    )
     if not values:
         raise ParameterError(f"{name}=[]: name at least one value")
     return tuple(dict.fromkeys(values))
+
+
+def _plain(value: Any) -> Any:
+    """A text of numpy shows itself as one."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _chosen(
@@ -126,11 +135,13 @@ def _listed(
     seed: int,
     constraint: Constraint | None,
 ) -> Space:
+    if not isinstance(combinations, Iterable):
+        raise ParameterError(f"combinations={combinations!r}: give a list of dicts such as {{'fast': 10, 'slow': 30}}")
     found: list[Combination] = []
     for number, one in enumerate(combinations):
         if not isinstance(one, Mapping):
             raise ParameterError(f"combinations: number {number} is {one!r}; each is a dict of parameters by name")
-        found.append(strategy.check_parameters(one))
+        found.append(strategy.check_parameters({name: _plain(value) for name, value in one.items()}))
     found = [one for one in found if _lets_through(strategy, constraint, one)]
     if samples is not None and _checked_samples(samples) < len(found):
         found = random.Random(seed).sample(found, samples)  # noqa: S311 - a seeded draw, for the same sample again
@@ -152,9 +163,9 @@ def _in_order(values: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def _checked_samples(samples: object) -> int:
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+    if isinstance(samples, bool) or not isinstance(samples, int | np.integer) or samples < 1:
         raise ParameterError(f"samples={samples!r}: give a whole number of combinations, or None for the whole grid")
-    return samples
+    return int(samples)
 
 
 def _lets_through(strategy: Strategy, constraint: Constraint | None, one: Combination) -> bool:

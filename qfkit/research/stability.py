@@ -22,7 +22,7 @@ def neighbour_figures(
     are one step away. NaN where no neighbour was tried, as in a sparse random sample.
     """
     names = [name for name, values in axes.items() if len(values) > 1]
-    places = np.array([_places(parameters[name], axes[name]) for name in names], dtype=np.int64).reshape(len(names), -1)
+    places = [np.array(_places(parameters[name], axes[name]), dtype=np.int64) for name in names]
     widths = [len(axes[name]) for name in names]
     codes = np.zeros(len(metric), dtype=np.int64)
     for place, width in zip(places, widths, strict=True):

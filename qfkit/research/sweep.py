@@ -24,7 +24,7 @@ from qfkit.research.space import Constraint, Space, space_of
 from qfkit.research.stability import neighbour_figures
 from qfkit.research.sweep_pictures import SweepPictures
 from qfkit.research.sweep_shown import SweepShown
-from qfkit.research.trial_rows import SMALLER_IS_BETTER, TrialRows, fill_rows, read_rows, write_rows
+from qfkit.research.trial_rows import OWN_COLUMNS, SMALLER_IS_BETTER, TrialRows, fill_rows, read_rows, write_rows
 from qfkit.research.trials import FIGURES, Job, Metric, TrialBlock, metric_name
 from qfkit.result import Result
 from qfkit.run_progress import RunProgress
@@ -88,7 +88,7 @@ def sweep(
     """
     first = as_strategy(strategy)
     space = space_of(first, axes, combinations=combinations, samples=samples, seed=seed, constraint=constraint)
-    metric_name(metric)
+    _check_names(space.axes, metric_name(metric))
     settings = engine_settings(
         cash=cash,
         timeframe=timeframe,
@@ -198,7 +198,8 @@ class Sweep(SweepShown, SweepPictures):
     @cached_property
     def table(self) -> "pandas.DataFrame":
         """One row a combination that was run: its parameters, the figures of :class:`Metrics`, ``neighbours`` and
-        ``worst_neighbour`` (the metric's mean and worst over the combinations one step away), ``error`` and ``seconds``."""
+        ``worst_neighbour`` (the metric's mean and worst over the combinations one step away), ``error`` and ``seconds``. A figure that has a
+        parameter's name is left out."""
         import pandas
 
         numbers = np.flatnonzero(self.rows.is_done)
@@ -208,7 +209,7 @@ class Sweep(SweepShown, SweepPictures):
         columns |= {
             name: self.rows.figures[numbers, place] for place, name in enumerate(FIGURES) if name not in columns
         }
-        for name in ("trades", "fills", "periods"):
+        for name in {"trades", "fills", "periods"} - set(self.axes):
             columns[name] = pandas.array(columns[name], dtype="Float64").astype("Int64")
         if self.metric not in columns:
             columns[self.metric] = self.rows.metric[numbers]
@@ -270,11 +271,16 @@ class Sweep(SweepShown, SweepPictures):
 
     def result(self, combination: int | Mapping[str, Any]) -> Result:
         """The run of one combination, by its number or its parameters, as :func:`backtest` gives it."""
-        if isinstance(combination, int):
-            if not 0 <= combination < len(self):
-                raise ParameterError(f"combination {combination}: they are numbered from 0 to {len(self) - 1}")
-            combination = self._space.combinations[combination]
-        return self._known_job.result(combination)
+        if isinstance(combination, Mapping):
+            return self._known_job.result(combination)
+        # A number out of a table is numpy's.
+        if isinstance(combination, bool) or not isinstance(combination, int | np.integer):
+            raise ParameterError(
+                f"combination {combination!r}: give its number in the table, or its parameters as {{'fast': 10}}"
+            )
+        if not 0 <= combination < len(self):
+            raise ParameterError(f"combination {combination}: they are numbered from 0 to {len(self) - 1}")
+        return self._known_job.result(self._space.combinations[int(combination)])
 
     @property
     def _known_job(self) -> Job:
@@ -322,11 +328,31 @@ class Sweep(SweepShown, SweepPictures):
             raise ResearchError(
                 f"{self._path} holds another sweep (other code, data, settings or metric): give another path=, or remove it"
             )
+        if set(about["axes"]) != set(self._space.axes):
+            raise ResearchError(
+                f"{self._path} holds a sweep over {', '.join(about['axes'])}, not {', '.join(self._space.axes)}: "
+                "give another path=, or remove it"
+            )
         numbers = {_key(one): number for number, one in enumerate(self._space.combinations)}
         kept = [numbers.get(_key(one)) for one in table.select(list(self._space.axes)).to_pylist()]
-        places = [place for place, number in enumerate(kept) if number is not None]
-        fill_rows(self.rows, table.take(places), [number for number in kept if number is not None])
+        others = kept.count(None)
+        if others:
+            # Written again the file would lose them, and they count among the tries.
+            raise ResearchError(
+                f"{self._path} holds {others:,} combinations that are not among these {len(self):,}: name their values "
+                "too, or give another path="
+            )
+        fill_rows(self.rows, table, [number for number in kept if number is not None])
         self.elapsed_s = float(about["elapsed_s"])
+
+
+def _check_names(axes: Iterable[str], metric: str) -> None:
+    for name in axes:
+        if name in OWN_COLUMNS or name == metric:
+            what = "the metric" if name == metric else "a column of sweep.table"
+            raise ParameterError(f"{name} is a parameter here and {what} too: give one of them another name")
+    if metric in OWN_COLUMNS:
+        raise ParameterError(f"metric={metric}: a column of sweep.table has that name; give the function another one")
 
 
 def _key(combination: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -336,8 +362,9 @@ def _key(combination: Mapping[str, Any]) -> tuple[Any, ...]:
 def read_sweep(path: str | Path, strategy: object = None, data: object = None, **settings: Any) -> Sweep:
     """A sweep from the file that ``path=`` or :meth:`Sweep.save` wrote: its table, evidence and pictures.
 
-    With the strategy, the data and the settings that it was made with it can make runs again and continue.
-    Raises :class:`FrameError` for a file that is none.
+    With the strategy, the data and the settings that it was made with it can make runs again, and try once more what
+    failed; what an interrupt left is done by the same :func:`sweep` with ``path``. Raises :class:`FrameError` for a
+    file that is none, and :class:`ResearchError` where strategy, data, settings or metric are others.
     """
     table, about = read_rows(Path(path))
     axes = {str(name): tuple(values) for name, values in about["axes"].items()}
@@ -345,9 +372,16 @@ def read_sweep(path: str | Path, strategy: object = None, data: object = None, *
     metric, job = str(about["metric"]), None
     if strategy is not None:
         metric = settings.pop("metric", metric)
-        reading = {name: settings.pop(name, None) for name in ("symbols", "calendar")}
-        reading["timeframe"] = settings.get("timeframe")
+        if metric not in FIGURES and isinstance(metric, str):
+            raise ResearchError(f"{path} was judged by a function called {metric}: give metric= with it too")
+        reading = {"timeframe": settings.get("timeframe")}
+        reading |= {name: settings.pop(name, None) for name in ("symbols", "calendar")}
         job = Job(as_strategy(strategy), data, engine_settings(**settings), reading, metric)
+        if about["fingerprint"] != job.fingerprint:
+            raise ResearchError(
+                f"{path} is a sweep of other code, data, settings or metric than these: give those it was made with, "
+                "or the path alone"
+            )
     found = Sweep(space, str(about["metric"]), str(about["strategy"]), str(about["label"]), job)
     fill_rows(found.rows, table, range(len(space)))
     found.elapsed_s = float(about["elapsed_s"])

@@ -69,9 +69,13 @@ class SweepShown:
 
     def top(self, count: int = _SHOWN) -> "pandas.DataFrame":
         """The rows of the best combinations by the metric, the best first."""
+        import numpy as np
+
         from qfkit.research.trial_rows import SMALLER_IS_BETTER
 
-        known = self.table[self.table[self.metric].notna()]
+        # An infinite one, as the profit factor of a run without a loss, cannot be ranked: as for best_parameters.
+        is_known = np.isfinite(self.table[self.metric].to_numpy(dtype=float, na_value=np.nan))
+        known: pandas.DataFrame = self.table.loc[is_known]
         return known.sort_values(self.metric, ascending=self.metric in SMALLER_IS_BETTER, kind="stable").head(count)
 
     # -- texts -------------------------------------------------------------------------------
@@ -133,11 +137,14 @@ class SweepShown:
 
     def _rows_html(self) -> str:
         table = self.top()
-        names = [*self.axes, *dict.fromkeys((self.metric, *_BESIDE))]
+        axes = list(self.axes)
+        names = list(dict.fromkeys((*axes, self.metric, *_BESIDE)))
         head = "".join(f'<th style="text-align:right">{escape(name.replace("_", " "))}</th>' for name in names)
         cell = '<td style="text-align:right;font-variant-numeric:tabular-nums">'
         rows = "".join(
-            "<tr>" + "".join(f"{cell}{escape(_written(name, row[name]))}</td>" for name in names) + "</tr>"
+            "<tr>"
+            + "".join(f"{cell}{escape(_written('' if name in axes else name, row[name]))}</td>" for name in names)
+            + "</tr>"
             for row in table.to_dict("records")
         )
         return f"<table><tr>{head}</tr>{rows}</table>" if rows else ""

@@ -15,7 +15,7 @@ from qfkit.research.trials import BLOCKS, FIGURES, TrialBlock
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["SMALLER_IS_BETTER", "TrialRows", "fill_rows", "read_rows", "write_rows"]
+__all__ = ["OWN_COLUMNS", "SMALLER_IS_BETTER", "TrialRows", "fill_rows", "read_rows", "write_rows"]
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -35,6 +35,9 @@ SMALLER_IS_BETTER = frozenset(
     }
 )
 """Figures of which the least is the best."""
+
+OWN_COLUMNS = frozenset({"combination", "neighbours", "worst_neighbour", "error", "seconds"})
+"""What a sweep's table has besides parameters and figures."""
 
 _BY_ROW = ("metric", "skewness", "kurtosis", "seconds")
 _BY_BLOCK = ("sums", "squares")
@@ -109,7 +112,10 @@ def write_rows(
     numbers = np.flatnonzero(rows.is_done)
     columns: dict[str, Any] = {"combination": numbers}
     columns |= {name: [values[number] for number in numbers.tolist()] for name, values in parameters.items()}
-    columns |= {name: rows.figures[numbers, place] for place, name in enumerate(FIGURES)}
+    # A parameter may have a figure's name.
+    columns |= {
+        f"_{name}" if name in parameters else name: rows.figures[numbers, place] for place, name in enumerate(FIGURES)
+    }
     columns |= {f"_{name}": getattr(rows, name)[numbers] for name in _BY_ROW}
     columns |= {f"_{name}": list(getattr(rows, name)[numbers]) for name in _BY_BLOCK}
     columns["error"] = [rows.errors.get(number) for number in numbers.tolist()]
@@ -143,7 +149,7 @@ def fill_rows(rows: TrialRows, table: "pyarrow.Table", numbers: Sequence[int]) -
     """Take the rows of a file over, each at its number."""
     at = np.asarray(numbers, dtype=np.int64)
     for place, name in enumerate(FIGURES):
-        rows.figures[at, place] = _floats(table, name)
+        rows.figures[at, place] = _floats(table, f"_{name}" if f"_{name}" in table.column_names else name)
     for name in _BY_ROW:
         getattr(rows, name)[at] = _floats(table, f"_{name}")
     for name in _BY_BLOCK:

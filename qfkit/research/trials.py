@@ -15,7 +15,7 @@ from qfkit.core.annualisation import infer_annualisation
 from qfkit.core.metrics import Metrics, measure, period_returns
 from qfkit.core.strategy import Strategy
 from qfkit.errors import ParameterError, did_you_mean
-from qfkit.research.fingerprint import fingerprint_of
+from qfkit.research.fingerprint import compiled, fingerprint_of
 from qfkit.research.prepared import PreparedBars, PreparedEvents, prepare
 from qfkit.result import Result
 from qfkit.tables import BarColumns
@@ -95,7 +95,8 @@ class Job:
     @cached_property
     def fingerprint(self) -> str:
         """Tells it from a job of other code, data or settings."""
-        metric = metric_name(self.metric)
+        # The source of a lambda is the whole call around it: what it was compiled to is its own.
+        metric = (metric_name(self.metric), compiled(self.metric))
         return fingerprint_of(self.kind, self._columns, self._data, self.base, self.settings, self.reading, metric)
 
     @property
@@ -230,4 +231,7 @@ def metric_name(metric: Metric) -> str:
         return metric
     if not callable(metric):
         raise ParameterError(f"metric={metric!r}: give a figure's name, as 'sharpe', or a function of a result")
-    return str(getattr(metric, "__name__", "metric"))
+    name = str(getattr(metric, "__name__", "metric"))
+    if name in FIGURES:
+        raise ParameterError(f"metric={name}: the function has the name of a figure of its own; give it another one")
+    return name
