@@ -72,12 +72,9 @@ small = qf.sweep(trend, bars, fast=range(5, 55, 5), slow=range(60, 260, 20))
 small
 
 # %% [markdown]
-# Is the best one a plateau or a lone peak? Each cell is a pair of lengths, and the best is framed. Good neighbours are a
-# better sign than a high peak: prices to come will not fit the exact lengths. `small.stable_parameters` names the middle
-# of the best plateau; here it is the best one itself.
-
-# %%
-small.heat_map()
+# Is the best one a plateau or a lone peak? Each cell of the map is a pair of lengths, and the best is framed. Good neighbours
+# are a better sign than a high peak: prices to come will not fit the exact lengths. Of three axes or more,
+# `small.parallel()` draws a line for each combination.
 
 # %% [markdown]
 # ## What is the best of many worth?

@@ -18,8 +18,8 @@ from qfkit.errors import ParameterError, ResearchError
 from qfkit.research.trials import FIGURES
 
 ROOT = Path(__file__).resolve().parent.parent
-AXES = {"fast": range(3, 13), "slow": range(20, 26)}
-COUNT = 60
+AXES = {"fast": range(3, 11), "slow": range(20, 26)}
+COUNT = 48
 
 
 def rule():

@@ -91,6 +91,32 @@ def test_start_returns_at_once_and_run_all_works_from_top_to_bottom(kernel: Kern
     assert [len(cell.displays) for cell in done] == [0, 1, 0, 0, 0]
 
 
+def test_a_long_run_shows_a_line_that_hears_an_interrupt_and_is_gone_at_the_end(kernel: Kernel) -> None:
+    kernel.check(
+        "class Slow(qf.Strategy):\n"
+        "    at = qf.Param(0)\n"
+        "    def on_start(self):\n"
+        "        if self.at == 3: print('three', flush=True)\n"
+        "        time.sleep(0.3)\n"
+        "bars = qf.sample('IBM')[:30]"
+    )
+    sent = kernel.send(
+        "found = qf.sweep(Slow, bars, executor=1, progress=True, at=range(500)); print(found.is_interrupted)"
+    )
+    kernel.until_printed(sent, "three")
+    kernel.interrupt()
+    cell = kernel.wait(sent)
+    assert not cell.error and cell.stdout.splitlines()[-1] == "True" and not cell.stderr
+    (first,) = cell.displays
+    assert re.fullmatch(r"sweep: \d+ of 500 combinations.*", first["text/plain"])
+    assert 'role="progressbar"' in first["text/html"]
+    assert len(cell.updates) >= 2
+    assert re.fullmatch(
+        r"sweep: \d of 500 combinations, [\d.]+ a second, 0:0\d:\d\d left", cell.updates[-2]["text/plain"]
+    )
+    assert cell.updates[-1] == {"text/plain": "", "text/html": ""}
+
+
 def test_a_wait_shows_a_line_that_reads_well_without_a_kernel_and_is_drawn_seldom(kernel: Kernel) -> None:
     kernel.check("session = qf.paper(Holds(), feed(), timeframe='1s', name='<wait>').start()")
     cell = kernel.check("session.wait(2.0);")

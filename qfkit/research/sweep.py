@@ -75,7 +75,8 @@ def sweep(
       function of a :class:`Result`, whose greatest value is the best.
     - ``executor``: None tries some here and takes a process a core where there is more to do; a number of processes (1 for
       none); any ``concurrent.futures.Executor``, as ``ThreadPoolExecutor()`` or mpi4py's ``MPIPoolExecutor()``; or a
-      client that has one: Dask's, by ``get_executor()``, or ipyparallel's, by ``executor()``.
+      client that has one: Dask's, by ``get_executor()``, or ipyparallel's, by ``executor()``. No script needs a main
+      guard for qfkit; one that makes a ``LocalCluster`` of Dask's needs it for that.
     - ``path``: a Parquet file that what is done is kept in; the same sweep again goes on from there.
     - the rest is as in :func:`backtest`.
 

@@ -133,7 +133,7 @@ class SweepShown:
             return ""
         cells = heat_cells(self.table, self.axes, self.metric, lower_is_better=self.metric in SMALLER_IS_BETTER)
         words = escape(describe_heat(cells))
-        return f'<img src="{data_uri(heat_svg(cells))}" alt="{words}" style="max-width:100%;height:auto;margin:8px 0">'
+        return f'<img src="{data_uri(heat_svg(cells))}" alt="{words}" width="960" style="max-width:100%;height:auto;margin:8px 0">'
 
     def _rows_html(self) -> str:
         table = self.top()
