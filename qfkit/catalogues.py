@@ -2,6 +2,7 @@
 
 from os import PathLike
 
+from qfkit.errors import ParameterError
 from qfkit.feeds.catalogue import Catalogue
 from qfkit.live.registry import home
 
@@ -20,4 +21,6 @@ def recordings(address: str | PathLike[str] | None = None) -> Catalogue:
     start="2024-08-01", end="2024-09-01")`` and ``catalogue.ticks(...)`` are data for ``qf.backtest``, ``qf.sweep`` and
     ``qf.ReplayFeed``, read day by day as they are needed.
     """
+    if not isinstance(address, str | PathLike | None):
+        raise ParameterError(f"recordings({address!r}): give a folder, or an address such as 's3://bucket/market'")
     return Catalogue(home() / "recordings" if address is None else address)

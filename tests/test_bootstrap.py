@@ -271,3 +271,11 @@ def test_too_few_to_draw_from_are_refused():
         monte_carlo("returns")
     with pytest.raises(DataError, match="fell to zero"):
         monte_carlo("returns", np.linspace(100.0, 0.0, 50))
+
+
+@pytest.mark.parametrize("seed", [-1, "x", 1.5, True])
+def test_a_seed_that_is_none_is_named(seed):
+    result = qf.backtest(qf.MovingAverageCrossover(), qf.sample("AAPL").iloc[:300])
+    for ask in (result.intervals, result.monte_carlo):
+        with pytest.raises(ParameterError, match=f"seed={seed!r}"):
+            ask(seed=seed)

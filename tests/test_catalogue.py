@@ -477,3 +477,8 @@ async def test_a_replay_of_a_selection_gives_heartbeats_as_a_live_feed_would(cat
     async with aclosing(feed.events()) as batches:
         events = [event async for batch in batches for event in batch]
     assert [type(event) for event in events] == [Tick, *[Heartbeat] * 4, Tick]
+
+
+def test_an_address_that_is_none_is_named():
+    with pytest.raises(ParameterError, match=r"recordings\(5\): give a folder"):
+        qf.recordings(5)

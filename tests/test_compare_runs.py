@@ -241,6 +241,12 @@ def test_names_from_outside_are_escaped_everywhere() -> None:
     assert "<script" not in shown
 
 
+def test_a_long_name_without_spaces_breaks_in_the_table_s_head() -> None:
+    page = qf.compare({"x" * 90: run([100.0, 101.0]), "b": run([100.0, 102.0])})._repr_html_()
+    heads = [part for part in page.split("<th ") if "xxx" in part.partition("</th>")[0]]
+    assert "overflow-wrap:anywhere" in heads[-1]
+
+
 def test_tags_that_would_overlap_give_way_and_stay_within() -> None:
     assert spread([50.0], 19.0, 0.0, 100.0) == [50.0]
     assert spread([10.0, 60.0], 19.0, 0.0, 100.0) == [10.0, 60.0]

@@ -374,6 +374,9 @@ def test_what_is_no_backtest_of_it_is_refused(tmp_path, calm):
         session.expect(calm, stop="pause", level=0.99)
     with pytest.raises(ParameterError, match="a fraction such as 0.9"):
         session.drift(calm, level=90)
+    for wrong in ({"level": "0.01"}, {"band": "0.9"}, {"seed": -1}, {"seed": "k"}):
+        with pytest.raises(ParameterError, match=str(*wrong.values())):
+            session.expect(calm, **wrong)
     with pytest.raises(ParameterError, match="give what qf.backtest"):
         session.drift("result")
     with pytest.raises(ParameterError, match="bars of '1d' and the session of '1m'"):

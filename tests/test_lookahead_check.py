@@ -3,6 +3,7 @@
 import functools
 import sys
 from array import array
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.signal import argrelextrema, fftconvolve, filtfilt
 from sklearn.linear_model import LinearRegression
 
 import qfkit as qf
+from qfkit import sample
 from qfkit.errors import DataError, ParameterError, StrategyError
 from tests.support import walk
 
@@ -443,9 +445,68 @@ class FetchesItself(Follows):
         return bar.close > self.centre.loc[label(bar)]
 
 
+good_days = set(BARS.index[BARS.close.shift(-1) > BARS.close])
+good_days_in_order = sorted(good_days)
+index_of_good_days = pd.DatetimeIndex(good_days_in_order)
+all_days = list(BARS.index)
+
+
+class TradesOnGoodDays(Follows):
+    def wants(self, bar):
+        return label(bar) in good_days
+
+
+class TradesOnAListOfThem(Follows):
+    def wants(self, bar):
+        return label(bar) in good_days_in_order
+
+
+class TradesOnAnIndexOfThem(Follows):
+    def wants(self, bar):
+        return label(bar) in index_of_good_days
+
+
+class FetchesByABareName(Follows):
+    def on_start(self):
+        self.last = sample("AAPL").close.iloc[399]
+
+    def wants(self, bar):
+        return bar.close < self.last
+
+
+class ReadsAFile(Follows):
+    def on_start(self):
+        self.lines = Path(__file__).read_text()
+
+    def wants(self, bar):
+        return len(self.lines) > bar.close
+
+
+class AsksADatabase(Follows):
+    def on_start(self):
+        import duckdb
+
+        self.last = duckdb.sql("SELECT 100.0").fetchall()[0][0]
+
+    def wants(self, bar):
+        return bar.close < self.last
+
+
+class ReachesByGlobals(Follows):
+    def wants(self, bar):
+        return globals()["BARS"].close.iloc[-1] > bar.close
+
+
 @pytest.mark.parametrize(
     ("strategy", "told"),
     [
+        (TradesOnGoodDays, "the global `good_days`, a set of"),
+        (TradesOnAListOfThem, "the global `good_days_in_order`, a list of"),
+        (TradesOnAnIndexOfThem, "the global `index_of_good_days`, a DatetimeIndex of"),
+        (FetchesByABareName, "calls sample()"),
+        (ReadsAFile, "calls read_text()"),
+        (AsksADatabase, "uses duckdb"),
+        (ReachesByGlobals, "uses globals()"),
         (ReadsWhatWasMade, "the global `smooth_of_all`, a Series of 400 rows"),
         (AsksAModel, "a LinearRegression made before this check"),
         (LooksItUp, "the attribute `rows` of LooksItUp, a dict of 400 rows"),
@@ -460,6 +521,45 @@ def test_what_was_made_before_cannot_be_seen_and_is_told_by_name(strategy, told)
     assert any(told in one and strategy.__name__ in one for one in report.unseen)
     assert "could not be looked into" in repr(report)
     report.raise_if_leaking()
+
+
+def test_the_bars_own_times_and_a_short_or_old_list_of_days_are_no_secret():
+    short, old = [BARS.index[50]], pd.date_range("1990-01-01", periods=50, tz="UTC")
+
+    class KnowsDays(Follows):
+        def wants(self, bar):
+            return label(bar) in all_days and label(bar) not in short and label(bar) not in old
+
+    assert check(KnowsDays)
+
+
+def test_a_number_among_many_is_not_told_one_by_one():
+    closes = BARS.close.tolist()
+
+    class ReadsAList(Follows):
+        def wants(self, bar):
+            return bar.close < closes[-1]
+
+    report = check(ReadsAList)
+    assert report.verdict == "looks ahead" and report.unseen == ()
+
+
+def test_a_parameter_that_is_a_figure_of_all_of_the_data_is_told():
+    class Below(Follows):
+        level = qf.Param(1.0)
+
+        def wants(self, bar):
+            return bar.close < self.level
+
+    @qf.signal(level=1.0)
+    def below(bars, level):
+        return bars.close < level
+
+    for made in (Below(level=float(BARS.close.max())), below(level=float(BARS.close.max()))):
+        report = check(made)
+        assert report.verdict == "not proven" and "it is the highest of close (AAPL)" in report.unseen[0]
+        assert check(made, trusted=["level"])
+    assert check(Below(level=2.5)) and check(lambda bars: Below(level=2.5))
 
 
 def test_a_number_that_is_the_mean_of_all_is_computed_anew_and_found():
@@ -845,3 +945,15 @@ def test_wrong_arguments_of_the_warm_up_check_say_what_is_right():
             qf.check_warmup(trend, BARS, **wrong)
     with pytest.raises(DataError, match="too few"):
         qf.check_warmup(trend, BARS.iloc[:10])
+
+
+def test_an_indicator_that_never_gets_ready_proves_no_warm_up():
+    class Slow(Follows):
+        def setup(self):
+            self.average = self.indicator(qf.SMA, 50)
+
+        def wants(self, bar):
+            return False
+
+    report = qf.check_warmup(Slow, BARS.iloc[:40], progress=False)
+    assert not report and "SMA(50)" in repr(report) and "not within" in repr(report)

@@ -59,7 +59,7 @@ class Expecting:
         """
         if stop is not None and stop not in _STOPS:
             raise ParameterError(f"stop={stop!r}: the session can be paused or flattened.{did_you_mean(stop, _STOPS)}")
-        if not 0.0 < level < 0.5:
+        if not isinstance(level, int | float) or not 0.0 < level < 0.5:
             raise ParameterError(f"level={level!r}: it is the share of the samples beyond the stop, such as 0.01")
         _check_band(band)
         expectation = self._expectation(result, samples, seed)
@@ -157,5 +157,5 @@ class Expecting:
 
 
 def _check_band(level: float) -> None:
-    if not 0.0 < level < 1.0:
+    if not isinstance(level, int | float) or not 0.0 < level < 1.0:
         raise ParameterError(f"{level!r} of the samples in a band: it is a fraction such as 0.9")

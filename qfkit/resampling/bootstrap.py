@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from qfkit.errors import ParameterError
 
-__all__ = ["FEWEST", "automatic_block_length", "block_length_of", "check_samples", "path_figures", "resampled_places"]
+__all__ = [
+    "FEWEST",
+    "automatic_block_length",
+    "block_length_of",
+    "check_samples",
+    "check_seed",
+    "path_figures",
+    "resampled_places",
+]
 
 Floats: TypeAlias = NDArray[np.float64]
 Places: TypeAlias = NDArray[np.int64]
@@ -85,6 +93,12 @@ def check_samples(samples: int, level: float | None = None) -> None:
         )
     if level is not None and (not isinstance(level, int | float) or not 0.0 < level < 1.0):
         raise ParameterError(f"level={level!r}: it is a fraction such as 0.9, of all samples within the interval")
+
+
+def check_seed(seed: int) -> None:
+    """Raise :class:`ParameterError` for what is no seed."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ParameterError(f"seed={seed!r}: give a whole number from 0 on")
 
 
 def resampled_places(

@@ -17,7 +17,7 @@ from qfkit.core.orders import Fill, Trade
 from qfkit.core.snapshot import DriftRow, DriftView
 from qfkit.core.wording import money, percent, share, span
 from qfkit.errors import DataError
-from qfkit.resampling.bootstrap import FEWEST, block_length_of, check_samples, resampled_places
+from qfkit.resampling.bootstrap import FEWEST, block_length_of, check_samples, check_seed, resampled_places
 from qfkit.resampling.intervals import usable_returns
 from qfkit.resampling.totals import RunTotals, cost_of
 from qfkit.run_progress import RunProgress
@@ -66,6 +66,7 @@ class Expectation:
         seed: int,
     ) -> None:
         check_samples(samples)
+        check_seed(seed)
         returns = usable_returns(equity)
         if returns is None:
             why = "its equity fell to zero" if len(equity) > FEWEST else f"it has {max(len(equity) - 1, 0)}"

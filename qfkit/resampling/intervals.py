@@ -15,6 +15,7 @@ from qfkit.resampling.bootstrap import (
     automatic_block_length,
     block_length_of,
     check_samples,
+    check_seed,
     path_figures,
     resampled_places,
 )
@@ -126,6 +127,7 @@ def intervals_of(
 ) -> Intervals:
     """The intervals of a run with these figures, equity points and trades."""
     check_samples(samples, level)
+    check_seed(seed)
     values = {name: float(getattr(metrics, name)) for name in (*_OF_RETURNS, *_OF_TRADES)}
     # One stream of chance each: trades do not change what is said of returns.
     of_returns, of_trades = (np.random.default_rng([seed, part]) for part in (0, 1))

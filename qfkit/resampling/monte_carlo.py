@@ -16,6 +16,7 @@ from qfkit.resampling.bootstrap import (
     automatic_block_length,
     block_length_of,
     check_samples,
+    check_seed,
     path_figures,
     resampled_places,
 )
@@ -162,6 +163,7 @@ def monte_carlo_of(
 ) -> MonteCarlo:
     """Resample the returns between the equity points, or the trades. Raises :class:`DataError` where they are too few."""
     check_samples(samples)
+    check_seed(seed)
     if of not in _KINDS:
         raise ParameterError(f'of={of!r}: resample "returns" or "trades"')
     random = np.random.default_rng(seed)

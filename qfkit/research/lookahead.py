@@ -97,6 +97,9 @@ def check_lookahead(
     named = maker.make(history.given)
     outside = look_outside({name: type(one) for name, one in named.items()}, maker.builder)
     reached = Reached(outside, history, trusted, has_builder=maker.builder is not None)
+    if maker.builder is None:
+        for name, one in named.items():
+            reached.look_at_parameters(name, one.parameters)
     subjects = subjects_of(maker, named, history, own_settings)
     findings: list[Finding] = []
     unseen = list(reached.unseen)

@@ -18,14 +18,25 @@ import msgspec
 
 from qfkit.core.strategy import Param, Strategy
 
-__all__ = ["Outside", "Slot", "is_mentioned", "look_outside"]
+__all__ = ["FETCHING", "HIDDEN", "Outside", "Slot", "is_mentioned", "look_outside"]
 
 _DEPTH = 8
 _MOST_ITEMS = 1_000
+# The highest of the closes is among them: a number says nothing where it is one of many.
+_MOST_SETTINGS = 30
 _MISSING = object()
+# Whole modules that fetch data, and ways to names that no code shows.
+FETCHING = frozenset({"duckdb", "requests", "sqlite3", "urllib", "yfinance"})
+HIDDEN = frozenset({"eval", "exec", "globals", "import_module", "__import__"})
+_METHODS = frozenset({"read_bytes", "read_text", "read_parquet", "read_csv"})
 _READERS = frozenset(
     {
+        "fromfile",
+        "genfromtxt",
+        "load",
+        "load_dataset",
         "open",
+        "read_bytes",
         "read_csv",
         "read_excel",
         "read_feather",
@@ -35,6 +46,7 @@ _READERS = frozenset(
         "read_pickle",
         "read_session",
         "read_sql",
+        "read_text",
         "scan_parquet",
         "loadtxt",
         "history",
@@ -204,6 +216,8 @@ class Outside:
             return
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, one in list(items):
+            if len(value) > _MOST_SETTINGS and isinstance(one, float):
+                continue
             setter = None if isinstance(value, tuple) else partial(value.__setitem__, key)
             self._of_value(one, f"{name[:-1]}[{key!r}]`" if name.endswith("`") else name, owner, setter, depth + 1)
 
@@ -254,10 +268,16 @@ class Outside:
                 used.of_globals[name] = None
                 if step.opname == "STORE_GLOBAL":
                     used.stored.add(name)
-                elif name in _READERS and not isinstance(space.get(name), FunctionType | type):
+                elif _is_reader(name, space.get(name)):
                     used.readers[name] = None
-            elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and name in _READERS and ismodule(owner):
-                # As pandas.read_csv; bar.open is none.
+            elif step.opname == "IMPORT_NAME" and name.partition(".")[0] in FETCHING:
+                used.readers[name] = None
+            elif (
+                step.opname in ("LOAD_ATTR", "LOAD_METHOD")
+                and name in _READERS
+                and (ismodule(owner) or name in _METHODS)
+            ):
+                # As pandas.read_csv or path.read_text; bar.open is none.
                 used.readers[name] = None
             owner = space.get(name) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME") else None
         for constant in code.co_consts:
@@ -287,6 +307,15 @@ def look_outside(kinds: Mapping[str, type], builder: Callable[..., Any] | None) 
         for kind in kinds.values():
             outside.of_class(kind)
     return outside
+
+
+def _is_reader(name: str, value: Any) -> bool:
+    """Whether a global is called that may fetch data: a library's own, for the code of the user's is looked into."""
+    if name in HIDDEN:
+        return value is None
+    if ismodule(value):
+        return value.__name__.partition(".")[0] in FETCHING
+    return name in _READERS and not (isinstance(value, FunctionType | type) and _is_own(value))
 
 
 def is_mentioned(name: str, codes: list[CodeType]) -> bool:

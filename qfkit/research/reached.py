@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import date
+from itertools import islice
 from math import isfinite, nan
 from os import PathLike
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from qfkit.errors import QfkitError
 from qfkit.frames import columns_by_symbol, is_frame
 from qfkit.research.futures import History, Variant
-from qfkit.research.outside import Outside, Slot, is_mentioned
+from qfkit.research.outside import FETCHING, HIDDEN, Outside, Slot, is_mentioned
 from qfkit.tables import BarColumns, Floats
 
 __all__ = ["Reached"]
@@ -45,9 +46,12 @@ class Reached:
                     )
         for owner, name in dict.fromkeys(outside.readers):
             if name not in self._trusted:
-                self._note(
-                    f"{owner} calls {name}(): data that it fetches itself are never cut; fetch them before, and {_MAKE_IT}"
-                )
+                if name in HIDDEN:
+                    what = f"uses {name}(): what it reaches that way cannot be seen; reach it by its name, or say trusted=[{name!r}]"
+                else:
+                    what = f"uses {name}" if name in FETCHING else f"calls {name}()"
+                    what += f": data that it fetches itself are never cut; fetch them before, and {_MAKE_IT}"
+                self._note(f"{owner} {what}")
         if has_builder:
             for frame in _frames(history.given):
                 self._look_at_columns(frame, "the data")
@@ -69,6 +73,18 @@ class Reached:
 
         return changed
 
+    def look_at_parameters(self, name: str, parameters: Mapping[str, Any]) -> None:
+        """Tell of parameters that were computed from all of the data: an optimised one nobody can tell from another."""
+        for key, value in parameters.items():
+            if isinstance(value, float) and key not in self._trusted:
+                found = self._statistic_that_is(value)
+                if found is not None:
+                    _, symbol, column, title = found
+                    self._note(
+                        f"{name} has {key}={value:.7g}: it is the {title} of {column} ({symbol}) over all of the data, the future "
+                        f"included; {_MAKE_IT}"
+                    )
+
     # -- judging -----------------------------------------------------------------------------
 
     def _change_of(self, slot: Slot) -> Callable[[Variant], Any] | None:
@@ -85,6 +101,8 @@ class Reached:
             return (lambda variant: variant.of_own(value)) if value.symbol in self._columns else None
         if is_frame(value):
             return self._change_of_frame(slot)
+        if _are_times(value):
+            return self._change_of_times(slot)
         if isinstance(value, float | np.floating):
             return self._change_of_number(slot, float(value))
         if _is_rows(value):
@@ -145,6 +163,26 @@ class Reached:
                 f"of their times, so it was not cut; {_MAKE_IT}, or say trusted=[{_bare(slot.name)!r}]"
             )
 
+    def _change_of_times(self, slot: Slot) -> Callable[[Variant], Any] | None:
+        """The times of the bars are cut as these are; others may have been chosen by what came after them."""
+        value = slot.value
+        found = [_nanoseconds(one) for one in value]
+        for symbol, own in self._columns.items():
+            if found == own.open_ns.tolist():
+                return lambda variant: value[: len(variant.columns[symbol]) if symbol in variant.columns else 0]
+        first_ns, last_ns = self._history.cuts[0].until_ns, self._history.cuts[-1].until_ns
+        if any(time_ns is not None and first_ns < time_ns <= last_ns for time_ns in found):
+            self._note_chosen(slot)
+        return None
+
+    def _note_chosen(self, slot: Slot) -> None:
+        if not self._is_trusted(slot):
+            self._note(
+                f"{slot.owner} reads {slot.name}, {_a(type(slot.value).__name__)} of {len(slot.value):,} times that was made before "
+                f"this check: whether they were chosen by what came after them cannot be seen; {_MAKE_IT}, or, if they are "
+                f"of a calendar, say trusted=[{_bare(slot.name)!r}]"
+            )
+
     def _reaches_beyond(self, value: Any) -> bool:
         """Whether its rows go on after the beginning of the data: what ends before is past all along."""
         if value.index.isna().all():
@@ -184,18 +222,22 @@ class Reached:
 
     def _change_of_number(self, slot: Slot, value: float) -> Callable[[Variant], Any] | None:
         """A number that is a plain statistic of the data to all its digits was computed from them: so it is once more."""
+        found = None if self._is_trusted(slot) else self._statistic_that_is(value)
+        if found is None:
+            return None
+        _, symbol, name, title = found
+        self._note(
+            f"{slot.owner} reads {slot.name}, {value:.7g}: it is the {title} of {name} ({symbol}) over all of the "
+            f"data, the future included; {_MAKE_IT}"
+        )
+        return lambda variant: _statistic(variant.columns.get(symbol), name, title)
+
+    def _statistic_that_is(self, value: float) -> tuple[float, str, str, str] | None:
         if self._statistics is None:
             self._statistics = list(_statistics_of(self._columns))
-        if _is_round(value) or self._is_trusted(slot):
+        if _is_round(value):
             return None
-        for figure, symbol, name, title in self._statistics:
-            if abs(figure - value) <= 1e-12 * abs(figure):
-                self._note(
-                    f"{slot.owner} reads {slot.name}, {value:.7g}: it is the {title} of {name} ({symbol}) over all of the "
-                    f"data, the future included; {_MAKE_IT}"
-                )
-                return lambda variant: _statistic(variant.columns.get(symbol), name, title)
-        return None
+        return next((one for one in self._statistics if abs(one[0] - value) <= 1e-12 * abs(one[0])), None)
 
     def _look_at_columns(self, frame: Any, name: str) -> None:
         if not is_frame(frame) or frame.columns.nlevels != 1:
@@ -247,6 +289,22 @@ def _has_times(value: Any) -> bool:
 
 def _is_time(key: Any) -> bool:
     return isinstance(key, date | np.datetime64)
+
+
+def _are_times(value: Any) -> bool:
+    """Whether it is a set, list or index of times and not of few."""
+    if isinstance(value, set | frozenset | list | tuple):
+        return len(value) >= _FEWEST and all(map(_is_time, islice(value, _FEWEST)))
+    return hasattr(value, "asi8") and hasattr(value, "tz") and len(value) >= _FEWEST
+
+
+def _nanoseconds(time: Any) -> int | None:
+    import pandas
+
+    stamp: Any = pandas.Timestamp(time)
+    if pandas.isna(stamp):
+        return None
+    return int((stamp if stamp.tzinfo is not None else stamp.tz_localize("UTC")).as_unit("ns").value)
 
 
 def _is_field(values: Any, own: BarColumns) -> bool:

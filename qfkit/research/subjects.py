@@ -53,7 +53,7 @@ class Maker:
             if isinstance(made, Mapping | list | tuple):
                 return named_strategies(made)
             raise StrategyError(
-                f"the function given gave {made!r}, no strategy: write check_lookahead(lambda bars: Trend(...), bars), "
+                f"the function given gave {'None' if made is None else f'a {type(made).__name__}'}, no strategy: write check_lookahead(lambda bars: Trend(...), bars), "
                 "or decorate a function of price bars with @qf.signal"
             ) from None
 

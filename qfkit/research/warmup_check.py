@@ -1,6 +1,7 @@
 """The warm-up check: the data begin later, and it is counted how many bars that still shows."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -148,9 +149,16 @@ def _count(whole: Observation, late: Observation, name: str, counted: Counted, t
             found = _last_other_decision(one, other, late, symbol)
         elif one is None or other is None:
             continue
+        elif kind == "indicator" and _is_empty(one):
+            # It never got ready over all of the data: that two runs agree on nothing proves nothing.
+            found = None, len(other.times_ns)
         else:
             found = _last_other_row(one, other, tolerance)
         counted.setdefault((name, symbol, kind, what), []).append(found)
+
+
+def _is_empty(track: Track) -> bool:
+    return all(value is None or (isinstance(value, float) and isnan(value)) for value in track.values)
 
 
 def _last_other_row(one: Track, other: Track, tolerance: float) -> tuple[int | None, int]:

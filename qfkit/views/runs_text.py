@@ -81,7 +81,8 @@ def runs_html(runs: "SideBySide", series: RunsSeries) -> str:
     left = '<td style="text-align:left;padding:2px 24px 2px 0;opacity:.75;white-space:nowrap">'
     right = '<td style="text-align:right;padding:2px 0 2px 24px;font-variant-numeric:tabular-nums">'
     titles = "".join(
-        f'<th style="text-align:right;padding:2px 0 2px 24px;max-width:240px">{escape(one)}</th>' for one in head[1:]
+        f'<th style="text-align:right;padding:2px 0 2px 24px;max-width:240px;overflow-wrap:anywhere">{escape(one)}</th>'
+        for one in head[1:]
     )
     body = "".join(
         f"<tr{_PLAIN}>{left}{escape(row[0])}</td>{''.join(f'{right}{escape(cell)}</td>' for cell in row[1:])}</tr>"
