@@ -143,7 +143,7 @@ print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 # the workers begin by importing it; in a notebook they do not.
 
 # %% tags=["nbval-ignore-output"]
-cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0")
 client = Client(cluster)
 print(f"{len(client.nthreads())} workers")
 

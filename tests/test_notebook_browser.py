@@ -284,7 +284,7 @@ def test_a_kernel_that_sleeps_and_computes_for_five_seconds_loses_no_message(lab
 
 @pytest.mark.timeout(240)
 def test_run_all_cells_runs_every_tutorial_from_top_to_bottom(lab: "Pages") -> None:
-    assert len(_TUTORIALS) == 7
+    assert len(_TUTORIALS) == 8
     pages = {}
     # The next is opened while the last still runs: they wait for their streams most of the time.
     for tutorial in _TUTORIALS:
