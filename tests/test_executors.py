@@ -104,7 +104,11 @@ def dask_client():
     with dask.config.set({"distributed.comm.timeouts.connect": "5s"}):
         # That a worker is killed is told by its nanny and the scheduler; it is meant here.
         cluster = LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
         )
         with cluster, Client(cluster) as client:
             yield client
