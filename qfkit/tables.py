@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = [
+    "BAR_ARRAYS",
     "BarColumns",
     "EquityColumns",
     "FillColumns",
@@ -97,6 +98,14 @@ class BarColumns(msgspec.Struct, frozen=True):
 
     def __len__(self) -> int:
         return len(self.close)
+
+    def rows(self, part: slice) -> "BarColumns":
+        """Some of the bars; views, not copies."""
+        return BarColumns(self.symbol, self.timeframe, *[getattr(self, name)[part] for name in BAR_ARRAYS])
+
+
+BAR_ARRAYS = BarColumns.__struct_fields__[2:]
+"""The names of the arrays of bars: prices, volume and times."""
 
 
 class FillColumns(msgspec.Struct, frozen=True):

@@ -9,12 +9,11 @@ from types import CodeType
 from qfkit.core.strategy import Strategy
 from qfkit.feeds.selection import Selection
 from qfkit.research.signal import SignalStrategy
-from qfkit.tables import BarColumns
+from qfkit.tables import BAR_ARRAYS, BarColumns
 
 __all__ = ["compiled", "fingerprint_of"]
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-_ARRAYS = ("open", "high", "low", "close", "volume", "open_ns", "close_ns")
 
 
 def fingerprint_of(
@@ -31,7 +30,7 @@ def fingerprint_of(
         digest.update(_ADDRESS.sub("", repr(data)).encode())
     for symbol, own in (columns or {}).items():
         digest.update(f"{symbol} {own.timeframe}".encode())
-        for name in _ARRAYS:
+        for name in BAR_ARRAYS:
             digest.update(getattr(own, name).tobytes())
     return digest.hexdigest()
 

@@ -25,7 +25,7 @@ from qfkit.research.signal import SignalBars, SignalStrategy
 from qfkit.result import ORDERS_ON_BARS, ORDERS_ON_TICKS, Result
 from qfkit.result_figures import RecordLists
 from qfkit.run_progress import RunProgress
-from qfkit.tables import BarColumns, EquityColumns, FillColumns, Floats, bar_columns
+from qfkit.tables import BAR_ARRAYS, BarColumns, EquityColumns, FillColumns, Floats, bar_columns
 
 if TYPE_CHECKING:
     from qfkit.feeds.recordings import Recording
@@ -312,10 +312,7 @@ def _stepped(batches: Iterable[Sequence[Event]], sets: Sequence[SetParameters]) 
 
 
 def _joined(first: BarColumns, second: BarColumns) -> BarColumns:
-    arrays = {
-        name: np.concatenate((getattr(first, name), getattr(second, name)))
-        for name in ("open", "high", "low", "close", "volume", "open_ns", "close_ns")
-    }
+    arrays = {name: np.concatenate((getattr(first, name), getattr(second, name))) for name in BAR_ARRAYS}
     return BarColumns(second.symbol, second.timeframe, **arrays)
 
 

@@ -6,6 +6,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from qfkit.errors import ResearchError
+from qfkit.research.trial_rows import SMALLER_IS_BETTER
 
 if TYPE_CHECKING:
     import pandas
@@ -71,8 +72,6 @@ class SweepShown:
         """The rows of the best combinations by the metric, the best first."""
         import numpy as np
 
-        from qfkit.research.trial_rows import SMALLER_IS_BETTER
-
         # An infinite one, as the profit factor of a run without a loss, cannot be ranked: as for best_parameters.
         is_known = np.isfinite(self.table[self.metric].to_numpy(dtype=float, na_value=np.nan))
         known: pandas.DataFrame = self.table.loc[is_known]
@@ -125,7 +124,6 @@ class SweepShown:
 
     def _picture(self) -> str:
         """The heat map where two axes vary; it is drawn without a kernel, so that a saved notebook keeps it."""
-        from qfkit.research.trial_rows import SMALLER_IS_BETTER
         from qfkit.views.picture import data_uri
         from qfkit.views.sweep_cells import heat_cells, varying
         from qfkit.views.sweep_picture import describe_heat, heat_svg

@@ -21,7 +21,18 @@ from qfkit.research.prepared import PreparedBars, PreparedEvents, prepare
 from qfkit.result import Result
 from qfkit.tables import BarColumns
 
-__all__ = ["BLOCKS", "FIGURES", "Item", "Job", "Metric", "TrialBlock", "Window", "metric_name", "returns_moments"]
+__all__ = [
+    "BLOCKS",
+    "FIGURES",
+    "Item",
+    "Job",
+    "Metric",
+    "TrialBlock",
+    "Window",
+    "cut",
+    "metric_name",
+    "returns_moments",
+]
 
 Floats: TypeAlias = NDArray[np.float64]
 Metric: TypeAlias = str | Callable[[Result], float]
@@ -200,8 +211,7 @@ def _text(error: BaseException) -> str:
 def cut(columns: BarColumns, window: Window) -> BarColumns:
     """The bars that close within a window; views, not copies."""
     start, end = np.searchsorted(columns.close_ns, (window.after_ns, window.until_ns), side="right").tolist()
-    names = ("open", "high", "low", "close", "volume", "open_ns", "close_ns")
-    return BarColumns(columns.symbol, columns.timeframe, **{name: getattr(columns, name)[start:end] for name in names})
+    return columns.rows(slice(start, end))
 
 
 def returns_moments(equity: Floats) -> tuple[Floats, Floats, float, float]:

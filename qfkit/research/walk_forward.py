@@ -7,7 +7,6 @@ from html import escape
 from math import nan
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
 from qfkit.core.costs import Costs
@@ -152,10 +151,7 @@ def _tested(job: Job, folds: Sequence[Fold], chosen: Sequence[Mapping[str, Any] 
     before = {}
     for symbol in tested:
         earlier = cut(job.columns[symbol], Window(-(2**63), span.after_ns))
-        before[symbol] = msgspec.structs.replace(
-            earlier,
-            **{name: getattr(earlier, name)[max(0, len(earlier) - warmup) :] for name in _ARRAYS},
-        )
+        before[symbol] = earlier.rows(slice(max(0, len(earlier) - warmup), None))
     steps = [
         (fold.test.after_ns, one)
         for fold, one in zip(folds[start + 1 :], chosen[start + 1 :], strict=True)
@@ -169,9 +165,6 @@ def _tested(job: Job, folds: Sequence[Fold], chosen: Sequence[Mapping[str, Any] 
     result._further_assumptions = (*result._further_assumptions, told)
     result.label = ", ".join(filter(None, (result.label, f"walk-forward of {len(folds)} windows")))
     return result
-
-
-_ARRAYS = ("open", "high", "low", "close", "volume", "open_ns", "close_ns")
 
 
 class WalkForward:
